@@ -1,0 +1,224 @@
+"""Every setting of an experiment with its default, in one place. Imports no JAX.
+
+The defaults are the paper's (Muhammad et al., IPTA 2023; its authors' scripts where the paper is silent).
+A TOML file under `configs/` overrides them, and command-line options override the file.
+"""
+
+import dataclasses
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from fas_jax.errors import UserError, unknown_name
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Rendered stand-ins for the four datasets, in their official layouts."""
+
+    subjects: int = 0
+    """Subjects in each dataset, spread over the official splits; 0 renders the full official lists."""
+    videos_per_subject: int = 0
+    """Videos of each subject, spread over classes and PAI species; 0 renders all of the official list."""
+    frames: int = 0
+    """Frames of a video before its random variation; 0 takes each dataset's official lengths."""
+    scale: float = 1.0
+    """Frame size as a share of the official one."""
+    seed: int = 0
+    """Seed of everything that is drawn; the same seed gives the same files."""
+    faces: str = ""
+    """Folder of face photographs to use as textures; empty renders faces from scratch."""
+    workers: int = 0
+    """Worker processes; 0 is one for each core."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From video files to stored clips (paper, section 3.1)."""
+
+    segment: int = 30
+    """Frames in a segment, of which one is kept."""
+    position: Literal["first", "middle", "last"] = "last"
+    """Which frame of a segment is kept; the paper's eq. 1 keeps the last, min(30 k, V)."""
+    max_frames: int = 7
+    """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
+    gives the label away in Replay-Attack."""
+    frame_size: int = 224
+    """Side in pixels to which the whole frame is resized, as in the paper."""
+    videos_per_shard: int = 64
+    """Videos in one file of the prepared dataset; a killed run loses at most the files being written."""
+    workers: int = 0
+    """Decoding processes; 0 is one for each core."""
+    timeout: float = 300.0
+    """Seconds after which the decoding of one video is given up and recorded as a failure."""
+    allow_failures: int = 0
+    """Videos that may fail before the command does; each is recorded and counted in any case."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The frozen feature stage (paper, section 3.2)."""
+
+    backbone: str = "densenet201"
+    """Name of the network."""
+    weights: str = ""
+    """Path of the published weights (.pth, .safetensors, .h5), or 'random', which has to be asked for."""
+    weights_seed: int = 0
+    """Seed of random weights."""
+    batch_size: int = 32
+    """Frames in one step of the stage, over all devices."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Sizes of the recurrent models (the authors' code)."""
+
+    lstm: int = 1000
+    """Hidden units of the LSTM."""
+    bilstm: int = 500
+    """Hidden units of the BiLSTM, in each direction."""
+    gru: int = 20
+    """Hidden units of the GRU."""
+    meta: int = 20
+    """Hidden units of the meta-learner, an LSTM."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one model is fitted (the authors' code)."""
+
+    learning_rate: float = 1e-4
+    """Of Adam."""
+    batch_size: int = 32
+    """Clips in a step, over all devices."""
+    max_epochs: int = 1500
+    """Epochs after which training ends in any case."""
+    validate_every: int = 30
+    """Epochs between two looks at the validation clips."""
+    patience: int = 90
+    """Epochs without a better validation score after which training stops."""
+    monitor: Literal["accuracy", "loss"] = "accuracy"
+    """Which validation score says what is better; a tie is not."""
+    mapping: Literal["shard_map", "pmap"] = "shard_map"
+    """How a step is spread over the local devices."""
+    runs_per_program: int = 0
+    """Most runs (protocols x seeds x folds) trained side by side; 0 trains all of a kind at once."""
+    checkpoint_every: int = 5
+    """Looks at the validation clips between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Stacking:
+    """The meta-learner (paper, section 3.4; Wolpert 1992)."""
+
+    folds: int = 5
+    """Subject-disjoint folds whose out-of-fold predictions the meta-learner is trained on."""
+    combine: Literal["concat", "sum"] = "concat"
+    """How the base models' probabilities are joined: the paper concatenates, the authors' code sums."""
+    max_epochs: int = 100
+    """Epochs after which the meta-learner's training ends in any case."""
+    learning_rate: float = 1e-4
+    """Of Adam."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Who is trained on, who sets the threshold, and who is tested."""
+
+    preset: str = "strict"
+    """Protocol preset: strict, or dle2023 (the paper's)."""
+    targets: tuple[str, ...] = ("M", "C", "I", "O")
+    """Datasets that are left out in turn."""
+    validation_fraction: float = 0.2
+    """Share of the sources' subjects that is cut out for early stopping and the threshold."""
+    fusion: Literal["mean", "last", "median", "minimum"] = "mean"
+    """How the frames' P(bona fide) become the video's score."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Folders of the datasets in their official layouts; an empty one is not used."""
+
+    oulu_npu: str = ""
+    """OULU-NPU (O)."""
+    casia_fasd: str = ""
+    """CASIA-FASD (C)."""
+    replay_attack: str = ""
+    """Idiap Replay-Attack (I)."""
+    msu_mfsd: str = ""
+    """MSU-MFSD (M)."""
+    synthesize: bool = False
+    """Render all four instead, as [synthesis] says."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything from videos to the cross-dataset table."""
+
+    name: str = "experiment"
+    """Name of the run, and of its folder."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the splits' cuts, the weights and the order of clips; results are averaged over them."""
+    cache: str = "cache"
+    """Folder for rendered videos, prepared datasets and features, which runs share."""
+    runs: str = "runs"
+    """Folder in which the run's own folder is made."""
+    data: Data = field(default_factory=Data)
+    synthesis: Synthesis = field(default_factory=Synthesis)
+    preparation: Preparation = field(default_factory=Preparation)
+    features: Features = field(default_factory=Features)
+    models: Models = field(default_factory=Models)
+    training: Training = field(default_factory=Training)
+    stacking: Stacking = field(default_factory=Stacking)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Reads an experiment from TOML; an unknown key is an error that names the nearest known one."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"configuration {path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"configuration {path} is not readable TOML: {error}") from error
+    return from_dict(Experiment, table, where=str(path))
+
+
+def from_dict(kind: type[Config], table: dict[str, Any], where: str) -> Config:
+    """Builds a dataclass of this module from a plain dictionary, checking every name and type."""
+    hints = typing.get_type_hints(kind)
+    for name in table:
+        if name not in hints:
+            raise UserError(f"{where}: {unknown_name('setting', name, hints)}")
+    return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain dictionary, JSON-able, that `from_dict` reads back to an equal configuration."""
+    return dataclasses.asdict(config)
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UserError(f"{where} must be a table, not {value!r}")
+        return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise UserError(f"{where}: {unknown_name('value', str(value), typing.get_args(hint))}")
+        return value
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where} must be a list, not {value!r}")
+        (item, _) = typing.get_args(hint)
+        return tuple(_checked(item, each, where) for each in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    # bool is an int to Python, not to a user.
+    if type(value) is not hint:
+        raise UserError(f"{where} must be of type {hint.__name__}, not {value!r}")
+    return value
