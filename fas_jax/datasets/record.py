@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import UInt8
 
 SPLITS = ("train", "dev", "test")
 BONA_FIDE, ATTACK = 1, 0
@@ -38,11 +38,11 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What decoding a video found."""
+class ClipInfo:
+    """What decoding a video found, without the frames."""
 
-    frame_indices: Int32[np.ndarray, "t"]
-    """Zero-based indices of the kept frames."""
+    frame_indices: tuple[int, ...]
+    """Zero-based indices of the kept frames, rising."""
     frame_count: int
     """Frames that could be decoded."""
     fps: float
@@ -53,10 +53,18 @@ class Decoded:
     codec: str
     """Four-character code that the container tells."""
     file_bytes: int
-    colour: Float32[np.ndarray, "6"]
-    """Mean and standard deviation of R, G and B over the kept frames' pixels, each 0 to 255."""
+    colour: tuple[float, ...]
+    """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255)."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The kept frames of one video."""
+
+    video: Video
+    info: ClipInfo
     frames: UInt8[np.ndarray, "t h w 3"]
-    """The kept frames: RGB, the whole frame resized."""
+    """RGB."""
 
 
 @dataclass(frozen=True)
