@@ -1,0 +1,91 @@
+"""Checkpoints of a training in progress; the only module that knows Orbax.
+
+Orbax makes a step appear whole or not at all, but loads a step with a flipped bit without a word; so each step
+gets a list of its files' hashes, and a step that does not match is passed over for the one before.
+"""
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as orbax
+
+from fas_jax.errors import UserError
+from fas_jax.files import read_json, sha256_file, write_json
+
+_HASHES = "sha256.json"
+_SETTINGS = "settings.json"
+
+
+class Checkpoints:
+    """The last two steps of one training, in a folder of their own.
+
+    Args:
+        directory: Made if need be.
+        settings: What the training depends on, JSON-able. A folder that holds another training's checkpoints is
+            refused with a `UserError` that lists the differences.
+    """
+
+    def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
+        self.directory = Path(directory).resolve()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        known = self.directory / _SETTINGS
+        if known.exists():
+            differences = describe_differences(read_json(known), settings)
+            if differences:
+                raise UserError(
+                    f"{self.directory} holds checkpoints of a training with other settings "
+                    f"({'; '.join(differences)}); remove the folder or choose another run name"
+                )
+        else:
+            write_json(known, settings)
+
+    def save(self, step: int, tree: Any) -> None:
+        """Writes `tree` (arrays only) as `step` and removes all but the two newest steps."""
+        path = self.directory / f"{step:08d}"
+        shutil.rmtree(path, ignore_errors=True)
+        orbax.save(path, tree)
+        # Written last: a step without its hashes was not finished.
+        write_json(path / _HASHES, _hashes(path))
+        for old in self._steps()[:-2]:
+            shutil.rmtree(old)
+        for leftover in self.directory.iterdir():
+            if leftover.is_dir() and not leftover.name.isdigit():
+                shutil.rmtree(leftover)
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The newest whole step and its tree, shaped as `like`; None where there is none.
+
+        A damaged step is passed over with a warning.
+        """
+        for path in reversed(self._steps()):
+            if not (path / _HASHES).exists() or read_json(path / _HASHES) != _hashes(path):
+                warnings.warn(f"checkpoint {path} is damaged or unfinished; using the one before", stacklevel=2)
+                continue
+            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), like
+            )
+            return int(path.name), orbax.load(path, abstract)
+        return None
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
+
+
+def describe_differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Where two JSON-able values differ, one line each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            lines += describe_differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+        return lines
+    return [] if old == new else [f"{name}: {old!r} there, {new!r} now"]
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != _HASHES)
+    return {file.relative_to(path).as_posix(): sha256_file(file) for file in files}
