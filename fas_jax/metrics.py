@@ -129,7 +129,7 @@ def min_hter_threshold(scores: Scores, labels: Labels) -> float:
 
 
 def auc(scores: Scores, labels: Labels) -> float:
-    """Area under the ROC curve: the share of (bona fide, attack) pairs in the right order; a tie counts half."""
+    """Area under the ROC curve: the share of (bona fide, attack) pairs in order; a tie counts half."""
     points = curve(scores, labels)
     bona_fide_here = np.diff(points.rejected_bona_fide)
     attacks_here = -np.diff(points.accepted_attacks)
