@@ -1,0 +1,33 @@
+"""Frozen networks from frames to feature vectors, by name."""
+
+from functools import partial
+
+from fas_jax.backbones import densenet, densenet_weights
+from fas_jax.backbones.base import IMAGENET, Backbone, Params
+from fas_jax.errors import unknown_name
+
+__all__ = ["BACKBONES", "Backbone", "Params", "get"]
+
+
+def _densenet(name: str) -> Backbone:
+    shape = densenet.SHAPES[name]
+    return Backbone(
+        name=name,
+        dimension=shape.dimension(),
+        version=1,
+        preprocessing=IMAGENET,
+        init=partial(densenet.init, shape),
+        apply=partial(densenet.apply, shape),
+        import_weights=partial(densenet_weights.import_weights, shape, name),
+    )
+
+
+# A new backbone is one module and one line here.
+BACKBONES: dict[str, Backbone] = {name: _densenet(name) for name in densenet.SHAPES}
+
+
+def get(name: str) -> Backbone:
+    """The backbone of this name; a mistyped one is a `UserError` that offers the nearest."""
+    if name not in BACKBONES:
+        raise unknown_name("backbone", name, BACKBONES)
+    return BACKBONES[name]

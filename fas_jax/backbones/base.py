@@ -1,0 +1,62 @@
+"""What a backbone is, and the little that backbones share."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+
+Params = dict[str, Any]
+"""Nested dictionaries of float32 arrays."""
+Tensors = dict[str, np.ndarray]
+"""A weights file: arrays by the name that the file gives them."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network from frames to feature vectors."""
+
+    name: str
+    dimension: int
+    """Length d of a feature vector."""
+    version: int
+    """Raised whenever the same weights and frames would give other features; part of every store's key."""
+    preprocessing: str
+    """What `apply` does to pixels first, in words; part of every store's key."""
+    init: Callable[[int], Params]
+    """Random weights from a seed."""
+    apply: Callable[[Params, UInt8[Array, "b h w 3"]], Float[Array, "b d"]]
+    """Pure; RGB frames from 0 to 255 in, float32 features out; preprocessing is its own."""
+    import_weights: Callable[[Tensors], Params]
+    """From published weights; raises `UserError` that names the tensor where they do not fit."""
+    package: tuple[str, str] | None = None
+    """Installed package and file in it that hold published weights, where there is one."""
+
+
+IMAGENET = "RGB / 255, minus (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)"
+
+
+def imagenet_normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """Pixels with ImageNet's channel means taken off, in units of its standard deviations."""
+    mean = np.array([0.485, 0.456, 0.406], np.float32)
+    deviation = np.array([0.229, 0.224, 0.225], np.float32)
+    return (frames.astype(jnp.float32) / np.float32(255) - mean) / deviation
+
+
+def he_uniform(seed: int) -> Callable[[tuple[int, ...]], Float32[np.ndarray, "..."]]:
+    """A function from the shape of a kernel (outputs last) to random values with variance 2 / inputs.
+
+    The raw stream of PCG64 is fixed for good, which NumPy promises of no distribution; scaled by hand it
+    gives the same bits with every version and on every machine.
+    """
+    bits = np.random.PCG64(seed)
+
+    def draw(shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+        raw = np.asarray(bits.random_raw(math.prod(shape)))
+        unit = (raw >> np.uint64(40)).astype(np.float64) / 2**23 - 1.0
+        return (unit * math.sqrt(6 / math.prod(shape[:-1]))).astype(np.float32).reshape(shape)
+
+    return draw

@@ -1,0 +1,182 @@
+"""DenseNet-121, -169 and -201 (Huang et al., CVPR 2017) as pure functions, for inference.
+
+Batch normalisation is a scale and a shift here, folded when the weights are imported: what follows a
+convolution goes into its kernel and bias (stem, bottleneck), what precedes one stays.
+
+There are two forms of the same network. `plain` is the textbook: convolutions and concatenation.
+`restructured` is what runs on a CPU, where it is half as fast again: a block writes its layers' channels into
+one buffer instead of copying all of them for every concatenation, 1x1 convolutions are matrix products, and a
+3x3 convolution to few channels is one product to 9 times as many, of which nine shifted views are added.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, UInt8
+
+from fas_jax.backbones.base import Params, he_uniform, imagenet_normalise
+
+# Full float32: a GPU would otherwise multiply in TF32.
+EXACT = lax.Precision.HIGHEST
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a DenseNet."""
+
+    layers: tuple[int, ...]
+    """Dense layers in each block."""
+    growth: int = 32
+    """Channels that a layer adds."""
+    stem: int = 64
+    """Channels of the first convolution."""
+    bottleneck: int = 4
+    """Channels between a layer's two convolutions, as a multiple of `growth`."""
+
+    def block_inputs(self) -> list[int]:
+        """Channels at the start of each block; its layers add theirs, then a transition halves all."""
+        inputs = [self.stem]
+        for layers in self.layers[:-1]:
+            inputs.append((inputs[-1] + layers * self.growth) // 2)
+        return inputs
+
+    def dimension(self) -> int:
+        """Channels after the last block."""
+        return self.block_inputs()[-1] + self.layers[-1] * self.growth
+
+
+SHAPES = {
+    "densenet121": Shape((6, 12, 24, 16)),
+    "densenet169": Shape((6, 12, 32, 32)),
+    "densenet201": Shape((6, 12, 48, 32)),
+}
+
+
+def init(shape: Shape, seed: int) -> Params:
+    """Random weights: He-uniform kernels, and normalisation that changes nothing.
+
+    The same on every machine: the bits come from a generator whose stream is fixed.
+    """
+    draw = he_uniform(seed)
+
+    def identity(channels: int) -> Params:
+        return {"scale": np.ones(channels, np.float32), "shift": np.zeros(channels, np.float32)}
+
+    width = shape.bottleneck * shape.growth
+    params: Params = {
+        "stem": {"kernel": draw((7, 7, 3, shape.stem)), "bias": np.zeros(shape.stem, np.float32)}
+    }
+    for b, (channels, layers) in enumerate(zip(shape.block_inputs(), shape.layers, strict=True), start=1):
+        block: Params = {}
+        for i in range(layers):
+            inputs = channels + i * shape.growth
+            block[f"layer{i + 1}"] = {
+                **identity(inputs),
+                "bottleneck": {"kernel": draw((inputs, width)), "bias": np.zeros(width, np.float32)},
+                "growth": {"kernel": draw((3, 3, width, shape.growth))},
+            }
+        params[f"block{b}"] = block
+        end = channels + layers * shape.growth
+        if b < len(shape.layers):
+            params[f"transition{b}"] = {**identity(end), "kernel": draw((end, end // 2))}
+        else:
+            params["head"] = identity(end)
+    return params
+
+
+def apply(
+    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], form: str = ""
+) -> Float[Array, "b d"]:
+    """Features after the last average pooling, float32.
+
+    Args:
+      shape: sizes of the network.
+      params: as `init` or the import of published weights makes them.
+      frames: RGB, 0 to 255, at least 32 pixels high and wide.
+      form: `plain` or `restructured`; empty takes what is faster on the backend in use.
+    """
+    form = form or ("restructured" if jax.default_backend() == "cpu" else "plain")
+    dense_block = {"plain": _plain_block, "restructured": _restructured_block}[form]
+    x = imagenet_normalise(frames)
+    x = _convolve(x, params["stem"]["kernel"], stride=2, padding=3) + params["stem"]["bias"]
+    x = lax.reduce_window(
+        jax.nn.relu(x), -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+    )
+    for b, layers in enumerate(shape.layers, start=1):
+        x = dense_block(shape, layers, params[f"block{b}"], x)
+        if b < len(shape.layers):
+            transition = params[f"transition{b}"]
+            # Pooling and the 1x1 convolution commute; pooled first, the product is four times smaller.
+            x = _mean_2x2(_scale_shift_relu(transition, x))
+            x = _product(x, transition["kernel"])
+    return jnp.mean(_scale_shift_relu(params["head"], x), axis=(1, 2))
+
+
+Block = Callable[[Shape, int, Params, Array], Array]
+
+
+def _plain_block(shape: Shape, layers: int, block: Params, x: Float[Array, "b h w c"]) -> Array:
+    for i in range(1, layers + 1):
+        layer = block[f"layer{i}"]
+        kernel, bias = layer["bottleneck"]["kernel"], layer["bottleneck"]["bias"]
+        y = _convolve(_scale_shift_relu(layer, x), kernel[None, None], stride=1, padding=0) + bias
+        y = _convolve(jax.nn.relu(y), layer["growth"]["kernel"], stride=1, padding=1)
+        x = jnp.concatenate([x, y], axis=3)
+    return x
+
+
+def _restructured_block(shape: Shape, layers: int, block: Params, x: Float[Array, "b h w c"]) -> Array:
+    start = x.shape[3]
+    buffer = jnp.zeros((*x.shape[:3], start + layers * shape.growth), x.dtype)
+    buffer = lax.dynamic_update_slice(buffer, x, (0, 0, 0, 0))
+    for i in range(layers):
+        layer = block[f"layer{i + 1}"]
+        inputs = start + i * shape.growth
+        y = _product(_scale_shift_relu(layer, buffer[..., :inputs]), layer["bottleneck"]["kernel"])
+        y = _shifted_sum(jax.nn.relu(y + layer["bottleneck"]["bias"]), layer["growth"]["kernel"])
+        buffer = lax.dynamic_update_slice(buffer, y, (0, 0, 0, inputs))
+    return buffer
+
+
+def _shifted_sum(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
+    """A 3x3 convolution with zero padding: all nine taps' products at once, then their shifted sum."""
+    b, h, w, c = x.shape
+    out = kernel.shape[3]
+    products = _product(x, kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out))
+    padded = jnp.pad(products, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    total = jnp.zeros((b, h, w, out), x.dtype)
+    for dy in range(3):
+        for dx in range(3):
+            first = (3 * dy + dx) * out
+            total = total + padded[:, dy : dy + h, dx : dx + w, first : first + out]
+    return total
+
+
+def _scale_shift_relu(norm: Params, x: Array) -> Array:
+    return jax.nn.relu(x * norm["scale"] + norm["shift"])
+
+
+def _product(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"]) -> Float[Array, "b h w o"]:
+    return lax.dot_general(x, kernel, (((3,), (0,)), ((), ())), precision=EXACT)
+
+
+def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=EXACT,
+    )
+
+
+def _mean_2x2(x: Float[Array, "b h w c"]) -> Array:
+    """Average pooling; an odd last row or column is left out, as in the published networks."""
+    b, h, w, c = x.shape
+    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
+    return jnp.mean(x, axis=(2, 4))
