@@ -61,14 +61,12 @@ class Checkpoints:
 
         A damaged step is passed over with a warning.
         """
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), like)
         for path in reversed(self._steps()):
             if not (path / _HASHES).exists() or read_json(path / _HASHES) != _hashes(path):
                 warnings.warn(f"checkpoint {path} is damaged or unfinished; using the one before", stacklevel=2)
                 continue
-            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-            abstract = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), like
-            )
             return int(path.name), orbax.load(path, abstract)
         return None
 

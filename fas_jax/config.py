@@ -85,6 +85,8 @@ class Models:
     """Hidden units of the GRU."""
     meta: int = 20
     """Hidden units of the meta-learner, an LSTM."""
+    initialisation: Literal["paper", "he", "orthogonal", "glorot"] = "paper"
+    """Of the recurrent weights; paper: orthogonal for the LSTM, He for the others, as in the authors' code."""
 
 
 @dataclass(frozen=True)

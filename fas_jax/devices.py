@@ -5,9 +5,19 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
+
+
+def local_mesh() -> Mesh:
+    """All local devices along `AXIS`."""
+    return Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def replicate(tree: Any) -> Any:
+    """Puts a copy of every array on every local device."""
+    return jax.device_put(tree, NamedSharding(local_mesh(), PartitionSpec()))
 
 
 def data_parallel(
@@ -33,16 +43,15 @@ def data_parallel(
     """
     if mapping == "pmap":
         axes = tuple(0 if i in sharded else None for i in range(arguments))
-        return jax.pmap(function, AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)  # type: ignore[arg-type]
+        return jax.pmap(function, AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)
 
     def local(*args: Any) -> Any:
         # shard_map keeps the sharded axis, of length 1 here, where pmap drops it.
         own = (jax.tree.map(lambda x: x[0], arg) if i in sharded else arg for i, arg in enumerate(args))
         return function(*own)
 
-    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     specs = tuple(PartitionSpec(AXIS) if i in sharded else PartitionSpec() for i in range(arguments))
-    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
+    mapped = jax.shard_map(local, mesh=local_mesh(), in_specs=specs, out_specs=PartitionSpec())
     return jax.jit(mapped, donate_argnums=donate)
 
 

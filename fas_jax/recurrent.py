@@ -18,10 +18,6 @@ Initialisation = Literal["he", "orthogonal", "glorot"]
 # A pure nested dictionary of float32 arrays: what is trained, stored and passed to jitted functions.
 Params: TypeAlias = dict[str, Any]
 
-# The authors' code sets He for the recurrent and output weights of all but the LSTM, which keeps its layer's
-# defaults: orthogonal, and Glorot for the output.
-PAPER_INITIALISATION: dict[Kind, Initialisation] = {"lstm": "orthogonal", "bilstm": "he", "gru": "he"}
-
 _INITIALISERS: dict[Initialisation, Callable[..., Array]] = {
     "he": nnx.initializers.variance_scaling(2.0, "fan_in", "normal"),
     "orthogonal": nnx.initializers.orthogonal(),
@@ -46,9 +42,7 @@ class LSTM(nnx.Module):
         projected = inputs @ self.input_kernel[...] + self.bias[...]
         recurrent_kernel = self.recurrent_kernel[...]
 
-        def step(
-            carry: tuple[Array, Array], frame: tuple[Array, Array]
-        ) -> tuple[tuple[Array, Array], Array]:
+        def step(carry: tuple[Array, Array], frame: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
             hidden, cell = carry
             gates, valid = frame
             i, f, g, o = jnp.split(gates + hidden @ recurrent_kernel, 4, axis=-1)
@@ -112,10 +106,10 @@ class Classifier(nnx.Module):
     def __init__(
         self, kind: Kind, features: int, hidden: int, initialisation: Initialisation, *, rngs: nnx.Rngs
     ) -> None:
-        cell = {"lstm": LSTM, "bilstm": Bidirectional, "gru": GRU}[kind]
-        self.cell = cell(features, hidden, initialisation, rngs=rngs)
+        cells: dict[Kind, Any] = {"lstm": LSTM, "bilstm": Bidirectional, "gru": GRU}
+        self.cell = cells[kind](features, hidden, initialisation, rngs=rngs)
         width = 2 * hidden if kind == "bilstm" else hidden
-        output = "he" if initialisation == "he" else "glorot"
+        output: Initialisation = "he" if initialisation == "he" else "glorot"
         self.output_kernel = nnx.Param(_INITIALISERS[output](rngs.params(), (width, 2)))
         self.output_bias = nnx.Param(jnp.zeros(2))
 
@@ -144,9 +138,7 @@ class Architecture:
         """Fresh parameters from a PRNG key."""
         return nnx.to_pure_dict(nnx.state(self._classifier(key), nnx.Param))
 
-    def apply(
-        self, params: Params, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]
-    ) -> Float[Array, "b t 2"]:
+    def apply(self, params: Params, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1) at every frame."""
         graph, state = nnx.split(nnx.eval_shape(lambda: self._classifier(jax.random.key(0))))
         nnx.replace_by_pure_dict(state, params)
@@ -163,7 +155,11 @@ def bona_fide_probability(logits: Float[Array, "... t 2"]) -> Float[Array, "... 
 
 
 def _scan_time(
-    step: Callable[..., Any], carry: Any, projected: Float[Array, "b t g"], mask: Bool[Array, "b t"], reverse: bool
+    step: Callable[..., Any],
+    carry: Any,
+    projected: Float[Array, "b t g"],
+    mask: Bool[Array, "b t"],
+    reverse: bool,
 ) -> Float[Array, "b t h"]:
     frames = jnp.moveaxis(projected, 1, 0), mask.T
     _, states = jax.lax.scan(step, carry, frames, reverse=reverse)

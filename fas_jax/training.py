@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
-from tqdm import tqdm
 
 from fas_jax import devices
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
+from fas_jax.progress import progress_bar
 from fas_jax.recurrent import Architecture, Params, bona_fide_probability
 
 
@@ -31,7 +31,7 @@ class Clips(NamedTuple):
     """Padded with zeros; with a leading axis of runs where each run has its own (the meta-learner)."""
     mask: Bool[Array, "n t"]
     """True at real frames."""
-    labels: Int[Array, "n"]
+    labels: Int[Array, " n"]
     """1 bona fide, 0 attack."""
 
 
@@ -41,8 +41,8 @@ class Run:
 
     name: str
     seed: int
-    train: Int[np.ndarray, "n1"]
-    validation: Int[np.ndarray, "n2"]
+    train: Int[np.ndarray, " n1"]
+    validation: Int[np.ndarray, " n2"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Fit:
 
     params: Params
     """The best parameters by validation, each leaf with a leading axis of runs."""
-    best_epoch: Int[np.ndarray, "r"]
+    best_epoch: Int[np.ndarray, " r"]
     history: dict[str, np.ndarray]
     """`epoch` [k], and `train_loss`, `validation_loss`, `validation_accuracy` [k r]; NaN once a run has ended."""
 
@@ -90,7 +90,7 @@ def fit(
         UserError: A run's clips lack a class, or its loss is no longer finite.
     """
     _check(runs, np.asarray(clips.labels))
-    axes = Clips(0 if clips.features.ndim == 4 else None, None, None)
+    axes = _axes(clips)
     parallel = partial(devices.data_parallel, mapping=settings.mapping)
     train_epoch = parallel(partial(_train_epoch, architecture, axes), sharded=(4,), arguments=5, donate=(0,))
     validate = parallel(partial(_validate, architecture, axes), sharded=(2,), arguments=3)
@@ -108,8 +108,10 @@ def fit(
     if restored:
         epoch, (state, best, progress) = restored
         progress = jax.tree.map(np.array, progress)
+    # Where the first epoch would leave them: an array that lies elsewhere would have the second one recompiled.
+    state, best, clips = devices.replicate((state, best, clips))
 
-    with tqdm(total=settings.max_epochs, initial=epoch, desc=title, unit="epoch", leave=False) as bar:
+    with progress_bar(total=settings.max_epochs, initial=epoch, desc=title, unit="epoch") as bar:
         while epoch < settings.max_epochs and progress.active.any():
             # A pure function of seed and epoch: nothing of the order has to be saved.
             orders = [_shuffled(run, epoch) for run in runs]
@@ -123,7 +125,7 @@ def fit(
             better = progress.update(epoch, np.array(train_loss), loss, accuracy, settings)
             _check_finite(runs, progress, epoch)
             best = _choose(jnp.asarray(better), state.params, best)
-            bar.set_postfix(running=int(progress.active.sum()), validation_loss=f"{loss.mean():.4f}")
+            bar.set_postfix(running=int(progress.active.sum()), validation_loss=f"{loss.mean():.4f}", refresh=False)
             if checkpoints and progress.looks % settings.checkpoint_every == 0:
                 checkpoints.save(epoch, (state, best, progress))
     return Fit(best, progress.best_epoch, progress.history())
@@ -133,7 +135,7 @@ def predict(
     architecture: Architecture,
     params: Params,
     clips: Clips,
-    rows: Sequence[Int[np.ndarray, "m"]],
+    rows: Sequence[Int[np.ndarray, " m"]],
     batch_size: int = 64,
 ) -> list[Float[np.ndarray, "m t"]]:
     """P(bona fide) at every frame of the clips `rows[r]`, by the parameters of run r.
@@ -142,7 +144,7 @@ def predict(
     Values at padded frames mean nothing.
     """
     order = _orders(rows, batch_size, parts=1)[0]
-    axes = Clips(0 if clips.features.ndim == 4 else None, None, None)
+    axes = _axes(clips)
     probabilities = np.asarray(_probabilities(architecture, axes, params, clips, order))
     frames = probabilities.shape[-1]
     return [probabilities[r].reshape(-1, frames)[: len(row)] for r, row in enumerate(rows)]
@@ -153,7 +155,7 @@ def _probabilities(
     architecture: Architecture, axes: Clips, params: Params, clips: Clips, order: Int[Array, "r s b"]
 ) -> Float[Array, "r s b t"]:
     def batch(index: Int[Array, "r b"]) -> Float[Array, "r b t"]:
-        def run(params: Params, clips: Clips, index: Int[Array, "b"]) -> Float[Array, "b t"]:
+        def run(params: Params, clips: Clips, index: Int[Array, " b"]) -> Float[Array, "b t"]:
             features, mask, _ = _gather(clips, index)
             return bona_fide_probability(architecture.apply(params, features, mask))
 
@@ -167,14 +169,14 @@ def _train_epoch(
     axes: Clips,
     state: _State,
     clips: Clips,
-    rates: Float[Array, "r"],
-    active: Bool[Array, "r"],
+    rates: Float[Array, " r"],
+    active: Bool[Array, " r"],
     order: Int[Array, "r s b"],
-) -> tuple[_State, Float[Array, "r"]]:
+) -> tuple[_State, Float[Array, " r"]]:
     """One device's part of an epoch: `order` holds its rows of each of the s batches, -1 for none."""
 
     def run_step(
-        state: _State, clips: Clips, rate: Array, active: Array, index: Int[Array, "b"]
+        state: _State, clips: Clips, rate: Array, active: Array, index: Int[Array, " b"]
     ) -> tuple[_State, tuple[Array, Array]]:
         gradient = jax.value_and_grad(partial(_loss_sum, architecture), has_aux=True)
         (loss, (count, _)), grads = gradient(devices.varying(state.params), clips, index)
@@ -196,10 +198,10 @@ def _train_epoch(
 
 def _validate(
     architecture: Architecture, axes: Clips, params: Params, clips: Clips, order: Int[Array, "r s b"]
-) -> tuple[Float[Array, "r"], Float[Array, "r"]]:
+) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
     """Mean loss and share of rightly classified clips, over all devices' rows."""
 
-    def run(params: Params, clips: Clips, index: Int[Array, "b"]) -> tuple[Array, Array, Array]:
+    def run(params: Params, clips: Clips, index: Int[Array, " b"]) -> tuple[Array, Array, Array]:
         loss, (count, correct) = _loss_sum(architecture, params, clips, index)
         return loss, count, correct
 
@@ -212,7 +214,7 @@ def _validate(
 
 
 def _loss_sum(
-    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, "b"]
+    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, " b"]
 ) -> tuple[Array, tuple[Array, Array]]:
     features, mask, labels = _gather(clips, index)
     logits = architecture.apply(params, features, mask)
@@ -223,13 +225,18 @@ def _loss_sum(
     return jnp.sum(_masked_mean(frame_losses, mask) * real), (jnp.sum(real), jnp.sum(correct * real))
 
 
-def _gather(clips: Clips, index: Int[Array, "b"]) -> tuple[Array, Array, Array]:
+def _gather(clips: Clips, index: Int[Array, " b"]) -> tuple[Array, Array, Array]:
     rows = jnp.maximum(index, 0)
     return clips.features[rows], clips.mask[rows], clips.labels[rows]
 
 
-def _masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, "b"]:
+def _masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, " b"]:
     return jnp.sum(jnp.where(mask, values, 0), -1) / jnp.sum(mask, -1)
+
+
+def _axes(clips: Clips) -> Clips:
+    """Which of the clips' arrays have an axis of runs, as vmap asks for it."""
+    return Clips._make((0 if clips.features.ndim == 4 else None, None, None))
 
 
 def _where(condition: Array, new: Any, old: Any) -> Any:
@@ -237,16 +244,16 @@ def _where(condition: Array, new: Any, old: Any) -> Any:
 
 
 @partial(jax.jit, donate_argnums=(2,))
-def _choose(better: Bool[Array, "r"], params: Params, best: Params) -> Params:
+def _choose(better: Bool[Array, " r"], params: Params, best: Params) -> Params:
     return jax.vmap(_where)(better, params, best)
 
 
-def _shuffled(run: Run, epoch: int) -> Int[np.ndarray, "n"]:
+def _shuffled(run: Run, epoch: int) -> Int[np.ndarray, " n"]:
     return np.random.default_rng([run.seed, epoch]).permutation(run.train)
 
 
 def _orders(
-    rows: Sequence[Int[np.ndarray, "n"]], batch_size: int, parts: int | None = None
+    rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int | None = None
 ) -> Int[np.ndarray, "devices r s b"]:
     """Each run's indices as s batches, split over the devices and padded with -1 to equal shapes."""
     parts = parts or jax.local_device_count()
@@ -263,11 +270,11 @@ def _orders(
 class _Progress(NamedTuple):
     """Early stopping of every run; arrays only, so that it is part of the checkpoint."""
 
-    active: Bool[np.ndarray, "r"]
-    best: Float[np.ndarray, "r"]
+    active: Bool[np.ndarray, " r"]
+    best: Float[np.ndarray, " r"]
     """Monitored score of the best look, higher is better."""
-    best_epoch: Int[np.ndarray, "r"]
-    counter: Int[np.ndarray, "1"]
+    best_epoch: Int[np.ndarray, " r"]
+    counter: Int[np.ndarray, " 1"]
     """Looks at the validation clips so far."""
     log: Float[np.ndarray, "k 4 r"]
     """Epoch, training loss, validation loss and accuracy of every look."""
@@ -290,11 +297,11 @@ class _Progress(NamedTuple):
     def update(
         self,
         epoch: int,
-        train_loss: Float[np.ndarray, "r"],
-        loss: Float[np.ndarray, "r"],
-        accuracy: Float[np.ndarray, "r"],
+        train_loss: Float[np.ndarray, " r"],
+        loss: Float[np.ndarray, " r"],
+        accuracy: Float[np.ndarray, " r"],
         settings: Training,
-    ) -> Bool[np.ndarray, "r"]:
+    ) -> Bool[np.ndarray, " r"]:
         """Notes a look at the validation clips; returns which runs are better than ever before."""
         score = accuracy if settings.monitor == "accuracy" else -loss
         better = self.active & (score > self.best)
@@ -316,7 +323,7 @@ class _Progress(NamedTuple):
         }
 
 
-def _check(runs: Sequence[Run], labels: Int[np.ndarray, "n"]) -> None:
+def _check(runs: Sequence[Run], labels: Int[np.ndarray, " n"]) -> None:
     if not runs:
         raise UserError("there is nothing to train: no protocol gave a run")
     for run in runs:

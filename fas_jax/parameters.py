@@ -1,0 +1,45 @@
+"""Trees of arrays as single safetensors files: no code runs on reading, and the header says what they are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from fas_jax.errors import UserError
+from fas_jax.files import atomic_path
+
+
+def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
+    """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically."""
+    flat = {name: np.ascontiguousarray(array) for name, array in _flatten(tree, "")}
+    with atomic_path(path) as temporary:
+        save_file(flat, temporary, metadata={"about": json.dumps(about, sort_keys=True, allow_nan=False)})
+
+
+def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The nested dictionary of arrays, and what the header says about it."""
+    tree: dict[str, Any] = {}
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            for name in file.keys():  # noqa: SIM118 - not a dictionary
+                *parents, leaf = name.split("/")
+                node = tree
+                for parent in parents:
+                    node = node.setdefault(parent, {})
+                node[leaf] = file.get_tensor(name)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+    return tree, about
+
+
+def _flatten(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        items += _flatten(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, value)]
+    return items

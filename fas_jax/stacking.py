@@ -1,0 +1,214 @@
+"""The ensemble: three recurrent base models and the meta-learner stacked on them (paper, section 3.4).
+
+The meta-learner is trained on out-of-fold predictions (Wolpert 1992): those of base models that have not seen the
+subject. One validation part, seen by no model, stops all of them.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fas_jax.checkpoints import Checkpoints, describe_differences
+from fas_jax.config import Experiment, Models, Training, to_dict
+from fas_jax.errors import UserError
+from fas_jax.files import fingerprint
+from fas_jax.parameters import load_tree, save_tree
+from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
+from fas_jax.training import Clips, Run, fit, predict
+
+BASE_MODELS: tuple[Kind, ...] = ("lstm", "bilstm", "gru")
+META = "meta"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One protocol with one seed: what an ensemble is trained for."""
+
+    name: str
+    seed: int
+    train: Int[np.ndarray, " n"]
+    """Rows of the features, as are the others."""
+    fold: Int[np.ndarray, " n"]
+    """The subject-disjoint fold of each row of `train`."""
+    validation: Int[np.ndarray, " m"]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Trained models, for each of several tasks."""
+
+    architectures: dict[str, Architecture]
+    """By model: lstm, bilstm, gru, meta."""
+    params: dict[str, Params]
+    """By model; each leaf has a leading axis of tasks."""
+    combine: Literal["concat", "sum"]
+
+    def select(self, task: int) -> "Ensemble":
+        """The ensemble of one task alone."""
+        params = jax.tree.map(lambda leaf: leaf[task : task + 1], self.params)
+        return dataclasses.replace(self, params=params)
+
+
+def build_architectures(models: Models, features: int, combine: str) -> dict[str, Architecture]:
+    """The four models' shapes for features of a given width."""
+
+    def initialisation(name: str) -> Initialisation:
+        if models.initialisation != "paper":
+            return models.initialisation
+        # The authors' code sets He for all but the base LSTM, which keeps its layer's defaults.
+        return "orthogonal" if name == "lstm" else "he"
+
+    shapes: dict[str, Architecture] = {
+        kind: Architecture(kind, features, getattr(models, kind), initialisation(kind)) for kind in BASE_MODELS
+    }
+    joint = 2 * len(BASE_MODELS) if combine == "concat" else 2
+    return {**shapes, META: Architecture("lstm", joint, models.meta, initialisation(META))}
+
+
+def train_ensemble(tasks: Sequence[Task], clips: Clips, experiment: Experiment, folder: Path, data: str) -> Ensemble:
+    """Trains the base models, their out-of-fold siblings, and the meta-learner of every task.
+
+    Finished models are kept in `folder` and not trained again; an interrupted training goes on.
+
+    Args:
+        tasks: What to train for.
+        clips: Features of all clips that any task trains or validates on, and of no other.
+        experiment: Settings.
+        folder: For checkpoints and finished models.
+        data: Fingerprint of the features, so that models of other data are refused.
+
+    Raises:
+        UserError: `folder` holds models of other settings or data, or a task's clips lack a class.
+    """
+    combine, folds = experiment.stacking.combine, experiment.stacking.folds
+    architectures = build_architectures(experiment.models, clips.features.shape[-1], combine)
+    # Of each task the model that is kept, trained on all of `train`, then one for each fold left out.
+    runs = [run for task in tasks for run in _base_runs(task, folds)]
+    rows = [rows for task in tasks for rows in (task.validation, *_folds(task, folds))]
+    params: dict[str, Params] = {}
+    unseen = []
+    for kind in BASE_MODELS:
+        trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data)
+        scores = predict(architectures[kind], trained, clips, rows)
+        unseen.append(_scatter(scores, rows, clips.mask.shape).reshape(len(tasks), folds + 1, *clips.mask.shape))
+        params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
+    # Each clip of a task is scored by exactly one of its models, so that the sum picks that one's score.
+    meta_clips = clips._replace(features=jnp.asarray(_combine([each.sum(1) for each in unseen], combine)))
+    settings = dataclasses.replace(
+        experiment.training,
+        max_epochs=experiment.stacking.max_epochs,
+        learning_rate=experiment.stacking.learning_rate,
+    )
+    meta_runs = [Run(task.name, task.seed, task.train, task.validation) for task in tasks]
+    params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data)
+    return Ensemble(architectures, params, combine)
+
+
+def predict_ensemble(
+    ensemble: Ensemble, clips: Clips, rows: Sequence[Int[np.ndarray, " m"]]
+) -> dict[str, list[Float[np.ndarray, "m t"]]]:
+    """P(bona fide) at every frame by every model; `rows[i]` are the clips to score for task i."""
+    found: dict[str, list[np.ndarray]] = {
+        kind: predict(ensemble.architectures[kind], ensemble.params[kind], clips, rows) for kind in BASE_MODELS
+    }
+    base = [_scatter(found[kind], rows, clips.mask.shape) for kind in BASE_MODELS]
+    meta_clips = clips._replace(features=jnp.asarray(_combine(base, ensemble.combine)))
+    found[META] = predict(ensemble.architectures[META], ensemble.params[META], meta_clips, rows)
+    return found
+
+
+def fuse(
+    probabilities: Float[np.ndarray, "m t"], mask: Bool[np.ndarray, "m t"], fusion: str
+) -> Float[np.ndarray, " m"]:
+    """A video's score from its frames' P(bona fide): mean, last, median or minimum over the real frames."""
+    real = np.where(mask, probabilities.astype(np.float64), np.nan)
+    if fusion == "last":
+        return real[np.arange(len(mask)), mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)]
+    joined: dict[str, Any] = {"mean": np.nanmean, "median": np.nanmedian, "minimum": np.nanmin}
+    return joined[fusion](real, axis=1)
+
+
+def _base_runs(task: Task, folds: int) -> list[Run]:
+    whole = Run(task.name, task.seed, task.train, task.validation)
+    parts = [
+        Run(f"{task.name} without fold {fold}", task.seed, task.train[task.fold != fold], task.validation)
+        for fold in range(folds)
+    ]
+    return [whole, *parts]
+
+
+def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
+    return [task.train[task.fold == fold] for fold in range(folds)]
+
+
+def _scatter(
+    scores: Sequence[Float[np.ndarray, "m t"]], rows: Sequence[Int[np.ndarray, " m"]], shape: tuple[int, ...]
+) -> Float[np.ndarray, "r n t"]:
+    """Scores at the places of their clips, zero elsewhere."""
+    placed = np.zeros((len(rows), *shape), np.float32)
+    for row, (own, values) in enumerate(zip(rows, scores, strict=True)):
+        placed[row, own] = values
+    return placed
+
+
+def _combine(scores: Sequence[Float[np.ndarray, "r n t"]], how: str) -> Float[np.ndarray, "r n t d"]:
+    """The meta-learner's input: attack and bona fide probabilities of all models, side by side or summed."""
+    pairs = [np.stack([1 - score, score], axis=-1) for score in scores]
+    return np.concatenate(pairs, axis=-1) if how == "concat" else np.sum(pairs, axis=0)
+
+
+def _train(
+    name: str,
+    architecture: Architecture,
+    runs: Sequence[Run],
+    clips: Clips,
+    settings: Training,
+    folder: Path,
+    data: str,
+) -> Params:
+    """Parameters of all runs, trained in waves of `settings.runs_per_program`, or read where they are finished."""
+    size = settings.runs_per_program or len(runs)
+    waves = []
+    for start in range(0, len(runs), size):
+        own = slice(start, start + size)
+        title = f"{name}, runs {start + 1} to {start + len(runs[own])} of {len(runs)}"
+        features = clips.features[own] if clips.features.ndim == 4 else clips.features
+        about = {
+            "model": name,
+            "architecture": dataclasses.asdict(architecture),
+            "training": to_dict(settings),
+            "runs": [
+                {
+                    "name": run.name,
+                    "seed": run.seed,
+                    "clips": fingerprint([run.train.tolist(), run.validation.tolist()]),
+                }
+                for run in runs[own]
+            ],
+            "data": data,
+        }
+        path = folder / "models" / f"{name}-{start:04d}.safetensors"
+        if path.exists():
+            tree, known = load_tree(path)
+            if differences := describe_differences(known, about):
+                raise UserError(
+                    f"{path} was trained with other settings ({'; '.join(differences)}); "
+                    "choose another --name, or remove the run's folder"
+                )
+        else:
+            unfinished = folder / "checkpoints" / path.stem
+            wave = clips._replace(features=features)
+            found = fit(architecture, runs[own], wave, settings, Checkpoints(unfinished, about), title=title)
+            tree = {"params": found.params, "best_epoch": found.best_epoch, "history": found.history}
+            save_tree(path, tree, about)
+            shutil.rmtree(unfinished)
+        waves.append(tree["params"])
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *waves)
