@@ -55,6 +55,8 @@ class ClipInfo:
     file_bytes: int
     colour: tuple[float, ...]
     """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255)."""
+    announced_frames: int = 0
+    """Frames that the container announces; 0 where it announces none."""
 
 
 @dataclass(frozen=True)

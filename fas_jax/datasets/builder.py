@@ -1,0 +1,160 @@
+"""The record of a clip as TFDS features, and what the layouts' TFDS builders share; the only TFDS import."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+from fas_jax.config import Preparation
+from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, list_videos
+from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.video import decode_clip, encode_png
+
+VERSION = "1.0.0"
+FILE_FORMAT = "array_record"
+
+
+def clip_features() -> Any:
+    """The features of a stored clip: `video` (identity), `info` (what decoding found), `frames` (PNG bytes).
+
+    `frames` holds one sequence for each rendition of the same frames; `whole` is the resized whole frame.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "video": {
+                **_fields(Video),
+                "label": tfds.features.ClassLabel(names=["attack", BONA_FIDE_NAME]),
+            },
+            "info": _fields(ClipInfo),
+            "frames": {"whole": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.object_))},
+        }
+    )
+
+
+def to_record(video: Video, info: ClipInfo, frames: Mapping[str, list[bytes]]) -> dict[str, Any]:
+    """A clip as the example that `clip_features` describes."""
+    return {"video": dataclasses.asdict(video), "info": dataclasses.asdict(info), "frames": dict(frames)}
+
+
+def from_record(record: Mapping[str, Any]) -> tuple[Video, ClipInfo, dict[str, list[bytes]]]:
+    """A clip from an example that TFDS has read back."""
+    video = Video(**{name: _plain(value) for name, value in record["video"].items()})
+    info = ClipInfo(**{name: _plain(value) for name, value in record["info"].items()})
+    return video, info, {name: [bytes(frame) for frame in frames] for name, frames in record["frames"].items()}
+
+
+class RecordCodec:
+    """Clips to the bytes of a record and back; the same bytes for equal clips."""
+
+    def __init__(self) -> None:
+        self._features = clip_features()
+        self._serializer = ExampleSerializer(self._features.get_serialized_info())
+
+    def encode(self, video: Video, info: ClipInfo, frames: Mapping[str, list[bytes]]) -> bytes:
+        example = self._features.encode_example(to_record(video, info, frames))
+        # TFDS's own `serialize_example` leaves the order of the fields to chance.
+        return bytes(self._serializer.get_tf_example(example).SerializeToString(deterministic=True))
+
+    def decode(self, content: bytes) -> tuple[Video, ClipInfo, dict[str, list[bytes]]]:
+        return from_record(self._features.deserialize_example_np(content))
+
+
+class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Base of the layouts' builders.
+
+    `prepare_dataset` writes the same records by itself, because TFDS's own writer works in one process, starts
+    from zero after a kill, and crashes above 1 GB a split without TensorFlow. Below that size the builder's
+    `download_and_prepare` works too.
+    """
+
+    LAYOUT: ClassVar[Layout]
+    VERSION = tfds.core.Version(VERSION)
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {VERSION: "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "The dataset needs a signed licence. Put your own copy, in its official layout, into the manual folder."
+    )
+
+    def __init__(self, *, settings: Preparation | None = None, **options: Any) -> None:
+        self._settings = settings or Preparation()
+        super().__init__(file_format=options.pop("file_format", FILE_FORMAT), **options)
+
+    def _info(self) -> Any:
+        return tfds.core.DatasetInfo(builder=self, features=clip_features(), **metadata(self.LAYOUT))
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        listing = list_videos(self.LAYOUT, Path(dl_manager.manual_dir))
+        splits = dict.fromkeys(video.split for video in listing.videos)
+        return {split: self._generate_examples(listing, split) for split in splits}
+
+    def _generate_examples(self, listing: Listing, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """One example a video; an undecodable video raises `DecodeError`."""
+        for video in listing.videos:
+            if video.split == split:
+                info, frames = decode_clip(listing.root / video.path, self._settings)
+                yield video.path, to_record(video, info, {"whole": [encode_png(frame) for frame in frames]})
+
+
+def metadata(layout: Layout) -> dict[str, str]:
+    """What TFDS's documentation shows of a dataset."""
+    return {
+        "description": f"The kept frames of the videos of {layout.title}.",
+        "homepage": layout.homepage,
+        "citation": layout.citation,
+    }
+
+
+def shard_name(layout: str, split: str, index: int, count: int) -> str:
+    """The file name by which TFDS finds a shard."""
+    return f"{layout}-{split}.{FILE_FORMAT}-{index:05d}-of-{count:05d}"
+
+
+def write_tfds_metadata(directory: Path, layout: Layout, splits: Mapping[str, list[tuple[int, int]]]) -> None:
+    """Makes a folder of shards a TFDS dataset.
+
+    Args:
+        directory: Where the shards lie.
+        layout: Whose dataset it is.
+        splits: For each split the number of clips and of bytes of each shard, in order.
+    """
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory,
+        features=clip_features(),
+        split_infos=[
+            tfds.core.SplitInfo(
+                name=split, shard_lengths=[clips for clips, _ in shards], num_bytes=sum(size for _, size in shards)
+            )
+            for split, shards in splits.items()
+        ],
+        version=VERSION,
+        check_data=False,  # the check needs TensorFlow
+        **metadata(layout),
+    )
+
+
+def open_builder(directory: Path) -> Any:
+    """The TFDS builder of a prepared folder, for `as_data_source`."""
+    return tfds.builder_from_directory(directory)
+
+
+def _fields(kind: type) -> dict[str, Any]:
+    """TFDS features for the fields of a flat dataclass."""
+    plain = {str: tfds.features.Text(), int: np.int64, float: np.float32}
+    features = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        items = typing.get_args(hint)
+        features[name] = tfds.features.Sequence(plain[items[0]]) if items else plain[hint]
+    return features
+
+
+def _plain(value: Any) -> Any:
+    """TFDS gives bytes, numpy scalars, and lists or arrays of these."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        return tuple(_plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic | np.ndarray) else value

@@ -1,0 +1,337 @@
+"""Preparing a dataset once: videos in an official layout to shards of clips that stream.
+
+A shard is the unit of resuming. Which videos it holds depends on the folder and the settings alone, so that
+neither the number of workers nor an interruption changes a bit of the result.
+"""
+
+import dataclasses
+import fcntl
+import logging
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+from tqdm import tqdm
+
+from fas_jax.config import Preparation
+from fas_jax.datasets.builder import RecordCodec, shard_name, write_tfds_metadata
+from fas_jax.datasets.decoding import Undecoded, decode_videos
+from fas_jax.datasets.layout import Listing
+from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.datasets.prepared import (
+    CLIPS,
+    SUMMARY,
+    Prepared,
+    Shard,
+    clips_path,
+    content_fingerprint,
+    content_settings,
+)
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, ClipInfo, Failure, Video
+from fas_jax.errors import UserError
+from fas_jax.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+
+PLAN = "plan.json"
+FAILURES = "failures.json"
+LOCK = ".lock"
+# One record a group allows random access; PNG does not compress again.
+WRITER_OPTIONS = "group_size:1,uncompressed"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _PlannedShard:
+    name: str
+    split: str
+    videos: tuple[Video, ...]
+    key: str
+    """Of everything that decides the shard's content."""
+
+
+def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | None = None) -> Prepared:
+    """Decodes every video of a dataset once and stores its kept frames.
+
+    Started again after a kill, it keeps the finished shards. Videos that do not decode are recorded with their
+    reason and left out.
+
+    Args:
+        root: The dataset in an official layout.
+        out: The folder of the prepared dataset; one folder holds one dataset with one set of settings.
+        settings: See `fas_jax.config.Preparation`.
+        layout: A key of `LAYOUTS`; None finds it out.
+
+    Raises:
+        UserError: the dataset cannot be read (see `fas_jax.datasets.layouts.scan`), `out` holds another dataset or
+            other settings, or more videos failed than `settings.allow_failures`; the shards stay then, so that a
+            run that allows more is quick.
+    """
+    _check(settings)
+    listing = scan(root, layout)
+    out = Path(out)
+    with _locked(out):
+        plan = _plan(listing, settings)
+        _check_same(out, plan)
+        prepared = _finished(out, plan)
+        if prepared is None:
+            (out / SUMMARY).unlink(missing_ok=True)
+            write_json(out / PLAN, plan)
+            prepared = _prepare(listing, out, settings, plan)
+        _check_failures(prepared.failures, out, settings.allow_failures)
+    return prepared
+
+
+def _prepare(listing: Listing, out: Path, settings: Preparation, plan: dict[str, Any]) -> Prepared:
+    planned = _planned_shards(listing, settings)
+    _remove_leftovers(out, listing.layout.name, planned)
+    contents = {shard.name: _kept(out, shard) for shard in planned}
+    pending = [shard for shard in planned if contents[shard.name] is None]
+    _decode_shards(listing, out, settings, pending, contents)
+
+    rows = [content for shard in planned if (content := contents[shard.name]) is not None]
+    failures = tuple(Failure(Video(**row["video"]), row["reason"]) for content in rows for row in content["failures"])
+    _check_failures(failures, out, settings.allow_failures)
+    clips = [Video(**row["video"]) for content in rows for row in content["clips"]]
+    _check_clips(listing, clips, out)
+
+    shards = tuple(
+        Shard(
+            split=shard.split,
+            name=shard.name,
+            clips=len(content["clips"]),
+            size=content["size"],
+            sha256=content["sha256"],
+            clips_sha256=sha256_file(clips_path(out, shard.name)),
+        )
+        for shard, content in zip(planned, rows, strict=True)
+    )
+    sizes: dict[str, list[tuple[int, int]]] = {}
+    for shard in shards:
+        sizes.setdefault(shard.split, []).append((shard.clips, shard.size))
+    write_tfds_metadata(out, listing.layout, sizes)
+    prepared = Prepared(
+        directory=out,
+        dataset=listing.dataset,
+        layout=listing.layout.name,
+        synthetic=listing.synthetic,
+        complete=listing.complete,
+        settings=Preparation(**content_settings(settings)),
+        fingerprint="",
+        failures=failures,
+        splits={split: sum(count for count, _ in counts) for split, counts in sizes.items()},
+        shards=shards,
+    )
+    write_json(out / SUMMARY, _summary(prepared, listing, plan))
+    return Prepared.open(out)
+
+
+def _decode_shards(
+    listing: Listing,
+    out: Path,
+    settings: Preparation,
+    pending: list[_PlannedShard],
+    contents: dict[str, dict[str, Any] | None],
+) -> None:
+    """Decodes what is pending and fills `contents`; all workers stay busy across the borders of shards."""
+    if not pending:
+        return
+    codec = RecordCodec()
+    total = sum(len(shard.videos) for shard in pending)
+    outcomes = decode_videos(listing.root, (video.path for shard in pending for video in shard.videos), settings)
+    with tqdm(total=total, desc=f"preparing {listing.dataset}", unit="video") as progress:
+        failed = 0
+        for shard in pending:
+            clips: list[tuple[Video, ClipInfo]] = []
+            failures: list[Failure] = []
+            transient = False
+            target = out / shard.name
+            with atomic_path(target) as temporary:
+                writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
+                for video in shard.videos:
+                    outcome = next(outcomes)
+                    if isinstance(outcome, Undecoded):
+                        failures.append(Failure(video, outcome.reason))
+                        transient |= outcome.transient
+                        failed += 1
+                        progress.set_postfix(failed=failed)
+                    else:
+                        writer.write(codec.encode(video, outcome.info, outcome.frames))
+                        clips.append((video, outcome.info))
+                    progress.update()
+                writer.close()
+            content = {
+                "key": shard.key,
+                "size": target.stat().st_size,
+                "sha256": sha256_file(target),
+                "transient": transient,
+                "clips": [
+                    {"video": dataclasses.asdict(video), "info": dataclasses.asdict(info)} for video, info in clips
+                ],
+                "failures": [dataclasses.asdict(failure) for failure in failures],
+            }
+            # Written after the shard: where this file is, the shard is whole.
+            write_json(clips_path(out, shard.name), content)
+            contents[shard.name] = content
+
+
+def _kept(out: Path, shard: _PlannedShard) -> dict[str, Any] | None:
+    """What an earlier run wrote of this shard, if it is whole and what this run would write."""
+    path, target = clips_path(out, shard.name), out / shard.name
+    if not path.exists() or not target.exists():
+        return None
+    content: dict[str, Any] = read_json(path)
+    # A worker that hung or died may do better now; a file that did not decode will not.
+    if content.get("key") != shard.key or content.get("transient") or sha256_file(target) != content.get("sha256"):
+        return None
+    return content
+
+
+def _planned_shards(listing: Listing, settings: Preparation) -> list[_PlannedShard]:
+    shards = []
+    step = settings.videos_per_shard
+    for split in SPLITS:
+        videos = tuple(video for video in listing.videos if video.split == split)
+        count = -(-len(videos) // step)
+        for index in range(count):
+            mine = videos[index * step : (index + 1) * step]
+            key = {
+                "settings": content_settings(settings),
+                "versions": versions(),
+                "videos": [[dataclasses.asdict(video), listing.sizes[video.path]] for video in mine],
+            }
+            name = shard_name(listing.layout.name, split, index, count)
+            shards.append(_PlannedShard(name, split, mine, fingerprint(key)))
+    return shards
+
+
+def versions() -> dict[str, str]:
+    """What decides the stored bits besides the settings: decoder, resizer, PNG writer, and the record's fields."""
+    fields = [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)]
+    return {"opencv": cv2.__version__, "record": fingerprint(fields)[:8], "machine": platform.machine()}
+
+
+def _plan(listing: Listing, settings: Preparation) -> dict[str, Any]:
+    return {
+        "dataset": listing.dataset,
+        "layout": listing.layout.name,
+        "settings": content_settings(settings),
+        "versions": versions(),
+        "root_fingerprint": listing.fingerprint,
+    }
+
+
+def _check_same(out: Path, plan: dict[str, Any]) -> None:
+    if not (out / PLAN).exists():
+        return
+    old = read_json(out / PLAN)
+    differences = []
+    for name in ("dataset", "layout", "settings", "versions"):
+        was, now = old.get(name), plan[name]
+        if isinstance(was, dict):
+            changed = [key for key in now if was.get(key) != now[key]]
+            differences += [f"{key} is {was.get(key)!r} there and {now[key]!r} now" for key in changed]
+        elif was != now:
+            differences.append(f"{name} is {was!r} there and {now!r} now")
+    if differences:
+        raise UserError(
+            f"{out} was prepared differently: {'; '.join(differences)}. Choose another --out, or delete that folder"
+        )
+
+
+def _finished(out: Path, plan: dict[str, Any]) -> Prepared | None:
+    """The prepared dataset, if it is finished and the videos are still those that it was made from."""
+    if not (out / SUMMARY).exists():
+        return None
+    if read_json(out / SUMMARY).get("root_fingerprint") != plan["root_fingerprint"]:
+        log.warning("the videos have changed since %s was prepared: what changed is prepared again", out)
+        return None
+    return Prepared.open(out)
+
+
+def _check(settings: Preparation) -> None:
+    for name, least in (
+        ("segment", 1),
+        ("max_frames", 0),
+        ("frame_size", 1),
+        ("videos_per_shard", 1),
+        ("workers", 0),
+        ("allow_failures", 0),
+    ):
+        if getattr(settings, name) < least:
+            raise UserError(f"{name} must be at least {least}, not {getattr(settings, name)}")
+    if settings.timeout <= 0:
+        raise UserError(f"timeout must be above 0 seconds, not {settings.timeout}")
+
+
+def _check_failures(failures: tuple[Failure, ...], out: Path, allowed: int) -> None:
+    report = out / FAILURES
+    if not failures:
+        report.unlink(missing_ok=True)
+        return
+    write_json(report, [dataclasses.asdict(failure) for failure in failures])
+    if len(failures) > allowed:
+        first = "; ".join(f"{failure.video.path}: {failure.reason}" for failure in failures[:3])
+        raise UserError(
+            f"{len(failures)} videos failed and {allowed} may: {first}{'; ...' if len(failures) > 3 else ''}. All are "
+            f"listed in {report}. Mend them, or allow them by --allow-failures {len(failures)}; what is done is kept"
+        )
+
+
+def _check_clips(listing: Listing, clips: list[Video], out: Path) -> None:
+    for split in dict.fromkeys(video.split for video in listing.videos):
+        if not any(video.split == split for video in clips):
+            raise UserError(f"no video of the split {split} decodes; see {out / FAILURES}")
+    for label, name in ((BONA_FIDE, "bona fide"), (ATTACK, "attack")):
+        if not any(video.label == label for video in clips):
+            raise UserError(f"no {name} video of {listing.root} decodes; see {out / FAILURES}")
+
+
+def _summary(prepared: Prepared, listing: Listing, plan: dict[str, Any]) -> dict[str, Any]:
+    table = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)}
+    del table["directory"]
+    return {
+        **table,
+        "settings": content_settings(prepared.settings),
+        "fingerprint": content_fingerprint(prepared),
+        "failures": [dataclasses.asdict(failure) for failure in prepared.failures],
+        "shards": [dataclasses.asdict(shard) for shard in prepared.shards],
+        "versions": {**plan["versions"], "numpy": np.__version__},
+        "root_fingerprint": plan["root_fingerprint"],
+        "root": [[video.path, listing.sizes[video.path]] for video in listing.videos],
+        "found": listing.counts,
+        "official": LAYOUTS[prepared.layout].official,
+        "missing": listing.missing,
+        "unknown": listing.unknown,
+    }
+
+
+def _remove_leftovers(out: Path, layout: str, planned: list[_PlannedShard]) -> None:
+    """Deletes what a killed run, or a run on other videos, left of our own files."""
+    names = {shard.name for shard in planned}
+    for path in [*out.glob(f"{layout}-*.array_record-*"), *(out / CLIPS).glob(f"{layout}-*.array_record-*.json")]:
+        if path.name.removesuffix(".json") not in names:
+            path.unlink()
+    for path in [*out.glob(".tmp-*"), *(out / CLIPS).glob(".tmp-*")]:
+        path.unlink()
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder; a kill releases the lock."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"cannot write into {out}: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is preparing into {out}; wait for it, or choose another --out") from None
+        yield

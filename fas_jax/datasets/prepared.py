@@ -1,0 +1,146 @@
+"""A prepared dataset on disk: shards of clips that TFDS can read, and one file that says what they are."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fas_jax.config import Preparation, from_dict
+from fas_jax.datasets.record import ClipInfo, Failure, Video
+from fas_jax.errors import UserError
+from fas_jax.files import fingerprint, read_json, sha256_file
+
+SUMMARY = "preparation.json"
+CLIPS = "clips"
+# Settings that decide what is stored; the others only how it is done.
+CONTENT_SETTINGS = ("segment", "position", "max_frames", "frame_size", "videos_per_shard")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of clips."""
+
+    split: str
+    name: str
+    """File name in the prepared folder."""
+    clips: int
+    size: int
+    """Bytes."""
+    sha256: str
+    clips_sha256: str
+    """Of the JSON file that repeats the clips' rows without their frames."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A whole prepared dataset. Made by `fas_jax.datasets.preparation.prepare_dataset`."""
+
+    directory: Path
+    dataset: str
+    """`O`, `C`, `I` or `M`, with `synth-` before it where the videos are rendered."""
+    layout: str
+    synthetic: bool
+    complete: bool
+    """Whether the folder held every video of the official set."""
+    settings: Preparation
+    """As far as they decide the content; the others have their defaults."""
+    fingerprint: str
+    """Of everything that is stored: equal fingerprints mean equal bits."""
+    failures: tuple[Failure, ...]
+    splits: dict[str, int]
+    """Clips in each split, in the order train, dev, test."""
+    shards: tuple[Shard, ...]
+    """By split, then in order."""
+
+    @classmethod
+    def open(cls, directory: Path) -> "Prepared":
+        """Reads what `prepare_dataset` wrote.
+
+        Raises:
+            UserError: the folder is not a finished prepared dataset, or a shard is missing or has another size
+                than it was written with. `verify` compares the content too.
+        """
+        directory = Path(directory)
+        if not (directory / SUMMARY).exists():
+            raise UserError(f"{directory} is not a finished prepared dataset (no {SUMMARY}); run scripts/prepare.py")
+        table = read_json(directory / SUMMARY)
+        try:
+            prepared = cls(
+                directory=directory,
+                dataset=table["dataset"],
+                layout=table["layout"],
+                synthetic=table["synthetic"],
+                complete=table["complete"],
+                settings=from_dict(Preparation, table["settings"], where=str(directory / SUMMARY)),
+                fingerprint=table["fingerprint"],
+                failures=tuple(Failure(Video(**row["video"]), row["reason"]) for row in table["failures"]),
+                splits=dict(table["splits"]),
+                shards=tuple(Shard(**row) for row in table["shards"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{directory / SUMMARY} was written by another version ({error}); prepare again") from error
+        if prepared.fingerprint != content_fingerprint(prepared):
+            raise UserError(f"{directory / SUMMARY} was changed after it was written; prepare again")
+        for shard in prepared.shards:
+            path = prepared.path(shard)
+            size = path.stat().st_size if path.exists() else None
+            if size != shard.size:
+                found = "is missing" if size is None else f"has {size} bytes instead of {shard.size}"
+                raise UserError(f"{path} {found}; delete {directory / SUMMARY} and run scripts/prepare.py again")
+        return prepared
+
+    def path(self, shard: Shard) -> Path:
+        """The file of a shard."""
+        return self.directory / shard.name
+
+    def clips(self, shard: Shard) -> list[tuple[Video, ClipInfo]]:
+        """The clips of a shard without their frames, in stored order; reads no record."""
+        path = clips_path(self.directory, shard.name)
+        if not path.exists() or sha256_file(path) != shard.clips_sha256:
+            raise UserError(f"{path} is missing or damaged; delete {self.directory / SUMMARY} and prepare again")
+        return [(Video(**row["video"]), clip_info(row["info"])) for row in read_json(path)["clips"]]
+
+    def verify(self) -> None:
+        """Compares every shard with its hash, which reads all of the data.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        for shard in self.shards:
+            if sha256_file(self.path(shard)) != shard.sha256:
+                raise UserError(f"{self.path(shard)} is damaged; delete {self.directory / SUMMARY} and prepare again")
+
+    def builder(self) -> Any:
+        """The TFDS builder, for `as_data_source(split)`; its examples are those of `builder.clip_features`."""
+        from fas_jax.datasets.builder import open_builder  # TFDS takes 0.7 s to import
+
+        return open_builder(self.directory)
+
+
+def content_fingerprint(prepared: Prepared) -> str:
+    """The fingerprint that belongs to what a `Prepared` says."""
+    return fingerprint(
+        {
+            "dataset": prepared.dataset,
+            "complete": prepared.complete,
+            "settings": content_settings(prepared.settings),
+            "failures": [dataclasses.asdict(failure) for failure in prepared.failures],
+            "shards": [dataclasses.asdict(shard) for shard in prepared.shards],
+        }
+    )
+
+
+def content_settings(settings: Preparation) -> dict[str, Any]:
+    """The settings that decide what is stored."""
+    return {name: getattr(settings, name) for name in CONTENT_SETTINGS}
+
+
+def clips_path(directory: Path, shard_name: str) -> Path:
+    """The JSON file beside a shard."""
+    return directory / CLIPS / f"{shard_name}.json"
+
+
+def clip_info(row: dict[str, Any]) -> ClipInfo:
+    """A `ClipInfo` from JSON, which knows no tuples."""
+    fields: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in row.items()}
+    return ClipInfo(**fields)

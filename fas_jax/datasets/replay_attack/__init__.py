@@ -1,0 +1,57 @@
+"""Idiap Replay-Attack (I): 50 clients, 1200 videos, and 100 of enrolment that are no part of the task."""
+
+import re
+
+from fas_jax.datasets.layout import BONA_FIDE_NAME, Identity, Layout, Rules, Tree, split_suffix
+
+_LIGHT = "(controlled|adverse)"
+_REAL = re.compile(rf"(train|devel|test)/real/client(\d{{3}})_session\d\d_webcam_authenticate_{_LIGHT}_[12]\.mov")
+_ATTACK = re.compile(
+    r"(train|devel|test)/attack/(?:fixed|hand)/attack_(print|mobile|highdef)_client(\d{3})_session\d\d_"
+    rf"(?:highdef|mobile)_(photo|video)_{_LIGHT}\.mov"
+)
+_LIST = re.compile(r"protocols/(?:real|attack-grandtest-allsupports)-(?:train|devel|test)\.txt")
+_SPLITS = {"train": "train", "devel": "dev", "test": "test"}
+_SPECIES = ("mobile-photo", "mobile-video", "highdef-photo", "highdef-video")
+
+
+def describe(path: str) -> Identity | None:
+    """`devel/real/...` and `devel/attack/{fixed,hand}/...`; the session is the lighting."""
+    if match := _REAL.fullmatch(path):
+        split, client, light = match.groups()
+        return Identity(_SPLITS[split], client, BONA_FIDE_NAME, BONA_FIDE_NAME, "webcam", light)
+    if match := _ATTACK.fullmatch(path):
+        split, instrument, client, medium, light = match.groups()
+        if instrument == "print":
+            return Identity(_SPLITS[split], client, "print", "print", "webcam", light) if medium == "photo" else None
+        return Identity(_SPLITS[split], client, "replay", f"{instrument}-{medium}", "webcam", light)
+    return None
+
+
+def rules(tree: Tree) -> Rules:
+    """Names tell everything; where protocol files are there, only what they list is used.
+
+    A line's first word is a path, with or without its suffix.
+    """
+    lists = [path for path in tree.sizes if _LIST.fullmatch(path.lower())]
+    listed = {line.split()[0].lower().removeprefix("./") for path in lists for line in tree.lines(path)}
+    stems = frozenset(split_suffix(path)[0] for path in listed)
+    return Rules(describe, stems if lists else None, left_out=lambda path: path.startswith("enroll/"))
+
+
+def _official(clients: int) -> dict[str, int]:
+    # Each client: bona fide 2 lights x 2 takes; of each attack species 2 lights x 2 supports.
+    return dict.fromkeys((BONA_FIDE_NAME, "print", *_SPECIES), clients * 4)
+
+
+LAYOUT = Layout(
+    name="replay_attack",
+    letter="I",
+    title="Idiap Replay-Attack",
+    homepage="https://www.idiap.ch/en/scientific-research/data/replayattack",
+    citation="Chingovska, Anjos, Marcel: On the effectiveness of local binary patterns in face anti-spoofing. "
+    "BIOSIG 2012.",
+    signs=("train/real", "train/attack", "devel/real", "devel/attack", "test/real", "test/attack"),
+    official={"train": _official(15), "dev": _official(15), "test": _official(20)},
+    rules=rules,
+)

@@ -1,0 +1,40 @@
+"""Reads a dataset in an official layout into a prepared dataset; see --help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fas_jax import cli
+from fas_jax.config import Preparation
+from fas_jax.datasets.preparation import prepare_dataset
+
+
+def main(
+    root: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    settings: Preparation = Preparation(),  # noqa: B008 - frozen
+    layout: str = "",
+) -> None:
+    """Decodes every video of a dataset once and stores its kept frames without loss.
+
+    The result is a TensorFlow Datasets dataset (read it by as_data_source). Started again after an interruption,
+    it goes on where it stopped. Videos that do not decode are listed in failures.json and make the command fail,
+    unless --allow-failures allows as many.
+
+    Args:
+        root: Folder of the dataset, in its official layout.
+        out: Folder of the prepared dataset.
+        settings: How clips are made.
+        layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd; found out when it is not given.
+    """
+    prepared = prepare_dataset(root, out, settings, layout or None)
+    clips = ", ".join(f"{count} {split}" for split, count in prepared.splits.items())
+    whole = "the complete official set" if prepared.complete else "not the complete official set"
+    print(
+        f"{prepared.dataset}: {clips} clips ({whole}), {len(prepared.failures)} videos failed; in {prepared.directory}"
+    )
+
+
+if __name__ == "__main__":
+    cli.main(main)
