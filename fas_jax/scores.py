@@ -1,0 +1,270 @@
+"""The scores of a run: one row a video and model, with all that an evaluation needs to know of the video.
+
+Every figure of a report is computed from this table and from nothing else, so that it can be traced to its
+rows, and anybody's scores can be evaluated. Imports no JAX.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped
+
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, Video
+from fas_jax.errors import UserError
+from fas_jax.files import atomic_path
+
+VALIDATION, TEST = "validation", "test"
+Text = Shaped[np.ndarray, " n"]
+
+# What a row takes where a file of somebody else's has no such column.
+_DEFAULTS = {
+    "protocol": "scores",
+    "seed": "0",
+    "role": TEST,
+    "model": "model",
+    "dataset": "",
+    "subject": "",
+    "pai": "",
+    "pai_fine": "",
+    "device": "",
+    "session": "",
+    "split": "",
+    "reason": "",
+}
+# Columns of other evaluation tools.
+_ALIASES = {"video_key": "video", "is_bonafide": "label", "attack_type": "pai"}
+_LABELS = {"1": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
+_LABELS |= {"0": ATTACK, "false": ATTACK, "attack": ATTACK}
+_ROW_KEY = ("protocol", "seed", "role", "model", "dataset", "video")
+_MOST_ERRORS = 10
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Columns of equal length [n]. Construction checks them and raises `UserError`."""
+
+    protocol: Text
+    """Name of the protocol, such as OCI_to_M."""
+    seed: Int64[np.ndarray, " n"]
+    role: Text
+    """`validation` (sets the threshold) or `test`."""
+    model: Text
+    video: Text
+    """Path within the dataset."""
+    dataset: Text
+    subject: Text
+    """Unique within the dataset; empty where not known."""
+    label: Int64[np.ndarray, " n"]
+    """1 bona fide, 0 attack."""
+    pai: Text
+    """Coarse PAI species, `bonafide`, or empty where not known."""
+    pai_fine: Text
+    device: Text
+    session: Text
+    split: Text
+    """Official split that the video comes from."""
+    score: Float64[np.ndarray, " n"]
+    """Higher means bona fide; NaN means that there is no decision."""
+    reason: Text
+    """Why there is no decision; empty where there is one."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            kind = {"seed": np.int64, "label": np.int64, "score": np.float64}.get(field.name, np.str_)
+            column = np.asarray(getattr(self, field.name)).astype(kind)
+            if column.ndim != 1:
+                raise UserError(f"scores: column {field.name} must have one axis, not shape {column.shape}")
+            column.flags.writeable = False
+            object.__setattr__(self, field.name, column)
+        if len({len(getattr(self, name)) for name in COLUMNS}) != 1:
+            raise UserError("scores: the columns differ in length")
+        problems = list(self._problems())
+        if problems:
+            more = f" (and {len(problems) - _MOST_ERRORS} more)" if len(problems) > _MOST_ERRORS else ""
+            raise UserError("scores: " + "; ".join(problems[:_MOST_ERRORS]) + more)
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @classmethod
+    def from_videos(
+        cls,
+        protocol: str,
+        seed: int,
+        role: str,
+        model: str,
+        videos: Sequence[Video],
+        scores: Float64[np.ndarray, " n"],
+        reasons: Sequence[str] | None = None,
+    ) -> "ScoreTable":
+        """The rows of one model. Where no decision is made `scores` [n] is NaN and `reasons` [n] says why."""
+        count = len(videos)
+        if len(scores) != count or (reasons is not None and len(reasons) != count):
+            raise ValueError(f"{count} videos, {len(scores)} scores and {reasons and len(reasons)} reasons")
+        own = {"protocol": protocol, "seed": seed, "role": role, "model": model}
+        columns: dict[str, Any] = {name: np.full(count, value) for name, value in own.items()}
+        for name in ("dataset", "subject", "label", "pai", "pai_fine", "device", "session", "split"):
+            columns[name] = [getattr(video, name) for video in videos]
+        columns["video"] = [video.path for video in videos]
+        return cls(score=np.asarray(scores, np.float64), reason=_text(reasons or [""] * count), **columns)
+
+    @classmethod
+    def empty(cls) -> "ScoreTable":
+        """A table without rows."""
+        return cls(**{name: np.array([]) for name in COLUMNS})
+
+    @classmethod
+    def concatenate(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
+        """All rows, in order; a row that occurs twice is an error."""
+        tables = list(tables) or [cls.empty()]
+        return cls(**{name: np.concatenate([getattr(each, name) for each in tables]) for name in COLUMNS})
+
+    def rows(self, which: Bool[np.ndarray, " n"] | Int64[np.ndarray, " m"]) -> "ScoreTable":
+        """The rows that a mask or indices pick."""
+        return ScoreTable(**{name: getattr(self, name)[which] for name in COLUMNS})
+
+    def select(self, **values: Any) -> "ScoreTable":
+        """The rows whose columns equal the given values: `table.select(role='test', model='gru', seed=0)`."""
+        mask = np.ones(len(self), bool)
+        for name, value in values.items():
+            mask &= getattr(self, name) == value
+        return self.rows(mask)
+
+    def distinct(self, column: str) -> list[Any]:
+        """The values of a column in the order of their first row."""
+        return list(dict.fromkeys(getattr(self, column).tolist()))
+
+    @property
+    def answered(self) -> Bool[np.ndarray, " n"]:
+        """Where there is a decision."""
+        return ~np.isnan(self.score)
+
+    def write_csv(self, path: Path) -> None:
+        """Writes all columns, atomically. Scores are written so that they are read back bit for bit."""
+        columns = [getattr(self, name).tolist() for name in COLUMNS if name != "score"]
+        scores = ["" if np.isnan(score) else repr(score) for score in self.score.tolist()]
+        columns.insert(COLUMNS.index("score"), scores)
+        # File names need not be valid UTF-8; such bytes are kept as they are.
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            # As RFC 4180 has it; a lone carriage return in a name is only then quoted.
+            writer = csv.writer(file, lineterminator="\r\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(zip(*columns, strict=True))
+
+    @classmethod
+    def read_csv(cls, path: Path) -> "ScoreTable":
+        """Reads `video`, `label` and `score`, and the other columns where there are any.
+
+        `label` is 1 or 0, true or false, bonafide or attack. An empty score or `nan` means no decision. The
+        names `video_key`, `is_bonafide` and `attack_type` are understood, too. Faulty lines are reported
+        together.
+        """
+        try:
+            with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+                reader = csv.reader(file, strict=True)
+                names = _header(path, next(reader, []))
+                lines = [(reader.line_num, row) for row in reader if row]
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist") from None
+        except (OSError, csv.Error) as error:
+            raise UserError(f"{path} is not a readable CSV file: {error}") from error
+        if not lines:
+            raise UserError(f"{path} holds no scores")
+        problems: list[str] = []
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        for number, cells in lines:
+            try:
+                if len(cells) != len(names):
+                    raise ValueError(f"{len(cells)} cells, but {len(names)} columns")
+                row = _parsed(dict(zip(names, cells, strict=True)), path)
+            except ValueError as error:
+                problems.append(f"line {number}: {error}")
+            else:
+                for name, value in row.items():
+                    columns[name].append(value)
+        if problems:
+            more = f" (and {len(problems) - _MOST_ERRORS} more)" if len(problems) > _MOST_ERRORS else ""
+            raise UserError(f"{path}: " + "; ".join(problems[:_MOST_ERRORS]) + more)
+        try:
+            return cls(**{name: np.array(values) for name, values in columns.items()})
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    def _problems(self) -> Iterator[str]:
+        checks = (
+            (~np.isin(self.role, (VALIDATION, TEST)), f"the role must be {VALIDATION!r} or {TEST!r}"),
+            (~np.isin(self.label, (BONA_FIDE, ATTACK)), "the label must be 1 (bona fide) or 0 (attack)"),
+            (np.isinf(self.score), "the score is infinite"),
+            (np.isnan(self.score) & (self.reason == ""), "there is no score, and no reason why"),
+            (~np.isnan(self.score) & (self.reason != ""), "there is a score, and a reason why there is none"),
+            ((self.label == ATTACK) & (self.pai == "bonafide"), "an attack cannot be of species 'bonafide'"),
+            (
+                (self.label == BONA_FIDE) & ~np.isin(self.pai, ("", "bonafide")),
+                "a bona fide video has a PAI species",
+            ),
+            (self.video == "", "the video has no name"),
+        )
+        for wrong, message in checks:
+            for index in np.flatnonzero(wrong):
+                yield f"row {index + 1} ({self.dataset[index]} {self.video[index]}): {message}"
+        seen = set()
+        for key in zip(*(getattr(self, name).tolist() for name in _ROW_KEY), strict=True):
+            if key in seen:
+                yield "twice: " + ", ".join(
+                    f"{name} {value}" for name, value in zip(_ROW_KEY, key, strict=True)
+                )
+            seen.add(key)
+        # Whoever scores a video, its label and subject are the same.
+        known: dict[tuple[str, str], tuple[int, str, str]] = {}
+        facts = zip(
+            *(getattr(self, n).tolist() for n in ("dataset", "video", "label", "subject", "pai")), strict=True
+        )
+        for dataset, video, *fact in facts:
+            if known.setdefault((dataset, video), tuple(fact)) != tuple(fact):
+                yield f"{dataset} {video}: label, subject or PAI species differ between its rows"
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreTable))
+
+
+def _text(values: Sequence[str]) -> Text:
+    return np.array(values, dtype=np.str_)
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    names = [_ALIASES.get(cell.strip().lower(), cell.strip().lower()) for cell in cells]
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: a column is named twice: {', '.join(names)}")
+    missing = [name for name in ("video", "label", "score") if name not in names]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)} (found {', '.join(names) or 'nothing'})")
+    return names
+
+
+def _parsed(cells: dict[str, str], path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {name: cells.get(name, _DEFAULTS.get(name, "")) for name in COLUMNS}
+    label = _LABELS.get(row["label"].strip().lower())
+    if label is None:
+        raise ValueError(f"label {row['label']!r} is not 1 or bonafide, 0 or attack")
+    row["label"] = label
+    try:
+        row["score"] = float(row["score"]) if row["score"].strip() else np.nan
+    except ValueError:
+        raise ValueError(f"score {row['score']!r} is not a number") from None
+    try:
+        row["seed"] = int(row["seed"])
+    except ValueError:
+        raise ValueError(f"seed {row['seed']!r} is not a whole number") from None
+    if np.isnan(row["score"]) and not row["reason"]:
+        row["reason"] = f"no score in {Path(path).name}"
+    if label == BONA_FIDE and "pai" not in cells:
+        row["pai"] = "bonafide"
+    return row
