@@ -6,7 +6,7 @@ import os
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +45,9 @@ class Undecoded:
     """Whether another try may end otherwise: a worker that hung or died, not a file that is damaged."""
 
 
-def decode_videos(root: Path, paths: Iterable[str], settings: Preparation) -> Iterator[Decoded | Undecoded]:
+def decode_videos(
+    root: Path, paths: Iterable[str], settings: Preparation
+) -> Generator[Decoded | Undecoded, None, None]:
     """Decodes videos in parallel and yields the outcomes in the order of `paths`.
 
     A worker that hangs for `settings.timeout` seconds or dies is replaced, and its video is `Undecoded`. A bounded
@@ -93,8 +95,12 @@ def _outcome(future: pebble.ProcessFuture, timeout: float) -> Decoded | Undecode
 
 def _decode(root: str, path: str, settings: Preparation) -> Decoded | Undecoded:
     try:
-        info, frames = decode_clip(inside(Path(root), path), settings)
-    except (DecodeError, UserError) as error:
+        file = inside(Path(root), path)
+    except UserError:
+        return Undecoded("a link that leads out of the dataset's folder")
+    try:
+        info, frames = decode_clip(file, settings)
+    except DecodeError as error:
         return Undecoded(str(error))
     return Decoded(info, {"whole": [encode_png(frame) for frame in frames]})
 

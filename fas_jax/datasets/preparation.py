@@ -7,52 +7,34 @@ neither the number of workers nor an interruption changes a bit of the result.
 import dataclasses
 import fcntl
 import logging
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordWriter
-from tqdm import tqdm
 
 from fas_jax.config import Preparation
-from fas_jax.datasets.builder import RecordCodec, shard_name, write_tfds_metadata
-from fas_jax.datasets.decoding import Undecoded, decode_videos
+from fas_jax.datasets.builder import write_tfds_metadata
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.prepared import (
     CLIPS,
     SUMMARY,
     Prepared,
-    Shard,
-    clips_path,
     content_fingerprint,
     content_settings,
 )
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, ClipInfo, Failure, Video
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, Failure
+from fas_jax.datasets.shards import PlannedShard, ShardContent, decode_shards, kept_shard, plan_shards, versions
 from fas_jax.errors import UserError
-from fas_jax.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+from fas_jax.files import read_json, write_json
 
 PLAN = "plan.json"
 FAILURES = "failures.json"
 LOCK = ".lock"
-# One record a group allows random access; PNG does not compress again.
-WRITER_OPTIONS = "group_size:1,uncompressed"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _PlannedShard:
-    name: str
-    split: str
-    videos: tuple[Video, ...]
-    key: str
-    """Of everything that decides the shard's content."""
 
 
 def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | None = None) -> Prepared:
@@ -74,6 +56,12 @@ def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | 
     """
     _check(settings)
     listing = scan(root, layout)
+    for names, what in (
+        (listing.unknown, "not named by the official rules and lists, and not used"),
+        (listing.missing, "named by the dataset's own lists and not there"),
+    ):
+        if names:
+            log.warning("%s: %d videos are %s, such as %s", root, len(names), what, ", ".join(names[:3]))
     out = Path(out)
     with _locked(out):
         plan = _plan(listing, settings)
@@ -88,29 +76,16 @@ def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | 
 
 
 def _prepare(listing: Listing, out: Path, settings: Preparation, plan: dict[str, Any]) -> Prepared:
-    planned = _planned_shards(listing, settings)
+    planned = plan_shards(listing, settings)
     _remove_leftovers(out, listing.layout.name, planned)
-    contents = {shard.name: _kept(out, shard) for shard in planned}
-    pending = [shard for shard in planned if contents[shard.name] is None]
-    _decode_shards(listing, out, settings, pending, contents)
+    done = {shard.name: content for shard in planned if (content := kept_shard(out, shard)) is not None}
+    done |= decode_shards(listing, out, settings, planned, done)
 
-    rows = [content for shard in planned if (content := contents[shard.name]) is not None]
-    failures = tuple(Failure(Video(**row["video"]), row["reason"]) for content in rows for row in content["failures"])
+    contents = [done[shard.name] for shard in planned]
+    shards = tuple(content.shard for content in contents)
+    failures = tuple(failure for content in contents for failure in content.failures)
     _check_failures(failures, out, settings.allow_failures)
-    clips = [Video(**row["video"]) for content in rows for row in content["clips"]]
-    _check_clips(listing, clips, out)
-
-    shards = tuple(
-        Shard(
-            split=shard.split,
-            name=shard.name,
-            clips=len(content["clips"]),
-            size=content["size"],
-            sha256=content["sha256"],
-            clips_sha256=sha256_file(clips_path(out, shard.name)),
-        )
-        for shard, content in zip(planned, rows, strict=True)
-    )
+    _check_clips(listing, contents, out)
     sizes: dict[str, list[tuple[int, int]]] = {}
     for shard in shards:
         sizes.setdefault(shard.split, []).append((shard.clips, shard.size))
@@ -131,91 +106,6 @@ def _prepare(listing: Listing, out: Path, settings: Preparation, plan: dict[str,
     return Prepared.open(out)
 
 
-def _decode_shards(
-    listing: Listing,
-    out: Path,
-    settings: Preparation,
-    pending: list[_PlannedShard],
-    contents: dict[str, dict[str, Any] | None],
-) -> None:
-    """Decodes what is pending and fills `contents`; all workers stay busy across the borders of shards."""
-    if not pending:
-        return
-    codec = RecordCodec()
-    total = sum(len(shard.videos) for shard in pending)
-    outcomes = decode_videos(listing.root, (video.path for shard in pending for video in shard.videos), settings)
-    with tqdm(total=total, desc=f"preparing {listing.dataset}", unit="video") as progress:
-        failed = 0
-        for shard in pending:
-            clips: list[tuple[Video, ClipInfo]] = []
-            failures: list[Failure] = []
-            transient = False
-            target = out / shard.name
-            with atomic_path(target) as temporary:
-                writer = ArrayRecordWriter(str(temporary), WRITER_OPTIONS)
-                for video in shard.videos:
-                    outcome = next(outcomes)
-                    if isinstance(outcome, Undecoded):
-                        failures.append(Failure(video, outcome.reason))
-                        transient |= outcome.transient
-                        failed += 1
-                        progress.set_postfix(failed=failed)
-                    else:
-                        writer.write(codec.encode(video, outcome.info, outcome.frames))
-                        clips.append((video, outcome.info))
-                    progress.update()
-                writer.close()
-            content = {
-                "key": shard.key,
-                "size": target.stat().st_size,
-                "sha256": sha256_file(target),
-                "transient": transient,
-                "clips": [
-                    {"video": dataclasses.asdict(video), "info": dataclasses.asdict(info)} for video, info in clips
-                ],
-                "failures": [dataclasses.asdict(failure) for failure in failures],
-            }
-            # Written after the shard: where this file is, the shard is whole.
-            write_json(clips_path(out, shard.name), content)
-            contents[shard.name] = content
-
-
-def _kept(out: Path, shard: _PlannedShard) -> dict[str, Any] | None:
-    """What an earlier run wrote of this shard, if it is whole and what this run would write."""
-    path, target = clips_path(out, shard.name), out / shard.name
-    if not path.exists() or not target.exists():
-        return None
-    content: dict[str, Any] = read_json(path)
-    # A worker that hung or died may do better now; a file that did not decode will not.
-    if content.get("key") != shard.key or content.get("transient") or sha256_file(target) != content.get("sha256"):
-        return None
-    return content
-
-
-def _planned_shards(listing: Listing, settings: Preparation) -> list[_PlannedShard]:
-    shards = []
-    step = settings.videos_per_shard
-    for split in SPLITS:
-        videos = tuple(video for video in listing.videos if video.split == split)
-        count = -(-len(videos) // step)
-        for index in range(count):
-            mine = videos[index * step : (index + 1) * step]
-            key = {
-                "settings": content_settings(settings),
-                "versions": versions(),
-                "videos": [[dataclasses.asdict(video), listing.sizes[video.path]] for video in mine],
-            }
-            name = shard_name(listing.layout.name, split, index, count)
-            shards.append(_PlannedShard(name, split, mine, fingerprint(key)))
-    return shards
-
-
-def versions() -> dict[str, str]:
-    """What decides the stored bits besides the settings: decoder, resizer, PNG writer, and the record's fields."""
-    fields = [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)]
-    return {"opencv": cv2.__version__, "record": fingerprint(fields)[:8], "machine": platform.machine()}
-
-
 def _plan(listing: Listing, settings: Preparation) -> dict[str, Any]:
     return {
         "dataset": listing.dataset,
@@ -231,7 +121,7 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
         return
     old = read_json(out / PLAN)
     differences = []
-    for name in ("dataset", "layout", "settings", "versions"):
+    for name in ("dataset", "layout", "settings"):
         was, now = old.get(name), plan[name]
         if isinstance(was, dict):
             changed = [key for key in now if was.get(key) != now[key]]
@@ -251,7 +141,11 @@ def _finished(out: Path, plan: dict[str, Any]) -> Prepared | None:
     if read_json(out / SUMMARY).get("root_fingerprint") != plan["root_fingerprint"]:
         log.warning("the videos have changed since %s was prepared: what changed is prepared again", out)
         return None
-    return Prepared.open(out)
+    try:
+        return Prepared.open(out)
+    except UserError as error:
+        log.warning("%s: what is damaged is prepared again", error)
+        return None
 
 
 def _check(settings: Preparation) -> None:
@@ -283,12 +177,12 @@ def _check_failures(failures: tuple[Failure, ...], out: Path, allowed: int) -> N
         )
 
 
-def _check_clips(listing: Listing, clips: list[Video], out: Path) -> None:
+def _check_clips(listing: Listing, contents: list[ShardContent], out: Path) -> None:
     for split in dict.fromkeys(video.split for video in listing.videos):
-        if not any(video.split == split for video in clips):
+        if not any(content.labels for content in contents if content.shard.split == split):
             raise UserError(f"no video of the split {split} decodes; see {out / FAILURES}")
     for label, name in ((BONA_FIDE, "bona fide"), (ATTACK, "attack")):
-        if not any(video.label == label for video in clips):
+        if not any(label in content.labels for content in contents):
             raise UserError(f"no {name} video of {listing.root} decodes; see {out / FAILURES}")
 
 
@@ -311,7 +205,7 @@ def _summary(prepared: Prepared, listing: Listing, plan: dict[str, Any]) -> dict
     }
 
 
-def _remove_leftovers(out: Path, layout: str, planned: list[_PlannedShard]) -> None:
+def _remove_leftovers(out: Path, layout: str, planned: list[PlannedShard]) -> None:
     """Deletes what a killed run, or a run on other videos, left of our own files."""
     names = {shard.name for shard in planned}
     for path in [*out.glob(f"{layout}-*.array_record-*"), *(out / CLIPS).glob(f"{layout}-*.array_record-*.json")]:
