@@ -144,9 +144,7 @@ def roc(scores: Scores, labels: Labels) -> tuple[Float64[np.ndarray, " k"], Floa
     return points.far[::-1], 1 - points.frr[::-1]
 
 
-def bpcer_at_apcer(
-    scores: Scores, labels: Labels, limit: float, species: Species | None = None
-) -> tuple[float, float]:
+def bpcer_at_apcer(scores: Scores, labels: Labels, limit: float, species: Species | None = None) -> tuple[float, float]:
     """BPCER and threshold of the lowest threshold at which APCER <= `limit`.
 
     BPCER10, BPCER20 and BPCER100 have limits of 0.1, 0.05 and 0.01. APCER is the maximum over the `species`
@@ -225,9 +223,7 @@ def _checked(scores: Scores, labels: Labels) -> tuple[Float64[np.ndarray, " n"],
     for what, wrong in (("NaN", np.isnan(scores)), ("infinite", np.isinf(scores))):
         if wrong.any():
             index = int(np.flatnonzero(wrong)[0])
-            raise MetricError(
-                f"{int(wrong.sum())} of {len(scores)} scores are {what}, the first at index {index}"
-            )
+            raise MetricError(f"{int(wrong.sum())} of {len(scores)} scores are {what}, the first at index {index}")
     return scores, labels
 
 

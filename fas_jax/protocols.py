@@ -111,9 +111,7 @@ def leave_one_out(preset: str, targets: Iterable[str], available: Iterable[str])
             )
         sources = sorted(at_hand - {target}, key=lambda name: _place(name, target))
         if not sources:
-            raise UserError(
-                f"nothing is left to train on when {target!r} is left out; give more datasets in [data]"
-            )
+            raise UserError(f"nothing is left to train on when {target!r} is left out; give more datasets in [data]")
         if target in (protocol.target for protocol in protocols):
             raise UserError(f"evaluation.targets names {target!r} twice")
         protocols.append(make_protocol(preset, sources, target))
@@ -168,9 +166,7 @@ def assign(protocol: Protocol, videos: Sequence[Video], validation_fraction: flo
         raise UserError(f"evaluation.validation_fraction must lie between 0 and 1, not {validation_fraction}")
     preset = _preset(protocol.preset)
     order = sorted(range(len(videos)), key=lambda index: _key(videos[index]))
-    order = [
-        index for index in order if base_name(videos[index].dataset) in (*protocol.sources, protocol.target)
-    ]
+    order = [index for index in order if base_name(videos[index].dataset) in (*protocol.sources, protocol.target)]
     _one_kind(videos[index].dataset for index in order)
     _has_all_datasets(protocol, (videos[index].dataset for index in order))
 
@@ -239,15 +235,11 @@ def subject_folds(
     for index in indices:
         by_subject[_subject(videos[index])].append(videos[index])
     if len(by_subject) < folds:
-        raise UserError(
-            f"stacking.folds is {folds}, but there are only {len(by_subject)} subjects; ask for fewer"
-        )
+        raise UserError(f"stacking.folds is {folds}, but there are only {len(by_subject)} subjects; ask for fewer")
     classes = {subject: frozenset(video.label for video in mine) for subject, mine in by_subject.items()}
 
     # Subjects with both classes come first: each of them can complete a fold alone.
-    order = sorted(
-        by_subject, key=lambda who: (-len(classes[who]), -max(classes[who]), who[0], _draw(seed, *who))
-    )
+    order = sorted(by_subject, key=lambda who: (-len(classes[who]), -max(classes[who]), who[0], _draw(seed, *who)))
     inside: list[set[int]] = [set() for _ in range(folds)]
     spread: Counter[tuple[Any, ...]] = Counter()
     sizes = [0] * folds
@@ -299,9 +291,7 @@ def _validation_subjects(videos: Sequence[Video], fraction: float, seed: int) ->
     return chosen
 
 
-def _cut(
-    dataset: str, classes: dict[tuple[str, str], set[int]], fraction: float, seed: int
-) -> set[tuple[str, str]]:
+def _cut(dataset: str, classes: dict[tuple[str, str], set[int]], fraction: float, seed: int) -> set[tuple[str, str]]:
     order = sorted(classes, key=lambda who: _draw(seed, *who))
     wanted = min(max(1, round(fraction * len(order))), len(order) - 1)
 

@@ -218,15 +218,11 @@ class ScoreTable:
         seen = set()
         for key in zip(*(getattr(self, name).tolist() for name in _ROW_KEY), strict=True):
             if key in seen:
-                yield "twice: " + ", ".join(
-                    f"{name} {value}" for name, value in zip(_ROW_KEY, key, strict=True)
-                )
+                yield "twice: " + ", ".join(f"{name} {value}" for name, value in zip(_ROW_KEY, key, strict=True))
             seen.add(key)
         # Whoever scores a video, its label and subject are the same.
         known: dict[tuple[str, str], tuple[int, str, str]] = {}
-        facts = zip(
-            *(getattr(self, n).tolist() for n in ("dataset", "video", "label", "subject", "pai")), strict=True
-        )
+        facts = zip(*(getattr(self, n).tolist() for n in ("dataset", "video", "label", "subject", "pai")), strict=True)
         for dataset, video, *fact in facts:
             if known.setdefault((dataset, video), tuple(fact)) != tuple(fact):
                 yield f"{dataset} {video}: label, subject or PAI species differ between its rows"

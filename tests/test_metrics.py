@@ -168,9 +168,7 @@ def test_bpcer_at_apcer_against_brute_force(sets, limit, pooled):
         )
 
     wanted = min(
-        frr
-        for threshold, _, frr in brute_force(values, bona_fide)
-        if apcer(threshold) <= Fraction(str(limit))
+        frr for threshold, _, frr in brute_force(values, bona_fide) if apcer(threshold) <= Fraction(str(limit))
     )
     bpcer, threshold = metrics.bpcer_at_apcer(scores, labels, limit, None if pooled else species)
     assert bpcer == float(wanted)

@@ -42,9 +42,7 @@ presets = st.sampled_from(sorted(protocols.PRESETS))
 
 def keys(assignment, videos):
     """The three parts as lists of (dataset, path)."""
-    return [
-        [(videos[i].dataset, videos[i].path) for i in getattr(assignment, part)] for part in protocols.PARTS
-    ]
+    return [[(videos[i].dataset, videos[i].path) for i in getattr(assignment, part)] for part in protocols.PARTS]
 
 
 @settings(deadline=None)
@@ -121,9 +119,7 @@ def test_the_cut_stays_the_same_over_versions():
 
 def test_the_cut_finds_both_classes_wherever_it_can():
     def source(*kinds):
-        return [
-            video("O", f"s{number}", "train", label) for number, kind in enumerate(kinds) for label in kind
-        ]
+        return [video("O", f"s{number}", "train", label) for number, kind in enumerate(kinds) for label in kind]
 
     target = population(M=(0, 0, 1))
     (protocol,) = protocols.leave_one_out("strict", "M", "OM")
@@ -188,9 +184,7 @@ def test_bad_protocols_are_errors():
     protocol = protocols.make_protocol("strict", "IM", "C")
     assert (protocol.name, protocol.display) == ("IM_to_C", "I&M to C")
     with pytest.raises(UserError, match="cannot be mixed"):
-        protocols.assign(
-            protocol, population(I=(3, 0, 1), M=(3, 0, 1)) + population("synth-", C=(0, 0, 2)), 0.2, 0
-        )
+        protocols.assign(protocol, population(I=(3, 0, 1), M=(3, 0, 1)) + population("synth-", C=(0, 0, 2)), 0.2, 0)
     with pytest.raises(UserError, match="no videos of dataset 'M'"):
         protocols.assign(protocol, population(I=(3, 0, 1), C=(0, 0, 2)), 0.2, 0)
     with pytest.raises(UserError, match="no bona fide video in test"):

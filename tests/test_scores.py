@@ -56,9 +56,7 @@ names = st.text(
 )
 def test_csv_round_trip_is_exact(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "scores.csv"
-    listed = [
-        dataclasses.replace(v, path=name) for v, (name, _, _) in zip(videos(len(rows)), rows, strict=True)
-    ]
+    listed = [dataclasses.replace(v, path=name) for v, (name, _, _) in zip(videos(len(rows)), rows, strict=True)]
     scores = np.array([score if answered else np.nan for _, score, answered in rows])
     reasons = ["" if answered else 'no, "frame"\nleft' for _, _, answered in rows]
     written = ScoreTable.from_videos("OCI_to_M", 3, "validation", "lstm", listed, scores, reasons)

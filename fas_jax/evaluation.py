@@ -1,0 +1,286 @@
+"""From scores to results: the threshold from validation videos, the error rates on test videos. Imports no JAX.
+
+The honest figures come first: the threshold is the equal error rate's on the validation rows, which are the sources',
+and the target's rows are read once, with that threshold. What a choice of the threshold on the target would have
+claimed stands beside them, and is called `oracle`. An undefined figure is NaN, with a note that says why.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from fas_jax import intervals, metrics
+from fas_jax.errors import UserError
+from fas_jax.intervals import RESAMPLES, Slack
+from fas_jax.results import DEFINITIONS, Comparison, Figures, Results, Summary, ThresholdRule
+from fas_jax.scores import TEST, VALIDATION, ScoreTable
+
+_BOOTSTRAP_SEED = 0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A model's figures with the resamples that intervals and comparisons are made of."""
+
+    figures: Figures
+    hter: Float64[np.ndarray, " r"]
+    auc: Float64[np.ndarray, " r"]
+    attack_subjects: int
+    bona_fide_subjects: int
+
+
+def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results:
+    """Figures of every protocol, seed and model in the table.
+
+    Args:
+        scores: `validation` rows set the threshold, `test` rows are judged by it.
+        threshold: `pooled` takes the equal error rate of all validation videos together; `balanced` gives every
+            source dataset the same weight in FAR and FRR.
+
+    Raises:
+        UserError: models that were not given the same videos, or no group of rows with both classes in test.
+    """
+    _check_same_videos(scores)
+    protocols = [str(name) for name in scores.distinct("protocol")]
+    runs: list[_Run] = []
+    for protocol in protocols:
+        mine = scores.select(protocol=protocol)
+        test = mine.select(role=TEST)
+        subjects = {key: place for place, key in enumerate(sorted(set(_subject_keys(test))))}
+        draws = intervals.draw_subjects(max(1, len(subjects)), RESAMPLES, _BOOTSTRAP_SEED)
+        for model in mine.distinct("model"):
+            of_model = mine.select(model=model)
+            for seed in of_model.distinct("seed"):
+                runs.append(_figures(of_model.select(seed=seed), subjects, draws, threshold))
+    if all(np.isnan(run.figures.values["auc"]) for run in runs):
+        notes = "; ".join(dict.fromkeys(note for run in runs for note in run.figures.notes))
+        raise UserError(f"nothing can be evaluated: {notes or 'there are no scores'}")
+    groups: dict[tuple[str, str], list[_Run]] = {}
+    for run in runs:
+        groups.setdefault((run.figures.protocol, run.figures.model), []).append(run)
+    return Results(
+        threshold_rule=threshold,
+        protocols=tuple(protocols),
+        models=tuple(scores.distinct("model")),
+        seeds=tuple(sorted(scores.distinct("seed"))),
+        figures=tuple(run.figures for run in runs),
+        summaries=tuple(_summary(group) for group in groups.values()),
+        comparisons=tuple(
+            _comparison(one, other)
+            for (first, one), (second, other) in itertools.permutations(groups.items(), 2)
+            if first[0] == second[0]
+        ),
+        warnings=tuple(_warnings(scores)),
+    )
+
+
+def _figures(
+    rows: ScoreTable,
+    subjects: Mapping[tuple[str, ...], int],
+    draws: Int64[np.ndarray, "r s"],
+    rule: ThresholdRule,
+) -> _Run:
+    """Figures of one model under one protocol with one seed."""
+    notes: list[str] = []
+
+    def attempt(what: str, figure: Callable[[], T], undefined: T) -> T:
+        try:
+            return figure()
+        except metrics.MetricError as error:
+            notes.append(f"{what} undefined: {error}")
+            return undefined
+
+    validation = rows.select(role=VALIDATION)
+    test = rows.select(role=TEST)
+    held = validation.rows(validation.answered)
+    answered = test.rows(test.answered)
+    if silent := len(validation) - len(held):
+        notes.append(f"{silent} of {len(validation)} validation videos have no score and set no threshold")
+
+    values = dict.fromkeys(DEFINITIONS, np.nan)
+    if rule == "pooled":
+        tau = attempt("threshold", lambda: metrics.eer_threshold(held.score, held.label), np.nan)
+    else:
+        tau = attempt("threshold", lambda: metrics.balanced_eer_threshold(held.score, held.label, held.dataset), np.nan)
+    values["threshold"] = tau
+    species = _species(test, notes)
+    seen = None if species is None else species[test.answered]
+    by_species: Mapping[str, float] = {}
+    # NaN is never at or above a threshold, so a non-response is a rejection here.
+    accepted = test.score >= tau
+    if not np.isnan(tau):
+        values["validation_eer"] = metrics.rates(held.score, held.label, tau).hter
+        rates = attempt("HTER", lambda: metrics.rates(answered.score, answered.label, tau, seen), None)
+        if rates is not None:
+            for name in ("far", "frr", "hter", "apcer", "bpcer", "acer"):
+                values[name] = getattr(rates, name)
+            by_species = rates.apcer_by_species
+        rejecting = attempt("HTER with rejections", lambda: metrics.decision_rates(accepted, test.label, species), None)
+        if rejecting is not None:
+            for name in ("hter", "apcer", "bpcer"):
+                values[f"{name}_rejecting"] = getattr(rejecting, name)
+    values["auc"] = attempt("AUC", lambda: metrics.auc(answered.score, answered.label), np.nan)
+    if not np.isnan(values["auc"]):
+        lowest = np.nextafter(answered.score.min(), -np.inf)
+        ranked = np.where(test.answered, test.score, lowest)
+        values["auc_rejecting"] = metrics.auc(ranked, test.label)
+        values |= _oracle(answered, seen)
+    values["gap"] = values["hter"] - values["oracle_eer"]
+    for name, label in (("apnrr", 0), ("bpnrr", 1)):
+        if np.any(test.label == label):
+            values[name] = float(np.mean(~test.answered[test.label == label]))
+
+    whose = np.array([subjects[key] for key in _subject_keys(answered)], np.int64)
+    own = {label: len(np.unique(whose[answered.label == label])) for label in (0, 1)}
+    undefined = np.full(len(draws), np.nan)
+    hter, auc = undefined, undefined
+    if not np.isnan(values["hter"]):
+        hter = intervals.resampled_hter(answered.score >= tau, answered.label, whose, draws)
+    if not np.isnan(values["auc"]):
+        auc = intervals.resampled_auc(answered.score, answered.label, whose, draws)
+    area = intervals.auc_interval(auc, values["auc"], own[0], own[1])
+    if values["auc"] < 0.5:
+        chance = "its interval holds 0.5, that is chance" if area.high >= 0.5 else "attacks score higher than bona fide"
+        notes.append(
+            f"AUC below 0.5: {chance}. If a higher score means attack here, negate the scores; nothing is flipped"
+        )
+    slack = intervals.hter_slack(values["far"], values["frr"], own[0], own[1])
+    figures = Figures(
+        protocol=str(rows.protocol[0]),
+        seed=int(rows.seed[0]),
+        model=str(rows.model[0]),
+        values=values,
+        apcer_by_species=by_species,
+        counts=_counts(validation, test),
+        hter_interval=intervals.hter_interval(hter, slack),
+        auc_interval=area,
+        notes=tuple(notes),
+    )
+    return _Run(figures, hter, auc, own[0], own[1])
+
+
+def _oracle(answered: ScoreTable, species: np.ndarray | None) -> dict[str, float]:
+    """What a threshold chosen on the target reaches there."""
+    scores, labels = answered.score, answered.label
+    tau = metrics.eer_threshold(scores, labels)
+    best = metrics.min_hter_threshold(scores, labels)
+    found = {
+        "oracle_threshold": tau,
+        "oracle_eer": metrics.rates(scores, labels, tau).hter,
+        "oracle_min_hter": metrics.rates(scores, labels, best).hter,
+        "oracle_tpr_at_fpr1": metrics.tpr_at_fpr(scores, labels, 0.01),
+    }
+    if species is not None:
+        for name, limit in (("10", 0.1), ("20", 0.05), ("100", 0.01)):
+            found[f"oracle_bpcer{name}"] = metrics.bpcer_at_apcer(scores, labels, limit, species)[0]
+    return found
+
+
+def _species(test: ScoreTable, notes: list[str]) -> np.ndarray | None:
+    unnamed = int(np.sum((test.label == 0) & (test.pai == "")))
+    if unnamed:
+        notes.append(f"APCER, ACER and BPCER10/20/100 undefined: {unnamed} test attacks have no PAI species")
+        return None
+    return test.pai
+
+
+def _counts(validation: ScoreTable, test: ScoreTable) -> dict[str, int]:
+    found = {}
+    for role, rows in ((VALIDATION, validation), (TEST, test)):
+        found[f"{role}_bona_fide"] = int(np.sum(rows.label == 1))
+        found[f"{role}_attacks"] = int(np.sum(rows.label == 0))
+        found[f"{role}_subjects"] = len(set(_subject_keys(rows)))
+        found[f"{role}_non_responses"] = int(np.sum(~rows.answered))
+    return found
+
+
+def _summary(runs: Sequence[_Run]) -> Summary:
+    figures = [run.figures for run in runs]
+    values = {name: np.array([each.values[name] for each in figures]) for name in DEFINITIONS}
+    mean = {name: float(np.mean(column)) for name, column in values.items()}
+    several = len(runs) > 1
+    std = {name: float(np.std(column, ddof=1)) if several else np.nan for name, column in values.items()}
+    first = runs[0]
+    return Summary(
+        protocol=first.figures.protocol,
+        model=first.figures.model,
+        seeds=tuple(each.seed for each in figures),
+        mean=mean,
+        std=std,
+        hter_interval=intervals.hter_interval(_mean_hter(runs), _mean_slack(runs)),
+        auc_interval=intervals.auc_interval(
+            np.mean([run.auc for run in runs], axis=0), mean["auc"], first.attack_subjects, first.bona_fide_subjects
+        ),
+    )
+
+
+def _comparison(runs: Sequence[_Run], others: Sequence[_Run]) -> Comparison:
+    means = [float(np.mean([run.figures.values["hter"] for run in group])) for group in (runs, others)]
+    return Comparison(
+        protocol=runs[0].figures.protocol,
+        model=runs[0].figures.model,
+        other=others[0].figures.model,
+        difference=means[0] - means[1],
+        interval=intervals.difference_interval(
+            _mean_hter(runs), _mean_hter(others), _mean_slack(runs), _mean_slack(others)
+        ),
+    )
+
+
+def _mean_hter(runs: Sequence[_Run]) -> Float64[np.ndarray, " r"]:
+    return np.mean([run.hter for run in runs], axis=0)
+
+
+def _mean_slack(runs: Sequence[_Run]) -> Slack:
+    far, frr = (float(np.mean([run.figures.values[name] for run in runs])) for name in ("far", "frr"))
+    return intervals.hter_slack(far, frr, runs[0].attack_subjects, runs[0].bona_fide_subjects)
+
+
+def _subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
+    """(dataset, subject), or the video itself where no subject is told."""
+    columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
+    return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
+
+
+def _check_same_videos(scores: ScoreTable) -> None:
+    """All models of a protocol, and for test all seeds, answer for the same videos; a missing one is no answer."""
+    first: dict[tuple[Any, ...], tuple[str, set[tuple[str, str]]]] = {}
+    groups: dict[tuple[str, int, str, str], set[tuple[str, str]]] = {}
+    columns = (scores.protocol, scores.seed, scores.role, scores.model, scores.dataset, scores.video)
+    for protocol, seed, role, model, *video in zip(*(column.tolist() for column in columns), strict=True):
+        groups.setdefault((protocol, seed, role, model), set()).add((video[0], video[1]))
+    for (protocol, seed, role, model), videos in groups.items():
+        who = f"model {model} (seed {seed})"
+        key = (protocol, role) if role == TEST else (protocol, role, seed)
+        other, expected = first.setdefault(key, (who, videos))
+        for has, lacks, difference in ((other, who, expected - videos), (who, other, videos - expected)):
+            if difference:
+                dataset, name = min(difference)
+                raise UserError(
+                    f"scores: protocol {protocol}, {role}: {len(difference)} videos have a row of {has} but none of "
+                    f"{lacks}, the first {dataset} {name}; a video without a decision is a row without a score"
+                )
+
+
+def _warnings(scores: ScoreTable) -> list[str]:
+    found = []
+    for protocol in scores.distinct("protocol"):
+        rows = scores.select(protocol=protocol)
+        validation, test = rows.select(role=VALIDATION), rows.select(role=TEST)
+        videos = [set(zip(part.dataset.tolist(), part.video.tolist(), strict=True)) for part in (validation, test)]
+        if shared := videos[0] & videos[1]:
+            found.append(
+                f"{protocol}: {len(shared)} videos are in both validation and test: the threshold has seen them"
+            )
+        subjects = [{key for key in _subject_keys(part) if len(key) == 2} for part in (validation, test)]
+        if both := subjects[0] & subjects[1]:
+            found.append(f"{protocol}: {len(both)} subjects are in both validation and test")
+        if np.any(test.subject == ""):
+            found.append(f"{protocol}: the subjects of test videos are not known; intervals treat each video as one")
+    return found

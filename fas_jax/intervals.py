@@ -1,0 +1,145 @@
+"""How sure an error rate is: bootstrap over subjects, exact bounds where there are no errors. NumPy only.
+
+The videos of one subject are not independent, so subjects are drawn, with all of their videos, and not videos.
+All models are resampled with the same draws, which makes differences between them paired. The threshold is not
+resampled: an interval covers the choice of the target's subjects, not that of the sources' nor of the seeds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+_COLUMNS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Bounds of a confidence interval; NaN where it is undefined."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Slack:
+    """What an exact bound adds to an interval of HTER below and above, where a bootstrap has no width."""
+
+    below: float
+    above: float
+
+
+def draw_subjects(count: int, resamples: int, seed: int) -> Int64[np.ndarray, "r s"]:
+    """How often each of `count` subjects is in each resample."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def resampled_hter(
+    accepted: Bool[np.ndarray, " n"],
+    labels: Int64[np.ndarray, " n"],
+    subjects: Int64[np.ndarray, " n"],
+    draws: Int64[np.ndarray, "r s"],
+) -> Float64[np.ndarray, " r"]:
+    """HTER of each resample, for decisions at a fixed threshold; NaN where a resample lacks a class.
+
+    `subjects` [n] holds indices into the columns of `draws`.
+    """
+    count = draws.shape[1]
+
+    def drawn(which: Bool[np.ndarray, " n"]) -> Shaped[np.ndarray, " r"]:
+        return draws @ np.bincount(subjects[which], minlength=count)
+
+    with np.errstate(invalid="ignore"):
+        far = drawn((labels == 0) & accepted) / drawn(labels == 0)
+        frr = drawn((labels == 1) & ~accepted) / drawn(labels == 1)
+    return (far + frr) / 2
+
+
+def resampled_auc(
+    scores: Float64[np.ndarray, " n"],
+    labels: Int64[np.ndarray, " n"],
+    subjects: Int64[np.ndarray, " n"],
+    draws: Int64[np.ndarray, "r s"],
+) -> Float64[np.ndarray, " r"]:
+    """AUC of each resample; NaN where a resample lacks a class.
+
+    Every pair of subjects has its count of won comparisons (bona fide of one against attacks of the other), which is
+    computed once; a resample is then a weighted sum.
+    """
+    count = draws.shape[1]
+    bona_fide, whose = scores[labels == 1], subjects[labels == 1]
+    attacks, attackers = scores[labels == 0], subjects[labels == 0]
+    weights = draws.astype(np.float64)
+    won = np.zeros(len(draws))
+    for first in range(0, count, _COLUMNS_AT_ONCE):
+        columns = range(first, min(first + _COLUMNS_AT_ONCE, count))
+        wins = np.zeros((count, len(columns)))
+        for place, subject in enumerate(columns):
+            own = np.sort(attacks[attackers == subject])
+            below = np.searchsorted(own, bona_fide, "left") + np.searchsorted(own, bona_fide, "right")
+            wins[:, place] = np.bincount(whose, weights=below / 2, minlength=count)
+        won += np.sum((weights @ wins) * weights[:, columns], axis=1)
+    pairs = (weights @ np.bincount(whose, minlength=count)) * (weights @ np.bincount(attackers, minlength=count))
+    with np.errstate(invalid="ignore"):
+        return won / pairs
+
+
+def percentile_interval(values: Float64[np.ndarray, " r"]) -> Interval:
+    """The central `CONFIDENCE` of resampled values, without the undefined ones."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return Interval(np.nan, np.nan)
+    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), float(high))
+
+
+def zero_error_bound(subjects: int) -> float:
+    """Upper Clopper-Pearson bound (two-sided `CONFIDENCE`) on a rate of which none of `subjects` shows an error."""
+    return 1.0 if subjects == 0 else 1 - ((1 - CONFIDENCE) / 2) ** (1 / subjects)
+
+
+def hter_slack(far: float, frr: float, attack_subjects: int, bona_fide_subjects: int) -> Slack:
+    """What is added to a bootstrap interval of HTER because one of its rates is exactly 0 or 1.
+
+    All resamples agree on such a rate, so its half of HTER would be given no width at all; it gets that of the
+    exact bound instead. The sum is on the safe side.
+    """
+    below = above = 0.0
+    for rate, subjects in ((far, attack_subjects), (frr, bona_fide_subjects)):
+        above += zero_error_bound(subjects) / 2 if rate == 0 else 0.0
+        below += zero_error_bound(subjects) / 2 if rate == 1 else 0.0
+    return Slack(below, above)
+
+
+def hter_interval(values: Float64[np.ndarray, " r"], slack: Slack) -> Interval:
+    """Interval of HTER from its resamples and `hter_slack`."""
+    found = percentile_interval(values)
+    return Interval(max(0.0, found.low - slack.below), min(1.0, found.high + slack.above))
+
+
+def auc_interval(
+    values: Float64[np.ndarray, " r"], auc: float, attack_subjects: int, bona_fide_subjects: int
+) -> Interval:
+    """Interval of AUC from its resamples; where all pairs are in order (or none), an exact bound.
+
+    That bound counts pairs of an attack's and a bona fide subject with no subject in two pairs, because only
+    such pairs are independent.
+    """
+    pairs = min(attack_subjects, bona_fide_subjects, max(1, (attack_subjects + bona_fide_subjects) // 4))
+    if auc == 1:
+        return Interval(1 - zero_error_bound(pairs), 1.0)
+    if auc == 0:
+        return Interval(0.0, zero_error_bound(pairs))
+    return percentile_interval(values)
+
+
+def difference_interval(
+    one: Float64[np.ndarray, " r"], other: Float64[np.ndarray, " r"], slack_one: Slack, slack_other: Slack
+) -> Interval:
+    """Interval of the difference in HTER, `one` - `other`, from paired resamples."""
+    found = percentile_interval(one - other)
+    low = found.low - slack_one.below - slack_other.above
+    high = found.high + slack_one.above + slack_other.below
+    return Interval(max(-1.0, low), min(1.0, high))

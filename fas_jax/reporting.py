@@ -1,0 +1,88 @@
+"""One folder that says what a run found, how sure it is, and what it was made from. Imports no JAX."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fas_jax import plots, tables
+from fas_jax.errors import UserError
+from fas_jax.evaluation import evaluate
+from fas_jax.files import write_json, write_text
+from fas_jax.protocols import is_synthetic
+from fas_jax.published import PublishedRow, published_rows
+from fas_jax.results import Results, ThresholdRule
+from fas_jax.scores import ScoreTable
+
+
+def write_report(run: Path, results: Results, scores: ScoreTable, provenance: Mapping[str, Any]) -> None:
+    """Writes `provenance.json`, `scores.csv`, `results.json`, `results.md`, ROC figures and `report.md`.
+
+    `report.md` is written last. Every file is either whole or absent.
+
+    Args:
+        run: folder, made if needed.
+        results: of `evaluate(scores)`.
+        scores: all rows.
+        provenance: JSON-able. `preset` (text) and `datasets` are needed; the latter is a list of dictionaries
+            with `dataset`, `synthetic`, `complete` (`None` where not known), and perhaps `clips`, `failures`
+            (list) and `prepared` (fingerprint). What else is there is shown: `name`, `experiment`, `weights`,
+            `backbone`, `versions`, `seconds`, `assignments` (of `protocols.describe`).
+
+    Raises:
+        UserError: provenance without what is needed, or that contradicts the scores; a folder that cannot be
+            written to.
+    """
+    check_provenance(provenance, scores)
+    rows: tuple[PublishedRow, ...] = ()
+    refusal = ""
+    try:
+        rows = published_rows(provenance, results.protocols)
+    except UserError as error:
+        refusal = str(error)
+    main = tables.main_part(results, scores, provenance, rows, refusal)
+    run = Path(run)
+    write_json(run / "provenance.json", dict(provenance))
+    scores.write_csv(run / "scores.csv")
+    write_json(run / "results.json", results.to_json())
+    write_text(run / "results.md", main)
+    models = [(model, tables.model_name(model)) for model in tables.ordered_models(results)]
+    kind = ", rendered data" if any(each["synthetic"] for each in provenance["datasets"]) else ""
+    kind += f", mean of {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
+    pictures = []
+    for protocol in tables.ordered_protocols(results):
+        display = tables.protocol_name(protocol)
+        file = f"roc_{re.sub(r'[^A-Za-z0-9_+-]', '_', protocol)}.png"
+        plots.draw_roc(run / file, f"{display} ({provenance['preset']}{kind})", protocol, models, results, scores)
+        pictures.append((f"ROC curves, {display}", file))
+    write_text(run / "report.md", tables.full_report(main, pictures, results, scores, provenance))
+
+
+def evaluate_scores(csv: Path, out: Path, threshold: ThresholdRule = "pooled") -> Results:
+    """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`) and writes a report into `out`."""
+    scores = ScoreTable.read_csv(csv)
+    results = evaluate(scores, threshold)
+    datasets = [
+        {"dataset": name, "synthetic": is_synthetic(name), "complete": None} for name in scores.distinct("dataset")
+    ]
+    provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv)}
+    write_report(out, results, scores, provenance)
+    return results
+
+
+def check_provenance(provenance: Mapping[str, Any], scores: ScoreTable) -> None:
+    """Raises `UserError` unless the provenance tells the preset, and of every scored dataset what it is."""
+    for name, kind in (("preset", str), ("datasets", list)):
+        if not isinstance(provenance.get(name), kind):
+            raise UserError(f"provenance: {name!r} must be given, as a {kind.__name__}")
+    declared = {}
+    for each in provenance["datasets"]:
+        for name, kinds in (("dataset", str), ("synthetic", bool), ("complete", bool | None)):
+            if not isinstance(each, Mapping) or name not in each or not isinstance(each[name], kinds):
+                raise UserError(f"provenance: every dataset needs {name!r} ({kinds}), unlike {each!r}")
+        if is_synthetic(each["dataset"]) != each["synthetic"]:
+            raise UserError(f"provenance: the name {each['dataset']!r} contradicts synthetic={each['synthetic']}")
+        declared[each["dataset"]] = each
+    for dataset in scores.distinct("dataset"):
+        if dataset not in declared:
+            raise UserError(f"provenance: there are scores of dataset {dataset!r}, but nothing says what it is")

@@ -1,0 +1,128 @@
+"""What an evaluation finds: figures with their definitions, summaries over seeds, comparisons. Imports no JAX."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fas_jax.intervals import CONFIDENCE, RESAMPLES, Interval
+
+ThresholdRule = Literal["pooled", "balanced"]
+
+# Every figure, and what it is; reports print these sentences.
+DEFINITIONS = {
+    "threshold": "Scores at or above it are accepted as bona fide. The threshold at which FAR and FRR of the "
+    "validation videos (sources only) are closest; among equals the highest.",
+    "validation_eer": "(FAR + FRR) / 2 of the validation videos at `threshold`.",
+    "hter": "(FAR + FRR) / 2 of the test videos at `threshold`.",
+    "auc": "Area under the ROC curve of the test videos; ties count half. Needs no threshold.",
+    "far": "Share of the test attacks accepted at `threshold`, all species pooled.",
+    "frr": "Share of the bona fide test videos rejected at `threshold`; the same as BPCER.",
+    "apcer": "Share of the attacks of a PAI species accepted at `threshold`, for the worst coarse species "
+    "(print, cut, warped, replay), as ISO/IEC 30107-3 has it.",
+    "bpcer": "Share of the bona fide test videos rejected at `threshold`.",
+    "acer": "(APCER + BPCER) / 2; usual in the literature, not in ISO/IEC 30107-3.",
+    "apnrr": "Share of the test attacks without a decision (non-responses).",
+    "bpnrr": "Share of the bona fide test videos without a decision.",
+    "hter_rejecting": "HTER with every non-response counted as a rejection.",
+    "apcer_rejecting": "APCER with every non-response counted as a rejection.",
+    "bpcer_rejecting": "BPCER with every non-response counted as a rejection.",
+    "auc_rejecting": "AUC with every non-response ranked below all scores.",
+    "oracle_eer": "HTER of the test videos at the threshold of their own equal error rate: the threshold is "
+    "chosen on the target, which no deployed system can do.",
+    "oracle_threshold": "The threshold of `oracle_eer`.",
+    "oracle_min_hter": "The lowest HTER that any threshold reaches on the test videos.",
+    "gap": "HTER - `oracle_eer`: what choosing the threshold on the target would have hidden.",
+    "oracle_bpcer10": "BPCER of the test videos at the lowest threshold with APCER <= 10 % on them.",
+    "oracle_bpcer20": "BPCER of the test videos at the lowest threshold with APCER <= 5 % on them.",
+    "oracle_bpcer100": "BPCER of the test videos at the lowest threshold with APCER <= 1 % on them.",
+    "oracle_tpr_at_fpr1": "Largest share of bona fide test videos accepted where at most 1 % of the attacks are "
+    "(species pooled).",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one model reached under one protocol with one seed."""
+
+    protocol: str
+    seed: int
+    model: str
+    values: Mapping[str, float]
+    """By the names in `DEFINITIONS`; NaN where undefined."""
+    apcer_by_species: Mapping[str, float]
+    counts: Mapping[str, int]
+    """Videos, subjects and non-responses behind the figures."""
+    hter_interval: Interval
+    auc_interval: Interval
+    notes: tuple[str, ...]
+    """What a reader has to know of these figures, such as why one is undefined."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One model under one protocol, over all seeds."""
+
+    protocol: str
+    model: str
+    seeds: tuple[int, ...]
+    mean: Mapping[str, float]
+    """NaN where a seed's figure is undefined."""
+    std: Mapping[str, float]
+    """Sample standard deviation over seeds (n - 1); NaN for a single seed."""
+    hter_interval: Interval
+    """Of the mean over seeds, by bootstrap over the test subjects."""
+    auc_interval: Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """HTER of `model` minus HTER of `other` (means over seeds) under one protocol, and its paired interval."""
+
+    protocol: str
+    model: str
+    other: str
+    difference: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that reports are written from."""
+
+    threshold_rule: ThresholdRule
+    protocols: tuple[str, ...]
+    models: tuple[str, ...]
+    seeds: tuple[int, ...]
+    figures: tuple[Figures, ...]
+    summaries: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    """What casts doubt on all figures, such as a subject in both validation and test."""
+
+    def summary(self, protocol: str, model: str) -> Summary | None:
+        """The summary of one model under one protocol, if it was scored there."""
+        return next((s for s in self.summaries if (s.protocol, s.model) == (protocol, model)), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary with the definitions; undefined figures are null."""
+        uncertainty = {
+            "method": "bootstrap over subjects of the test videos; threshold, model and seeds are not resampled; "
+            "exact (Clopper-Pearson) bounds over subjects where there are no errors",
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+        }
+        content = {"definitions": DEFINITIONS, "uncertainty": uncertainty, **dataclasses.asdict(self)}
+        return _nan_to_null(content)
+
+
+def _nan_to_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _nan_to_null(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_null(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
