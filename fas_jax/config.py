@@ -66,11 +66,12 @@ class Features:
     backbone: str = "densenet201"
     """Name of the network."""
     weights: str = ""
-    """Path of the published weights (.pth, .safetensors, .h5), or 'random', which has to be asked for."""
+    """Path of the published weights (.pth, .safetensors, .h5); 'package' for those that an installed package
+    brings (EfficientNet-Lite0); or 'random', which has to be asked for."""
     weights_seed: int = 0
     """Seed of random weights."""
     batch_size: int = 32
-    """Frames in one step of the stage, over all devices."""
+    """Frames in one step on each device; features are the same bits for any number of devices."""
 
 
 @dataclass(frozen=True)

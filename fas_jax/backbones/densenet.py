@@ -67,9 +67,7 @@ def init(shape: Shape, seed: int) -> Params:
         return {"scale": np.ones(channels, np.float32), "shift": np.zeros(channels, np.float32)}
 
     width = shape.bottleneck * shape.growth
-    params: Params = {
-        "stem": {"kernel": draw((7, 7, 3, shape.stem)), "bias": np.zeros(shape.stem, np.float32)}
-    }
+    params: Params = {"stem": {"kernel": draw((7, 7, 3, shape.stem)), "bias": np.zeros(shape.stem, np.float32)}}
     for b, (channels, layers) in enumerate(zip(shape.block_inputs(), shape.layers, strict=True), start=1):
         block: Params = {}
         for i in range(layers):
@@ -88,9 +86,7 @@ def init(shape: Shape, seed: int) -> Params:
     return params
 
 
-def apply(
-    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], form: str = ""
-) -> Float[Array, "b d"]:
+def apply(shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], form: str = "") -> Float[Array, "b d"]:
     """Features after the last average pooling, float32.
 
     Args:

@@ -104,9 +104,7 @@ def import_weights(shape: Shape, network: str, tensors: Tensors) -> Params:
 
     stem, stem_norm, head = names.ends
     width = shape.bottleneck * shape.growth
-    params: Params = {
-        "stem": fold(names.kernel(stem, (7, 7, 3, shape.stem)), names.norm(stem_norm, shape.stem))
-    }
+    params: Params = {"stem": fold(names.kernel(stem, (7, 7, 3, shape.stem)), names.norm(stem_norm, shape.stem))}
     for b, (channels, layers) in enumerate(zip(shape.block_inputs(), shape.layers, strict=True), start=1):
         block: Params = {}
         for i in range(1, layers + 1):

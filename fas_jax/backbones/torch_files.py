@@ -71,10 +71,9 @@ def _read_zip(data: bytes, where: str) -> Tensors:
                 raise UserError(f"{where} was written in big-endian order, which is not supported")
             state, _ = load(memoryview(content("data.pkl")), where)
             records = _records(state, where)
-            storages = {
-                key: content(f"data/{key}") for key in {storage.key for storage, _ in records.values()}
-            }
-    except (zipfile.BadZipFile, EOFError, struct.error, RuntimeError, NotImplementedError) as error:
+            storages = {key: content(f"data/{key}") for key in {storage.key for storage, _ in records.values()}}
+    # All that Python's zip reader raises on damaged archives; BadZipFile is but one.
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise UserError(f"{where} is damaged: {error}") from error
     return _tensors(records, {key: memoryview(content) for key, content in storages.items()}, where)
 
@@ -107,9 +106,7 @@ def _read_legacy(data: bytes, where: str) -> Tensors:
         (count,) = struct.unpack("<q", rest[:8])
         length = sizes[key].total * sizes[key].dtype.itemsize
         if count != sizes[key].total:
-            raise UserError(
-                f"{where} is damaged: storage {key!r} has {count} elements, not {sizes[key].total}"
-            )
+            raise UserError(f"{where} is damaged: storage {key!r} has {count} elements, not {sizes[key].total}")
         if len(rest) < 8 + length:
             raise UserError(f"{where} is truncated in storage {key!r}")
         storages[key] = rest[8 : 8 + length]
@@ -150,9 +147,7 @@ def _storage(persistent: Any, where: str) -> _Storage:
     return _Storage(key, np.dtype(kind.dtype), total, first, count)
 
 
-def _tensors(
-    records: dict[str, tuple[_Storage, TensorRecord]], storages: dict[str, memoryview], where: str
-) -> Tensors:
+def _tensors(records: dict[str, tuple[_Storage, TensorRecord]], storages: dict[str, memoryview], where: str) -> Tensors:
     tensors = {}
     for name, (storage, record) in records.items():
         size, stride, offset = record.size, record.stride, record.offset
@@ -169,11 +164,7 @@ def _tensors(
             raise UserError(f"{where}: {name}: damaged, its storage is missing or of the wrong length")
         flat = np.frombuffer(raw, storage.dtype)[storage.first + offset if elements else 0 :]
         steps = tuple(step * storage.dtype.itemsize for step in stride)
-        view = (
-            np.lib.stride_tricks.as_strided(flat, size, steps, writeable=False)
-            if elements
-            else np.empty(size)
-        )
+        view = np.lib.stride_tricks.as_strided(flat, size, steps, writeable=False) if elements else np.empty(size)
         tensors[name] = np.array(view, storage.dtype, order="C")
     return tensors
 

@@ -73,9 +73,7 @@ def package_file(package: str, name: str) -> Path:
     # Found, not imported: only its data are wanted.
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise UserError(
-            f"package {package.replace('_', '-')} is not installed; install it, or name a weights file"
-        )
+        raise UserError(f"package {package.replace('_', '-')} is not installed; install it, or name a weights file")
     path = Path(found.origin).parent / name
     if not path.is_file():
         raise UserError(f"package {package.replace('_', '-')} has no {name}; install its newest version")
@@ -100,9 +98,7 @@ def _read_keras(data: bytes, where: str) -> Tensors:
         with h5py.File(io.BytesIO(data), "r") as file:
             # Visits hard links only, so a file cannot make us read another one.
             file.visititems(visit)
-            return {
-                _keras_name(name, where): _values(node, len(data), where) for name, node in datasets.items()
-            }
+            return {_keras_name(name, where): _values(node, len(data), where) for name, node in datasets.items()}
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         raise UserError(f"{where} are not a readable HDF5 file: {error}") from error
 
@@ -120,9 +116,7 @@ def _keras_name(path: str, where: str) -> str:
     *layer, variable = path.removeprefix("model_weights/").split("/")
     half = len(layer) // 2
     if not half or layer[:half] != layer[half:]:
-        raise UserError(
-            f"{where}: {path} is not as Keras names weights; save them with save_weights('....h5')"
-        )
+        raise UserError(f"{where}: {path} is not as Keras names weights; save them with save_weights('....h5')")
     return f"{'_'.join(layer[:half])}/{variable.split(':')[0]}"
 
 
@@ -166,9 +160,7 @@ class Importer:
         left = [name for name in self._left if not name.startswith(unused) and not name.endswith(unused)]
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-            raise UserError(
-                f"weights do not fit {self._network}: tensor {left[0]!r}{more} has no place in it"
-            )
+            raise UserError(f"weights do not fit {self._network}: tensor {left[0]!r}{more} has no place in it")
 
 
 def fold(

@@ -1,0 +1,228 @@
+"""Features on disk: one file for each shard of the prepared dataset, keyed by what they were made from.
+
+The folder is named after a fingerprint of everything that determines the features, so a changed setting looks
+for another folder and never meets stale ones. A unit's note, beside it, is written after the unit;
+`store.json`, which makes the store whole, after all units. Units depend on nothing but their shard, so it does
+not matter how often the work was interrupted.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jaxtyping import Bool, Float32
+
+from fas_jax.datasets.prepared import clip_info
+from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
+from fas_jax.errors import UserError
+from fas_jax.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
+
+FORMAT = 1
+MANIFEST = "store.json"
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of clips, padded to the longest, with what is known of each clip."""
+
+    videos: tuple[Video, ...]
+    clips: tuple[ClipInfo, ...]
+    features: Float32[np.ndarray, "n t d"]
+    """Zero where there is no frame."""
+    mask: Bool[np.ndarray, "n t"]
+    """Where there is a frame."""
+    failures: tuple[Failure, ...]
+    """Videos of these splits that could not be prepared."""
+    provenance: dict[str, Any]
+    """What the features were made from; `weights` says whether they are random."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One file of the store."""
+
+    name: str
+    sha256: str
+    clips: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """A whole feature store."""
+
+    path: Path
+    identity: dict[str, Any]
+    """Everything that determines the features; the folder's name is its fingerprint."""
+    provenance: dict[str, Any]
+    """The identity in words, for reports."""
+    failures: tuple[Failure, ...]
+    units: tuple[Unit, ...]
+    fingerprint: str
+    """Of identity and contents."""
+
+    @classmethod
+    def open(cls, path: Path, identity: Mapping[str, Any] | None = None) -> "FeatureStore":
+        """Opens the store in a folder.
+
+        Args:
+          path: the folder.
+          identity: what the features have to be made from; anything, if not given.
+
+        Raises:
+          UserError: no store, one that is not finished, changed or damaged, or made from something else.
+        """
+        path = Path(path)
+        if not (path / MANIFEST).exists():
+            raise UserError(f"{path} holds no finished feature store; run scripts/extract.py (again)")
+        manifest = read_json(path / MANIFEST)
+        try:
+            seal = manifest.pop("fingerprint")
+            if manifest["format"] != FORMAT:
+                raise UserError(f"{path} has store format {manifest['format']}, not {FORMAT}; extract again")
+            failures = tuple(Failure(Video(**row["video"]), row["reason"]) for row in manifest["failures"])
+            units = tuple(Unit(**row) for row in manifest["units"])
+            found, provenance = manifest["identity"], manifest["provenance"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path / MANIFEST} is damaged or of another version: {error}") from error
+        if seal != fingerprint(manifest) or not path.name.endswith(_key(found)):
+            raise UserError(f"{path / MANIFEST} is damaged or was changed; delete {path} and extract again")
+        if identity is not None and found != identity:
+            raise UserError(f"features in {path} were made from something else: {_difference(found, identity)}")
+        return cls(path, found, provenance, failures, units, seal)
+
+    def load(self, splits: Collection[str] | None = None) -> FeatureTable:
+        """Reads the features of the given official splits, or of all.
+
+        Raises:
+          UserError: a file is missing, or differs from what was written (every byte is hashed first).
+        """
+        rows: list[tuple[Video, ClipInfo, np.ndarray]] = []
+        for unit in self.units:
+            clips, features, offsets = _read_unit(inside(self.path, unit.name), unit.sha256)
+            for i, (video, info) in enumerate(clips):
+                if splits is None or video.split in splits:
+                    rows.append((video, info, features[offsets[i] : offsets[i + 1]]))
+        longest = max((len(clip) for _, _, clip in rows), default=0)
+        features = np.zeros((len(rows), longest, self.provenance["dimension"]), np.float32)
+        mask = np.zeros((len(rows), longest), bool)
+        for i, (_, _, clip) in enumerate(rows):
+            features[i, : len(clip)] = clip
+            mask[i, : len(clip)] = True
+        return FeatureTable(
+            videos=tuple(video for video, _, _ in rows),
+            clips=tuple(info for _, info, _ in rows),
+            features=features,
+            mask=mask,
+            failures=tuple(f for f in self.failures if splits is None or f.video.split in splits),
+            provenance=self.provenance,
+        )
+
+
+def store_path(out: Path, dataset: str, identity: Mapping[str, Any]) -> Path:
+    """Folder of the store with this identity."""
+    return Path(out) / f"{dataset}-{_key(identity)}"
+
+
+def unit_name(index: int) -> str:
+    """File of the shard with this position."""
+    return f"{index:05d}.safetensors"
+
+
+def write_unit(
+    path: Path,
+    name: str,
+    clips: Sequence[tuple[Video, ClipInfo]],
+    features: Float32[np.ndarray, "frames d"],
+) -> Unit:
+    """Writes the features of a shard's clips, one after the other, then the note that says they are whole."""
+    offsets = np.cumsum([0, *(len(info.frame_indices) for _, info in clips)], dtype=np.int64)
+    if offsets[-1] != len(features):
+        raise UserError(f"{path / name}: the shard has {offsets[-1]} frames by its clips, {len(features)} by count")
+    header = {"clips": json.dumps([{"video": to_row(video), "info": to_row(info)} for video, info in clips])}
+    data = safetensors.numpy.save({"features": np.ascontiguousarray(features), "offsets": offsets}, header)
+    with atomic_path(path / name) as temporary:
+        temporary.write_bytes(data)
+    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features))
+    write_json(_note(path, name), dataclasses.asdict(unit))
+    return unit
+
+
+def finished_units(path: Path, names: Collection[str], known: Iterable[Unit]) -> dict[str, Unit]:
+    """The units, by name, that were written whole and have not changed since; their bytes are hashed.
+
+    Args:
+      path: folder of the store.
+      names: the units' files.
+      known: units of a manifest that is there already; a note beside a unit is newer.
+    """
+    stated = {unit.name: unit for unit in known}
+    for name in names:
+        if _note(path, name).exists():
+            # A note that says nothing usable only costs the unit's time again.
+            with contextlib.suppress(UserError, TypeError):
+                stated[name] = Unit(**read_json(_note(path, name)))
+    return {
+        name: stated[name]
+        for name in names
+        if name in stated and (path / name).is_file() and sha256_file(path / name) == stated[name].sha256
+    }
+
+
+def write_manifest(
+    path: Path,
+    identity: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    failures: Iterable[Failure],
+    units: Sequence[Unit],
+) -> FeatureStore:
+    """Makes the store whole, and clears the notes that only unfinished work needs."""
+    manifest = {
+        "format": FORMAT,
+        "identity": dict(identity),
+        "provenance": dict(provenance),
+        "failures": [{"video": to_row(each.video), "reason": each.reason} for each in failures],
+        "units": [dataclasses.asdict(unit) for unit in units],
+    }
+    write_json(path / MANIFEST, {**manifest, "fingerprint": fingerprint(manifest)})
+    for unit in units:
+        _note(path, unit.name).unlink(missing_ok=True)
+    return FeatureStore.open(path, identity)
+
+
+def _note(path: Path, name: str) -> Path:
+    return path / name.replace(".safetensors", ".json")
+
+
+def _key(identity: Mapping[str, Any]) -> str:
+    return fingerprint(identity)[:16]
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    return "; ".join(f"{name} is {found.get(name)!r}, not {wanted.get(name)!r}" for name in names)
+
+
+def _read_unit(
+    path: Path, sha256: str
+) -> tuple[list[tuple[Video, ClipInfo]], Float32[np.ndarray, "frames d"], np.ndarray]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); run scripts/extract.py again") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(f"{path} was changed or damaged after it was written; run scripts/extract.py again")
+    # The hash is right, so the file is what `write_unit` made. NumPy's reader drops the metadata.
+    (length,) = struct.unpack("<Q", data[:8])
+    clips = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["clips"])
+    tensors = safetensors.numpy.load(data)
+    return [(Video(**row["video"]), clip_info(row["info"])) for row in clips], tensors["features"], tensors["offsets"]

@@ -1,0 +1,308 @@
+"""The feature stage and its store."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from fas_jax import backbones, features
+from fas_jax.backbones import Backbone, densenet, densenet_weights
+from fas_jax.config import Features, Preparation
+from fas_jax.datasets.prepared import Prepared, Shard
+from fas_jax.datasets.record import ClipInfo, Failure, Video
+from fas_jax.errors import UserError
+from fas_jax.features import FeatureStore, compile_stage, extract, frame_features, load_backbone
+from fas_jax.pipeline import FrameBatch
+from tests.backbone_cases import TINY, densenet_tensors, frames, uniform
+
+BACKBONE = Backbone(
+    name="tiny",
+    dimension=TINY.dimension(),
+    version=1,
+    preprocessing="test",
+    init=partial(densenet.init, TINY),
+    apply=partial(densenet.apply, TINY),
+    import_weights=partial(densenet_weights.import_weights, TINY, "tiny"),
+)
+SETTINGS = Features(backbone="tiny", weights="random", batch_size=4)
+# Frames of each clip, by shard; a shard may hold less than a batch, or nothing.
+LENGTHS = {"a": (3, 1, 7, 2), "b": (2,), "c": (), "d": (5, 4)}
+SPLITS = {"a": "train", "b": "dev", "c": "dev", "d": "test"}
+
+
+def video(shard: str, i: int) -> Video:
+    return Video(f"{shard}/{i}.mov", "synth-M", str(i), SPLITS[shard], i % 2, "print", "fine ü", "phone", "")
+
+
+def info(length: int) -> ClipInfo:
+    colour = (0.1, 0.2, 0.3, 1 / 3, 1e-9, 200.5)
+    return ClipInfo(tuple(range(0, 30 * length, 30)), 300, 29.97, 640, 480, "avc1", 12345, colour)
+
+
+def clip_frames(shard: str, i: int) -> np.ndarray:
+    return uniform(f"{shard}{i}", (LENGTHS[shard][i], 40, 32, 3), 0, 256).astype(np.uint8)
+
+
+class InMemory(Prepared):
+    """A prepared dataset whose clips are drawn, not read."""
+
+    def clips(self, shard):
+        return [(video(shard.name, i), info(length)) for i, length in enumerate(LENGTHS[shard.name])]
+
+
+def shard_frames(prepared, shard, batch_size):
+    del prepared
+    clips = [clip_frames(shard.name, i) for i in range(len(LENGTHS[shard.name]))]
+    if not clips:
+        return
+    stream = np.concatenate(clips)
+    for start in range(0, len(stream), batch_size):
+        part = stream[start : start + batch_size]
+        padding = np.zeros((batch_size - len(part), *part.shape[1:]), np.uint8)
+        yield FrameBatch(np.concatenate([part, padding]), len(part))
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", BACKBONE)
+    monkeypatch.setattr(features, "shard_frames", shard_frames)
+    return InMemory(
+        directory=Path("nowhere"),
+        dataset="synth-M",
+        layout="msu_mfsd",
+        synthetic=True,
+        complete=False,
+        settings=Preparation(),
+        fingerprint="f" * 64,
+        failures=(Failure(video("d", 9), "no frame"),),
+        splits={"train": 4, "dev": 1, "test": 2},
+        shards=tuple(Shard(SPLITS[name], name, len(LENGTHS[name]), 0, "", "") for name in LENGTHS),
+    )
+
+
+def files(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_the_store_holds_every_clips_features(prepared, tmp_path):
+    store = extract(prepared, tmp_path, SETTINGS)
+    table = FeatureStore.open(store.path).load()
+    assert store.path.parent == tmp_path
+    assert store.path.name.startswith("synth-M-")
+    expected = [(shard, i) for shard in LENGTHS for i in range(len(LENGTHS[shard]))]
+    assert table.videos == tuple(video(shard, i) for shard, i in expected)
+    assert table.clips == tuple(info(LENGTHS[shard][i]) for shard, i in expected)
+    assert table.features.shape == (7, 7, TINY.dimension())
+    assert table.features.dtype == np.float32
+    # Directly, without batches of four and without shards.
+    params = BACKBONE.init(0)
+    for row, (shard, i) in enumerate(expected):
+        length = LENGTHS[shard][i]
+        wanted = np.asarray(jax.jit(BACKBONE.apply)(params, clip_frames(shard, i)))
+        np.testing.assert_allclose(table.features[row, :length], wanted, rtol=1e-5, atol=1e-5)
+        assert not table.features[row, length:].any()
+        assert table.mask[row].tolist() == [True] * length + [False] * (7 - length)
+
+
+def test_splits_and_failures_and_provenance(prepared, tmp_path):
+    store = extract(prepared, tmp_path, SETTINGS)
+    everything, train, rest = store.load(), store.load({"train"}), store.load(["dev", "test"])
+    assert [video.split for video in train.videos] == ["train"] * 4
+    assert len(rest.videos) == 3
+    assert rest.features.shape[1] == 5
+    assert train.failures == ()
+    assert rest.failures == everything.failures == prepared.failures
+    provenance = everything.provenance
+    assert provenance["weights"] == "random (seed 0)"
+    assert (provenance["dataset"], provenance["synthetic"], provenance["complete"]) == ("synth-M", True, False)
+    assert provenance["prepared"] == prepared.fingerprint
+    assert store.load({"nothing"}).features.shape == (0, 0, TINY.dimension())
+
+
+def test_a_single_video_gets_the_stores_bits(prepared, tmp_path):
+    table = extract(prepared, tmp_path, SETTINGS).load()
+    backbone, params, _ = load_backbone(SETTINGS)
+    for row, (shard, i) in enumerate([("a", 0), ("a", 1), ("a", 2)]):
+        found = frame_features(backbone, params, clip_frames(shard, i), SETTINGS.batch_size)
+        assert np.array_equal(found, table.features[row, : len(found)])
+
+
+def test_a_second_run_computes_nothing(prepared, tmp_path, monkeypatch):
+    store = extract(prepared, tmp_path, SETTINGS)
+    before = files(store.path)
+    monkeypatch.setattr(features, "shard_frames", None)
+    assert extract(prepared, tmp_path, SETTINGS) == store
+    assert files(store.path) == before
+
+
+@pytest.mark.parametrize("batches", range(1, 8))
+def test_killed_and_restarted_it_ends_with_the_same_bits(batches, prepared, tmp_path, monkeypatch):
+    wanted = extract(prepared, tmp_path / "whole", SETTINGS)
+    computed = []
+
+    def dying(prepared, shard, batch_size):
+        for batch in shard_frames(prepared, shard, batch_size):
+            if len(computed) == batches:
+                raise KeyboardInterrupt
+            computed.append(shard.name)
+            yield batch
+
+    monkeypatch.setattr(features, "shard_frames", dying)
+    with pytest.raises(KeyboardInterrupt):
+        extract(prepared, tmp_path / "killed", SETTINGS)
+    path = tmp_path / "killed" / wanted.path.name
+    with pytest.raises(UserError, match="no finished feature store"):
+        FeatureStore.open(path)
+    finished = {file.stem for file in path.glob("*.safetensors")} if path.exists() else set()
+    computed.clear()
+    batches = 1000
+    store = extract(prepared, tmp_path / "killed", SETTINGS)
+    assert not {f"{'abcd'.index(name):05d}" for name in computed} & finished
+    assert files(store.path) == files(wanted.path)
+
+
+def test_a_changed_setting_never_meets_old_features(prepared, tmp_path):
+    changed = [
+        (prepared, dataclasses.replace(SETTINGS, weights_seed=1)),
+        (prepared, dataclasses.replace(SETTINGS, batch_size=8)),
+        (dataclasses.replace(prepared, fingerprint="e" * 64), SETTINGS),
+    ]
+    stores = [extract(dataset, tmp_path, settings) for dataset, settings in changed]
+    paths = {extract(prepared, tmp_path, SETTINGS).path, *(store.path for store in stores)}
+    assert len(paths) == 4
+    with pytest.raises(UserError, match="batch_size is 8, not 4"):
+        FeatureStore.open(stores[1].path, extract(prepared, tmp_path, SETTINGS).identity)
+
+
+def test_a_raised_version_of_the_backbone_changes_the_key(prepared, tmp_path, monkeypatch):
+    first = extract(prepared, tmp_path, SETTINGS).path
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", dataclasses.replace(BACKBONE, version=2))
+    assert extract(prepared, tmp_path, SETTINGS).path != first
+
+
+def test_any_flipped_bit_is_noticed_and_a_rerun_mends_it(prepared, tmp_path):
+    store = extract(prepared, tmp_path, SETTINGS)
+    wanted = files(store.path)
+    for name, content in wanted.items():
+        for place in (0, len(content) // 3, len(content) // 2, len(content) - 2):
+            damaged = bytearray(content)
+            damaged[place] ^= 4
+            (store.path / name).write_bytes(damaged)
+            with pytest.raises(UserError, match=store.path.name):
+                FeatureStore.open(store.path).load()
+        if name != "store.json":
+            extract(prepared, tmp_path, SETTINGS)
+            assert files(store.path) == wanted
+        (store.path / name).write_bytes(content)
+
+
+def test_a_missing_unit_and_a_renamed_folder_are_noticed(prepared, tmp_path):
+    store = extract(prepared, tmp_path, SETTINGS)
+    moved = store.path.rename(tmp_path / "synth-M-0123456789abcdef")
+    with pytest.raises(UserError, match="changed"):
+        FeatureStore.open(moved)
+    moved.rename(store.path)
+    (store.path / "00000.safetensors").unlink()
+    with pytest.raises(UserError, match="00000"):
+        store.load()
+
+
+def test_a_manifest_cannot_lead_out_of_the_store(prepared, tmp_path):
+    store = extract(prepared, tmp_path, SETTINGS)
+    unit = dataclasses.replace(store.units[0], name="../elsewhere.safetensors")
+    with pytest.raises(UserError, match="leads out"):
+        dataclasses.replace(store, units=(unit,)).load()
+
+
+def test_weights_from_a_file(prepared, tmp_path):
+    save_file(densenet_tensors(TINY), tmp_path / "own.safetensors")
+    settings = dataclasses.replace(SETTINGS, weights=str(tmp_path / "own.safetensors"))
+    store = extract(prepared, tmp_path, settings)
+    assert store.provenance["weights"] == "own.safetensors"
+    assert str(tmp_path) not in json.dumps(store.provenance)
+    # The same file elsewhere gives the same store.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "own.safetensors").rename(tmp_path / "elsewhere" / "own.safetensors")
+    moved = dataclasses.replace(SETTINGS, weights=str(tmp_path / "elsewhere" / "own.safetensors"))
+    assert extract(prepared, tmp_path, moved) == store
+
+
+@pytest.mark.usefixtures("prepared")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": ""}, "features.weights.*'random'"),
+        ({"weights": "package"}, "no weights for tiny"),
+        ({"weights": "nowhere.pth"}, "nowhere.pth do not exist"),
+        ({"backbone": "tyni"}, "did you mean 'tiny'"),
+    ],
+)
+def test_weights_have_to_be_named(change, message):
+    with pytest.raises(UserError, match=message):
+        load_backbone(dataclasses.replace(SETTINGS, **change))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((2, 40, 40, 3), np.float32),
+        np.zeros((2, 40, 40, 1), np.uint8),
+        np.zeros((2, 3, 40, 40), np.uint8),
+        np.zeros((40, 40, 3), np.uint8),
+        np.zeros((2, 16, 40, 3), np.uint8),
+    ],
+)
+def test_frames_of_another_kind_are_refused(bad):
+    with pytest.raises(UserError, match="frames"):
+        frame_features(BACKBONE, BACKBONE.init(0), bad, 4)
+
+
+def test_no_frames_give_no_features():
+    assert frame_features(BACKBONE, BACKBONE.init(0), frames((3, 32, 32))[:0], 4).shape == (0, TINY.dimension())
+
+
+def test_the_stage_compiles_once_and_does_not_hold_the_weights(monkeypatch):
+    stage = compile_stage(BACKBONE)
+    assert stage is compile_stage(BACKBONE)
+    params = BACKBONE.init(0)
+    text = stage.lower(params, frames((4, 40, 32))).as_text()
+    # Weights that were captured instead of passed would be constants in the program.
+    assert len(text) < 4 * sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+DEVICES = """
+import sys
+import numpy as np, jax
+from fas_jax.features import frame_features
+from tests.test_features import BACKBONE
+from tests.backbone_cases import frames
+assert jax.local_device_count() == int(sys.argv[2])
+images = frames((21, 40, 32))
+np.save(sys.argv[1], frame_features(BACKBONE, BACKBONE.init(0), images, 4))
+"""
+
+
+def test_four_devices_give_the_features_of_one(tmp_path):
+    found = {}
+    for count in (1, 4):
+        path = tmp_path / f"{count}.npy"
+        environment = {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+        }
+        subprocess.run([sys.executable, "-c", DEVICES, str(path), str(count)], check=True, env=environment)
+        found[count] = np.load(path)
+    assert np.array_equal(found[1], found[4])
+
+
+def test_a_batch_without_frames_is_refused():
+    with pytest.raises(UserError, match="batch_size is 0"):
+        frame_features(BACKBONE, BACKBONE.init(0), frames((2, 40, 32)), 0)
