@@ -1,0 +1,173 @@
+"""A camera: from linear radiance to 8-bit frames."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from fas_jax.synthetic.motion import Wander, wander
+from fas_jax.synthetic.seeds import generator
+
+_TABLE = 4096
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """What a device's lens, sensor and processing do, in units that do not depend on the frame's size."""
+
+    blur: float
+    """Standard deviation of the lens blur in pixels."""
+    vignette: float
+    """Share of light lost in the corners."""
+    distortion: float
+    """Radial distortion at the corner, as a share of the radius; negative for barrel."""
+    shot_noise: float
+    """Variance of the noise at full signal."""
+    read_noise: float
+    """Standard deviation of the noise in the dark, full signal being 1."""
+    sharpening: float
+    saturation: float
+    gamma: float
+    target: float
+    """Mean that the automatic exposure aims at, as a share of full scale after the tone curve."""
+    balance: float
+    """Share of a colour cast that the automatic white balance removes."""
+    contrast: float
+    """Share of the way to full contrast that the automatic tone mapping goes."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera set up for one video."""
+
+    model: CameraModel
+    shading: Float32[np.ndarray, "h w 1"]
+    maps: tuple[np.ndarray, np.ndarray] | None
+    noise: Float32[np.ndarray, "n n 3"]
+    """A tile of unit noise, correlated as demosaicing leaves it."""
+    offsets: np.ndarray
+    exposure_drift: Wander
+    balance_drift: Wander
+    bias: Float32[np.ndarray, "3"]
+    """This video's error of white balance."""
+    exposure_bias: float
+
+
+@dataclass
+class Automatic:
+    """State of the automatic exposure, white balance and contrast over a video."""
+
+    gains: Float32[np.ndarray, "3"] | None = None
+    black: float = 0.0
+    white: float = 1.0
+
+
+def set_up(model: CameraModel, size: tuple[int, int], key: tuple[object, ...]) -> Camera:
+    """A camera for frames of `size` (width, height); `key` names the video."""
+    width, height = size
+    rng = generator("camera", *key)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    centre_x, centre_y = np.float32((width - 1) / 2), np.float32((height - 1) / 2)
+    squared = ((x - centre_x) ** 2 + (y - centre_y) ** 2) / (centre_x**2 + centre_y**2)
+    maps = None
+    if model.distortion:
+        factor = 1 + np.float32(model.distortion) * squared
+        maps = cv2.convertMaps(centre_x + (x - centre_x) * factor, centre_y + (y - centre_y) * factor, cv2.CV_16SC2)
+    tile = rng.standard_normal((256, 256, 3), dtype=np.float32)
+    tile = 0.75 * tile + 0.5 * cv2.GaussianBlur(tile, (0, 0), 0.8, borderType=cv2.BORDER_REFLECT)
+    tile /= tile.std()
+    return Camera(
+        model=model,
+        shading=(1 - np.float32(model.vignette) * squared)[..., None],
+        maps=maps,
+        noise=np.tile(tile, (-(-height // 256) + 1, -(-width // 256) + 1, 1)),
+        offsets=rng.integers(0, 256, (4096, 2)),
+        exposure_drift=wander(rng, 0.03, 0.4),
+        balance_drift=wander(rng, 0.02, 0.3),
+        bias=np.exp(rng.normal(0, 0.07, 3)).astype(np.float32),
+        exposure_bias=float(np.exp(rng.normal(0, 0.16))),
+    )
+
+
+def capture(
+    camera: Camera, state: Automatic, radiance: Float32[np.ndarray, "h w 3"], index: int, time: float
+) -> UInt8[np.ndarray, "h w 3"]:
+    """One RGB frame of the linear `radiance`; `state` follows the scene from frame to frame."""
+    model = camera.model
+    light = cv2.GaussianBlur(radiance, (0, 0), model.blur) if model.blur > 0.25 else radiance
+    light = light * camera.shading
+    _adapt(camera, state, light, time)
+    assert state.gains is not None
+    light *= state.gains
+    height, width = light.shape[:2]
+    row, column = camera.offsets[index % len(camera.offsets)]
+    tile = camera.noise[row : row + height, column : column + width]
+    np.clip(light, 0, 4, out=light)
+    light += tile * cv2.sqrt(light * np.float32(model.shot_noise) + np.float32(model.read_noise**2))
+    light -= np.float32(state.black)
+    light *= np.float32((_TABLE - 1) / (state.white - state.black))
+    np.clip(light, 0, _TABLE - 1, out=light)
+    frame = _tone(model.gamma)[light.astype(np.uint16)]
+    if camera.maps is not None:
+        frame = cv2.remap(frame, *camera.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if model.sharpening:
+        soft = cv2.GaussianBlur(frame, (0, 0), 1.0)
+        frame = cv2.addWeighted(frame, 1 + model.sharpening, soft, -model.sharpening, 0)
+    if model.saturation != 1:
+        grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        frame = cv2.addWeighted(frame, model.saturation, grey, 1 - model.saturation, 0)
+    return frame
+
+
+def distort(camera: Camera, points: Float32[np.ndarray, "k 2"]) -> Float32[np.ndarray, "k 2"]:
+    """Where points of the undistorted image land in the frame, to first order in the distortion."""
+    height, width = camera.shading.shape[:2]
+    centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+    squared = ((points - centre) ** 2).sum(axis=1, keepdims=True) / (centre**2).sum()
+    return (centre + (points - centre) * (1 - camera.model.distortion * squared)).astype(np.float32)
+
+
+def _adapt(camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], time: float) -> None:
+    """Measures a thinned-out frame and moves the gains towards what it asks for."""
+    model = camera.model
+    step = max(1, min(light.shape[:2]) // 40)
+    sample = np.clip(light[step // 2 :: step, step // 2 :: step], 0, None)
+    means = sample.mean(axis=(0, 1)) + np.float32(1e-4)
+    grey = means.mean()
+    wanted = (grey / means) ** np.float32(model.balance) * camera.bias
+    drift = camera.balance_drift.at(time)
+    wanted = wanted * np.array([1 + drift, 1, 1 - drift], np.float32)
+    # The target is a mean after the tone curve, so the meter averages after it as well.
+    tone_mean = np.mean((sample.mean(axis=2) / grey) ** np.float32(1 / model.gamma))
+    exposure = (model.target / tone_mean) ** model.gamma / grey
+    exposure *= camera.exposure_bias * (1 + camera.exposure_drift.at(time))
+    wanted = (wanted * exposure).astype(np.float32)
+    if state.gains is None:
+        state.gains = wanted
+    else:
+        state.gains = state.gains + np.float32(0.08) * (wanted - state.gains)
+    signal = np.sort((sample * state.gains).mean(axis=2), axis=None)
+    low, high = signal[int(0.02 * len(signal))], signal[int(0.98 * len(signal))]
+    black = model.contrast * float(min(low, 0.15))
+    white = float(np.clip(1 + model.contrast * (high * 1.08 - 1), 0.45, 2.5))
+    pace = 0.08 if index_started(state) else 1.0
+    state.black += pace * (black - state.black)
+    state.white += pace * (white - state.white)
+
+
+def index_started(state: Automatic) -> bool:
+    """Whether a frame has been taken already."""
+    return (state.black, state.white) != (0.0, 1.0)
+
+
+def _tone(gamma: float) -> UInt8[np.ndarray, " n"]:
+    table = _TABLES.get(gamma)
+    if table is None:
+        ramp = np.arange(_TABLE) / (_TABLE - 1)
+        table = np.rint(255 * ramp ** (1 / gamma)).astype(np.uint8)
+        _TABLES[gamma] = table
+    return table
+
+
+_TABLES: dict[float, UInt8[np.ndarray, " n"]] = {}

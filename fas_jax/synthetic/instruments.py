@@ -1,0 +1,298 @@
+"""Presentation attack instruments: a recording of a bona fide scene on paper or on a screen.
+
+An instrument is shown to the second camera as linear radiance, like any other scene. Coordinates on it: u to the
+right and v down, 0 to 1 over the picture that it shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from fas_jax.synthetic import face
+from fas_jax.synthetic.face import Head
+from fas_jax.synthetic.motion import Events, Wander
+from fas_jax.synthetic.room import Light
+from fas_jax.synthetic.seeds import fractal_noise, smooth_noise
+
+Image = Float32[np.ndarray, "h w 3"]
+# Texture pixels of a print for one pixel of the camera: dots have to be finer than what samples them.
+PRINT_DETAIL = 2.0
+# Linear transmittance of cyan, magenta, yellow and black ink. Real inks absorb outside of their band as well,
+# which is what shrinks the gamut.
+_INKS = np.array([[0.08, 0.5, 0.72], [0.68, 0.08, 0.3], [0.9, 0.8, 0.1], [0.05, 0.05, 0.05]], np.float32)
+_ANGLES = np.radians([15.0, 75.0, 0.0, 45.0])
+_LINEAR = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Where the instrument is in the camera's frame, over time; lengths in pixels, angles in radians."""
+
+    size: tuple[float, float]
+    centre: tuple[float, float]
+    x: Wander
+    y: Wander
+    zoom: Wander
+    roll: Wander
+    tilt_x: Wander
+    tilt_y: Wander
+
+
+@dataclass(frozen=True)
+class Print:
+    """A photograph on paper."""
+
+    texture: Image
+    """Reflectance of the paper with its margin."""
+    margin: tuple[float, float]
+    """Width of the paper's margin in units of u and v."""
+    lighting: Image
+    sheen: Float32[np.ndarray, "h w"]
+    bend_u: Wander
+    bend_v: Wander
+    holes: "EyeHoles | None"
+
+
+@dataclass(frozen=True)
+class EyeHoles:
+    """Holes in a photograph through which the attacker's own eyes show."""
+
+    attacker: Head
+    light: Light
+    areas: tuple[tuple[int, int, int, int], ...]
+    """Left, top, right, bottom of each hole's surroundings, in texture pixels."""
+    gaze_x: Wander
+    gaze_y: Wander
+    slip: Wander
+    blinks: Events
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A display that shows a photograph or a video."""
+
+    content: Callable[[int], UInt8[np.ndarray, "h w 3"]]
+    """The picture shown at a frame of the second camera."""
+    pixels: tuple[float, float]
+    """Screen pixels across u and v."""
+    bezel: tuple[float, float]
+    bezel_colour: Float32[np.ndarray, "3"]
+    white: Float32[np.ndarray, "3"]
+    """Linear colour of the backlight."""
+    black: float
+    gamma: float
+    grid: float
+    """Depth of the grid between pixels, 0 to 1."""
+    band: tuple[float, float, float]
+    """The refresh band as the camera sees it: depth, bands a frame height, frame heights a second."""
+    reflection: Image
+    """What the glass reflects, in camera pixels."""
+
+
+def corners(holding: Holding, time: float) -> Float32[np.ndarray, "4 2"]:
+    """Pixels of the picture's corners, clockwise from the upper left."""
+    zoom = 1 + holding.zoom.at(time)
+    half = np.array(holding.size) * zoom / 2
+    signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)
+    points = signs * half
+    # Tilting brings one side nearer, which enlarges it.
+    near = 1 + 0.5 * (holding.tilt_x.at(time) * signs[:, 0] + holding.tilt_y.at(time) * signs[:, 1])
+    points *= near[:, None]
+    angle = holding.roll.at(time)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return (points @ turn + holding.centre + (holding.x.at(time), holding.y.at(time))).astype(np.float32)
+
+
+def to_frame(holding: Holding, time: float, points: Float32[np.ndarray, "k 2"]) -> Float32[np.ndarray, "k 2"]:
+    """Camera pixels of points given in u, v."""
+    unit = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+    matrix = cv2.getPerspectiveTransform(unit, corners(holding, time))
+    return cv2.perspectiveTransform(points[None].astype(np.float32), matrix)[0]
+
+
+def coordinates(
+    holding: Holding, time: float, size: tuple[int, int]
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """u and v at every camera pixel of a frame of `size` (width, height)."""
+    unit = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
+    matrix = cv2.getPerspectiveTransform(corners(holding, time), unit).astype(np.float32)
+    x = np.arange(size[0], dtype=np.float32)
+    y = np.arange(size[1], dtype=np.float32)[:, None]
+    scale = 1 / ((matrix[2, 1] * y + matrix[2, 2]) + matrix[2, 0] * x)
+    u = ((matrix[0, 1] * y + matrix[0, 2]) + matrix[0, 0] * x) * scale
+    v = ((matrix[1, 1] * y + matrix[1, 2]) + matrix[1, 0] * x) * scale
+    return u, v
+
+
+def show_print(
+    instrument: Print,
+    background: Image,
+    u: Float32[np.ndarray, "h w"],
+    v: Float32[np.ndarray, "h w"],
+    time: float,
+) -> Image:
+    """Radiance of a print in front of a background."""
+    bend_u, bend_v = np.float32(instrument.bend_u.at(time)), np.float32(instrument.bend_v.at(time))
+    across = u - np.float32(0.5)
+    bow = 1 - 4 * across * across
+    bent_v = np.float32(0.5) + (v - np.float32(0.5)) * (1 + bend_v * bow)
+    down = v - np.float32(0.5)
+    bent_u = u + bend_u * (1 - 4 * down * down)
+    texture = instrument.texture if instrument.holes is None else _with_eyes(instrument, instrument.holes, time)
+    rows, columns = texture.shape[:2]
+    map_x = (bent_u + np.float32(instrument.margin[0])) * np.float32(columns / (1 + 2 * instrument.margin[0]))
+    map_y = (bent_v + np.float32(instrument.margin[1])) * np.float32(rows / (1 + 2 * instrument.margin[1]))
+    light = instrument.lighting * (1 + np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down)[..., None]
+    # The background is divided by the light first, so that what is not covered comes out as it was.
+    shown = cv2.remap(
+        texture, map_x, map_y, cv2.INTER_LINEAR, dst=background / light, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    shown *= light
+    covered = (map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)
+    shown += (instrument.sheen * covered * (1 + 3 * bend_v))[..., None]
+    return shown
+
+
+def show_screen(
+    instrument: Screen,
+    background: Image,
+    u: Float32[np.ndarray, "h w"],
+    v: Float32[np.ndarray, "h w"],
+    index: int,
+    time: float,
+    grid: Image,
+) -> Image:
+    """Radiance of a screen in front of a background; `grid` comes from `pixel_grid` for the same u and v."""
+    picture = instrument.content(index)
+    rows, columns = picture.shape[:2]
+    lit = cv2.remap(
+        picture,
+        u * np.float32(columns) - np.float32(0.5),
+        v * np.float32(rows) - np.float32(0.5),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    depth, bands, speed = instrument.band
+    phase = np.linspace(0, bands, u.shape[0], dtype=np.float32) + np.float32(speed * time)
+    pulse = 1 + np.float32(depth) * np.clip(2 * np.sin(2 * np.pi * phase), -1, 1)
+    table = instrument.black + (1 - instrument.black) * _LINEAR ** np.float32(instrument.gamma / 2.2)
+    shown = table[lit] * grid
+    shown *= pulse[:, None, None]
+    shown += instrument.reflection
+    # Outside of the picture lies the bezel, and outside of that the room; both edges are soft by a pixel.
+    step = np.float32(1 / max(4, abs(float(u[0, -1] - u[0, 0])) ** -1 * u.shape[1]))
+    picture_edge = np.maximum(np.abs(u - np.float32(0.5)), np.abs(v - np.float32(0.5))) - np.float32(0.5)
+    if float(picture_edge.max()) > 0:
+        outside = np.clip(picture_edge / step + np.float32(0.5), 0, 1)[..., None]
+        shown += (instrument.bezel_colour - shown) * outside
+        edge_u = np.abs(u - np.float32(0.5)) - np.float32(0.5 + instrument.bezel[0])
+        edge_v = np.abs(v - np.float32(0.5)) - np.float32(0.5 + instrument.bezel[1])
+        beyond = np.clip(np.maximum(edge_u, edge_v) / step + np.float32(0.5), 0, 1)[..., None]
+        shown += (background - shown) * beyond
+    return shown
+
+
+def pixel_grid(instrument: Screen, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"]) -> Image:
+    """The screen's pixel grid, times the backlight's colour, as the camera's pixels sample it.
+
+    The grid is a Fourier series over screen pixels; a camera pixel integrates over its own area, which damps each
+    harmonic by its transfer function, and samples the rest: frequencies above half a cycle a camera pixel
+    come back as moiré, differently for the three colours, whose subpixels lie side by side.
+    """
+    across, down = u * np.float32(instrument.pixels[0]), v * np.float32(instrument.pixels[1])
+    rate_x = abs(float(across[0, -1] - across[0, 0])) / (across.shape[1] - 1)
+    rate_y = abs(float(down[-1, 0] - down[0, 0])) / (down.shape[0] - 1)
+    steps = 1024
+    index_y = (down * steps).astype(np.int32) & (steps - 1)
+    rows = _harmonics(0.0, 0.85, rate_y, steps)[index_y]
+    index_x = (across * steps).astype(np.int32) & (steps - 1)
+    grid = np.empty((*u.shape, 3), np.float32)
+    for channel in range(3):
+        columns = _harmonics((channel - 1) / 3, 0.3, rate_x, steps)
+        grid[..., channel] = columns[index_x]
+    grid *= rows[..., None]
+    grid -= 1
+    grid *= np.float32(instrument.grid)
+    grid += 1
+    grid *= instrument.white
+    return grid
+
+
+def draw_print(
+    rng: np.random.Generator,
+    photo: UInt8[np.ndarray, "h w 3"],
+    size: tuple[float, float],
+    margin: tuple[float, float],
+    period: float,
+    amplitude: bool,
+) -> Image:
+    """Reflectance of a print of `photo`, `size` camera pixels wide and high, on paper with a white margin.
+
+    `period` is the screen's period in camera pixels; `amplitude` prints dots that grow (a rotated screen for each
+    ink), else dots of one size in random places.
+    """
+    width, height = (max(8, round(side * PRINT_DETAIL)) for side in size)
+    picture = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR)
+    linear = _LINEAR[picture]
+    ink = 1 - np.clip(linear * np.float32(1.15), 0, 1)
+    black = np.float32(0.6) * ink.min(axis=2, keepdims=True)
+    amounts = np.concatenate([(ink - black) / (1 - black + np.float32(1e-3)), black], axis=2)
+    paper = np.array([0.86, 0.86, 0.84], np.float32) * np.float32(rng.uniform(0.92, 1.05))
+    reflectance = np.ones((height, width, 3), np.float32)
+    pitch = period * PRINT_DETAIL
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    for number in range(4):
+        if amplitude:
+            cos, sin = np.float32(np.cos(_ANGLES[number])), np.float32(np.sin(_ANGLES[number]))
+            wave = np.float32(2 * np.pi / pitch)
+            threshold = 0.5 + 0.25 * (np.cos((x * cos + y * sin) * wave) + np.cos((y * cos - x * sin) * wave))
+        else:
+            # Dots in random places, but evenly spread: noise without its low frequencies.
+            cells = (round(height / pitch * 2.5), round(width / pitch * 2.5))
+            noise = smooth_noise(rng, (height, width), cells)
+            threshold = 0.5 + 0.3 * (noise - cv2.GaussianBlur(noise, (0, 0), 0.8 * pitch))
+        dots = np.clip((amounts[..., number] - threshold) * np.float32(1.6) + np.float32(0.5), 0, 1)
+        reflectance *= 1 - dots[..., None] * (1 - _INKS[number])
+    reflectance *= paper
+    border = (round(height * margin[1]), round(width * margin[0]))
+    whole = cv2.copyMakeBorder(
+        reflectance, border[0], border[0], border[1], border[1], cv2.BORDER_CONSTANT, value=paper.tolist()
+    )
+    fibres = 0.02 * smooth_noise(rng, whole.shape[:2], (180, 180)) + 0.015 * fractal_noise(rng, whole.shape[:2], 6, 3)
+    whole *= (1 + fibres)[..., None]
+    # The camera's pixels integrate over their area, which is two texture pixels wide.
+    return cv2.GaussianBlur(whole, (0, 0), 0.4 * PRINT_DETAIL)
+
+
+def _harmonics(offset: float, duty: float, rate: float, steps: int) -> Float32[np.ndarray, " n"]:
+    """One period of a row of lit bars, `duty` wide, mean 1, seen at `rate` periods a camera pixel."""
+    phase = np.arange(steps) / steps - 0.5 - offset
+    wave = np.ones(steps)
+    for order in range(1, 4):
+        strength = 2 * np.sinc(order * duty)
+        aperture = np.sinc(0.8 * order * rate) * np.exp(-2 * (np.pi * 0.22 * order * rate) ** 2)
+        wave += strength * aperture * np.cos(2 * np.pi * order * phase)
+    return wave.astype(np.float32)
+
+
+def _with_eyes(instrument: Print, holes: EyeHoles, time: float) -> Image:
+    texture = instrument.texture.copy()
+    gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
+    albedo = face.draw_expression(holes.attacker, gaze, holes.blinks.at(time), 0.0)
+    slip = holes.slip.at(time)
+    for side, (left, top, right, bottom) in zip((-1, 1), holes.areas, strict=True):
+        rows, columns = face.eye_area(holes.attacker, side, slip)
+        eye = albedo[rows, columns] * np.float32(0.75)
+        height, width = bottom - top, right - left
+        eye = cv2.resize(eye, (width, height), interpolation=cv2.INTER_LINEAR)
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        radius = ((x - width / 2) / (0.44 * width)) ** 2 + ((y - height / 2) / (0.4 * height)) ** 2
+        hole = np.clip((1 - radius) * np.float32(0.12 * width) + np.float32(0.5), 0, 1)
+        # The paper's edge throws a shadow on what lies behind it.
+        shadow = np.clip(1.25 - 0.6 * radius, 0.35, 1)
+        area = texture[top:bottom, left:right]
+        area += (eye * shadow[..., None] - area) * hole[..., None]
+    return texture

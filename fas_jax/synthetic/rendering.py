@@ -1,0 +1,166 @@
+"""Writes a rendered dataset in its official layout; can be interrupted and goes on."""
+
+import dataclasses
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from pathlib import Path
+
+import cv2
+import pebble
+
+from fas_jax.config import Synthesis
+from fas_jax.errors import UserError
+from fas_jax.files import atomic_path, read_json, write_json
+from fas_jax.processes import core_count, without_main
+from fas_jax.progress import progress_bar
+from fas_jax.synthetic import textures
+from fas_jax.synthetic.domains import video_encoding
+from fas_jax.synthetic.encoding import write_video
+from fas_jax.synthetic.layouts import annotation, protocol_files
+from fas_jax.synthetic.plan import LETTERS, MSU_UPSIDE_DOWN, PlannedVideo, planned_videos
+from fas_jax.synthetic.recording import record
+
+VERSION = 1
+"""Of the renderer: a change that changes any frame raises it."""
+MARKER = "SYNTHETIC.json"
+_NOTE = (
+    "Rendered videos in the layout of the dataset whose letter they carry. They exercise the pipeline; results on "
+    "them say nothing about real attacks or about the real dataset."
+)
+
+
+def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
+    """Renders one dataset into `root` and returns it.
+
+    A tree that is complete is left as it is, an interrupted one is completed. Raises `UserError` for settings
+    that cannot be met, a folder that holds something else or was rendered with other settings, pictures that cannot
+    be read, and a disk that cannot be written.
+
+    Args:
+        layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd.
+        root: Folder of the tree; its SYNTHETIC.json says what it is, and whether it is complete.
+        settings: How many videos of which size; see `Synthesis`.
+    """
+    root = Path(root)
+    videos = planned_videos(layout, settings)
+    pictures = textures.photographs(settings.faces) if settings.faces else ()
+    marker = _marker(layout, settings, textures.digest(pictures))
+    if _begin(root, marker):
+        return root
+    missing = [video for video in videos if not (root / video.path).exists()]
+    _render(root, missing, settings, pictures, total=len(videos))
+    for path, text in protocol_files(layout, videos).items():
+        _write_bytes(root / path, text)
+    write_json(root / MARKER, marker | {"complete": True})
+    return root
+
+
+def _marker(layout: str, settings: Synthesis, faces: str) -> dict[str, object]:
+    content = dataclasses.asdict(settings)
+    # The number of workers and the place of the pictures change nothing in the files.
+    del content["workers"]
+    content["faces"] = faces
+    return {
+        "dataset": f"synth-{LETTERS[layout]}",
+        "layout": layout,
+        "note": _NOTE,
+        "renderer": VERSION,
+        "settings": content,
+        "complete": False,
+    }
+
+
+def _begin(root: Path, marker: dict[str, object]) -> bool:
+    """Claims the folder; returns whether it is complete already."""
+    if (root / MARKER).exists():
+        known = read_json(root / MARKER)
+        if not isinstance(known, dict):
+            raise UserError(f"{root / MARKER} is not a marker of a rendered dataset; remove {root} or choose another")
+        differences = _differences(known, marker)
+        if differences:
+            raise UserError(
+                f"{root} was rendered with other settings ({'; '.join(differences)}); remove it, or choose another"
+            )
+        if known.get("complete"):
+            return True
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(f"{root} exists and is no rendered dataset; choose an empty or new folder")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for leftover in root.rglob(".tmp-*"):
+            leftover.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {root}: {error.strerror or error}") from error
+    write_json(root / MARKER, marker)
+    return False
+
+
+def _differences(known: dict[str, object], wanted: dict[str, object]) -> list[str]:
+    def flat(marker: dict[str, object]) -> dict[str, object]:
+        settings = marker.get("settings")
+        return {
+            **{name: marker.get(name) for name in ("dataset", "renderer")},
+            **(settings if isinstance(settings, dict) else {}),
+        }
+
+    old, new = flat(known), flat(wanted)
+    return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in new if old.get(name) != new[name]]
+
+
+def _render(
+    root: Path, videos: Sequence[PlannedVideo], settings: Synthesis, pictures: tuple[Path, ...], total: int
+) -> None:
+    if not videos:
+        return
+    workers = min(settings.workers or core_count(), len(videos))
+    context = multiprocessing.get_context("spawn")
+    bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
+    with bar, without_main(), pebble.ProcessPool(workers, context=context, initializer=_start) as pool:
+        futures = [pool.schedule(render_video, args=[root, video, settings, pictures]) for video in videos]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.update()
+        except pebble.ProcessExpired as error:
+            pool.stop()
+            raise UserError(
+                f"a rendering process died ({error}), perhaps for want of memory; start again with fewer --workers: "
+                "finished videos are kept"
+            ) from error
+        except BaseException:
+            pool.stop()
+            raise
+
+
+def _start() -> None:
+    cv2.setNumThreads(1)
+
+
+def render_video(root: Path, video: PlannedVideo, settings: Synthesis, pictures: tuple[Path, ...]) -> None:
+    """Renders one video and its annotation; runs in a worker."""
+    texture = None
+    if pictures:
+        chosen = textures.choose(pictures, settings.seed, video.layout, f"{video.split}/{video.subject}")
+        texture = textures.load_texture(chosen)
+    recording = record(video, settings, texture)
+    # The annotation goes first: a video that is there is then whole with all that belongs to it.
+    note = annotation(video, recording.boxes, recording.eyes)
+    if note is not None:
+        _write_bytes(root / note[0], note[1])
+    write_video(
+        root / video.path,
+        recording.frames,
+        video.fps,
+        video_encoding(settings.seed, video),
+        upside_down=video.layout == "msu_mfsd"
+        and video.bona_fide
+        and video.device == "android"
+        and video.subject in MSU_UPSIDE_DOWN,
+    )
+
+
+def _write_bytes(path: Path, text: str) -> None:
+    """Text with exactly the line ends that it has."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode())
