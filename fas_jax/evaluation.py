@@ -146,9 +146,11 @@ def _figures(
         auc = intervals.resampled_auc(answered.score, answered.label, whose, draws)
     area = intervals.auc_interval(auc, values["auc"], own[0], own[1])
     if values["auc"] < 0.5:
-        chance = "its interval holds 0.5, that is chance" if area.high >= 0.5 else "attacks score higher than bona fide"
+        cause = "it may be chance, its interval holds 0.5"
+        if area.high < 0.5:
+            cause = "attacks score higher than bona fide videos"
         notes.append(
-            f"AUC below 0.5: {chance}. If a higher score means attack here, negate the scores; nothing is flipped"
+            f"AUC below 0.5: {cause}. If a higher score means attack here, negate the scores; nothing is flipped"
         )
     slack = intervals.hter_slack(values["far"], values["frr"], own[0], own[1])
     figures = Figures(

@@ -124,14 +124,13 @@ def auc_interval(
 ) -> Interval:
     """Interval of AUC from its resamples; where all pairs are in order (or none), an exact bound.
 
-    That bound counts pairs of an attack's and a bona fide subject with no subject in two pairs, because only
-    such pairs are independent.
+    All resamples agree there. The bound counts a subject of the rarer class as one trial.
     """
-    pairs = min(attack_subjects, bona_fide_subjects, max(1, (attack_subjects + bona_fide_subjects) // 4))
+    bound = zero_error_bound(min(attack_subjects, bona_fide_subjects))
     if auc == 1:
-        return Interval(1 - zero_error_bound(pairs), 1.0)
+        return Interval(1 - bound, 1.0)
     if auc == 0:
-        return Interval(0.0, zero_error_bound(pairs))
+        return Interval(0.0, bound)
     return percentile_interval(values)
 
 

@@ -320,7 +320,9 @@ def _provenance_part(provenance: Mapping[str, Any]) -> str:
     ]
     parts.append(_table(["dataset", "rendered", "complete", "clips", "failures", "prepared"], rows))
     failures = [
-        f"- {each['dataset']}: {failure}" for each in provenance["datasets"] for failure in each.get("failures") or ()
+        f"- {each['dataset']}: {_failure(failure)}"
+        for each in provenance["datasets"]
+        for failure in each.get("failures") or ()
     ]
     if failures:
         parts.append("Failures:\n\n" + "\n".join(failures[:_MOST_FAILURES]))
@@ -333,6 +335,12 @@ def _provenance_part(provenance: Mapping[str, Any]) -> str:
             )
             parts.append(f"{title}: " + ", ".join(shown) + ".")
     return "\n\n".join(parts)
+
+
+def _failure(failure: Any) -> str:
+    if isinstance(failure, Mapping):
+        return f"{failure.get('video', '?')}: {failure.get('reason', '?')}"
+    return str(failure)
 
 
 def _summaries(results: Results) -> list[Any]:
