@@ -1,0 +1,223 @@
+"""What a report says, what it refuses, and that it is written whole."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fas_jax import reporting, tables
+from fas_jax.datasets.record import Video
+from fas_jax.errors import UserError
+from fas_jax.evaluation import evaluate
+from fas_jax.published import PAPER_PROTOCOLS, TABLE_I, published_rows
+from fas_jax.scores import ScoreTable
+
+METHOD = Path(__file__).parents[2] / "shared" / "reference" / "method.md"
+MODELS = {"zeta": 0.3, "metadata": 0.1, "meta": 2.6, "gru": 0.5, "lstm": 0.6}
+
+
+def videos(dataset):
+    return [
+        Video(f"{s}/{k}.avi", dataset, f"s{s}", "test", int(k < 2), *(["bonafide" if k < 2 else "print"] * 2), "", "")
+        for s in range(8)
+        for k in range(5)
+    ]
+
+
+def table(prefix="", seeds=(0,), protocols=PAPER_PROTOCOLS, silent=0):
+    parts = []
+    for protocol in protocols:
+        sources, target = protocol.split("_to_")
+        for role, names in (("validation", sources), ("test", target)):
+            listed = [video for name in names for video in videos(prefix + name)]
+            labels = np.array([video.label for video in listed])
+            for seed in seeds:
+                for model, strength in MODELS.items():
+                    generator = np.random.default_rng([seed, *f"{protocol}{role}{model}".encode()])
+                    values = generator.normal(strength * labels, 1.0)
+                    values[: silent if role == "test" else 0] = np.nan
+                    reasons = ["no frame left" if np.isnan(value) else "" for value in values]
+                    parts.append(ScoreTable.from_videos(protocol, seed, role, model, listed, values, reasons))
+    return ScoreTable.concatenate(parts)
+
+
+def provenance(prefix="", preset="dle2023", **options):
+    datasets = [{"dataset": prefix + name, "synthetic": bool(prefix), "complete": True} for name in "OCIM"]
+    return {"name": "trial", "preset": preset, "datasets": datasets, **options}
+
+
+def write(folder, scores, about):
+    reporting.write_report(folder, evaluate(scores), scores, about)
+    return (folder / "results.md").read_text(), (folder / "report.md").read_text()
+
+
+def rows_of(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_the_folder_is_complete_and_agrees_with_itself(tmp_path):
+    scores = table("synth-")
+    about = provenance("synth-", "strict", weights="random (seed 0)", versions={"numpy": "2"}, seconds={"train": 1.5})
+    main, report = write(tmp_path / "run", scores, about)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "provenance.json", "scores.csv", "results.json", "results.md", "report.md",
+        *(f"roc_{protocol}.png" for protocol in PAPER_PROTOCOLS),
+    }  # fmt: skip
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text()) == about
+    read = ScoreTable.read_csv(tmp_path / "run" / "scores.csv")
+    assert read.score.tobytes() == scores.score.tobytes()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    # The table's cells are the JSON's figures.
+    header, _, *rows = rows_of(main)[: 2 + len(MODELS)]
+    assert header[:3] == ["model", "O&C&I to M: HTER %", "AUC %"]
+    names = {tables.model_name(model): model for model in MODELS}
+    assert [names[row[0]] for row in rows] == ["lstm", "gru", "meta", "metadata", "zeta"]
+    found = {(each["protocol"], each["model"]): each for each in results["summaries"]}
+    for row in rows:
+        for number, protocol in enumerate(PAPER_PROTOCOLS):
+            for cell, figure in zip(row[1 + 2 * number : 3 + 2 * number], ("hter", "auc"), strict=True):
+                mean = found[protocol, names[row[0]]]["mean"][figure]
+                assert float(re.match(r"\**([\d.]+)", cell)[1]) == pytest.approx(100 * mean, abs=0.0051)
+                interval = found[protocol, names[row[0]]][f"{figure}_interval"]
+                low, high = re.search(r"\[([\d.]+), ([\d.]+)\]", cell).groups()
+                assert float(low) == pytest.approx(100 * interval["low"], abs=0.051)
+                assert float(high) == pytest.approx(100 * interval["high"], abs=0.051)
+    assert report.startswith(main.rstrip())
+    for protocol in PAPER_PROTOCOLS:
+        assert f"](roc_{protocol}.png)" in report
+        picture = cv2.imread(str(tmp_path / "run" / f"roc_{protocol}.png"))
+        assert min(picture.shape[:2]) > 600
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+
+
+def test_what_must_be_said_is_said(tmp_path):
+    about = provenance("synth-", "strict", weights="random (seed 7)", experiment={"models": {"lstm": 8}})
+    about["datasets"][0] |= {"complete": False, "failures": [{"video": "a.avi", "reason": "no frames"}]}
+    main, report = write(tmp_path, table("synth-", silent=2), about)
+    top = main.split("## Cross-dataset table")[0]
+    assert "exercises the pipeline and says nothing about real attacks" in top
+    assert "random (seed 7)" in top
+    assert "synth-O is only partly there" in top
+    assert "1 videos of synth-O could not be read" in top
+    assert "40 test scores are missing" in top
+    for text in ("LSTM 8", "Unit: the video", "target takes no part in it", "One seed (0)", "`strict`"):
+        assert text in main
+    assert "- synth-O: a.avi: no frames" in report
+    assert "40 scores: no frame left" in report
+    # And nothing of this where it is not so.
+    clean, _ = write(tmp_path, table(), provenance(weights="densenet201.pth"))
+    top = clean.split("## Cross-dataset table")[0]
+    assert ">" not in top
+    assert (
+        "Mean ± sample standard deviation over the seeds 0, 1" in write(tmp_path, table(seeds=(0, 1)), provenance())[0]
+    )
+
+
+def test_bold_only_what_is_clearly_best(tmp_path):
+    scores = table("synth-")
+    main, _ = write(tmp_path, scores, provenance("synth-", "strict"))
+    bold = {row[0] for row in rows_of(main) if any("**" in cell for cell in row)}
+    assert bold == {"Meta-learner"}
+    # Two that decide alike: neither is bold.
+    twins = scores.select(model="meta")
+    twins = dataclasses.replace(twins, model=np.array(["twin"] * len(twins)))
+    main, _ = write(tmp_path, ScoreTable.concatenate([scores, twins]), provenance("synth-", "strict"))
+    assert "**" not in "".join("".join(row) for row in rows_of(main))
+
+
+def test_published_rows_are_those_of_the_paper():
+    if not METHOD.is_file():
+        pytest.skip("the reference text is not at hand")
+    text = METHOD.read_text().split("## Table I of the paper")[1].split("\n## ")[0]
+    wanted = [[cell.replace("*", "") for cell in row] for row in rows_of(text)[2:]]
+    found = [
+        [row.method, *(f"{hter:.2f} {'—' if auc is None else f'{auc:.2f}'}" for hter, auc in row.values.values())]
+        for row in TABLE_I
+    ]
+    assert found == wanted
+
+
+def test_published_rows_stand_beside_the_real_thing_only(tmp_path):
+    main, _ = write(tmp_path, table(), provenance())
+    assert sum("(published)" in row[0] for row in rows_of(main)) == 16
+    assert "arXiv 2307.02858" in main
+
+    def partial(**options):
+        about = provenance()
+        about["datasets"][1] |= options
+        return about
+
+    missing = provenance()
+    missing["datasets"] = missing["datasets"][:3]
+    for about, protocols, reason in (
+        (provenance(preset="strict"), PAPER_PROTOCOLS, "the preset is 'strict'"),
+        (provenance("synth-"), PAPER_PROTOCOLS, "are rendered"),
+        (partial(complete=False), PAPER_PROTOCOLS, "C is not known to be complete"),
+        (partial(complete=None), PAPER_PROTOCOLS, "C is not known to be complete"),
+        (partial(failures=["x.avi"]), PAPER_PROTOCOLS, "1 videos of C failed"),
+        (missing, PAPER_PROTOCOLS, "the datasets are C, I, O"),
+        (provenance(), PAPER_PROTOCOLS[:3], "the protocols are"),
+        (provenance(), (*PAPER_PROTOCOLS, "IM_to_C"), "the protocols are"),
+    ):
+        with pytest.raises(UserError, match=f"published rows are refused: .*{re.escape(reason)}"):
+            published_rows(about, protocols)
+    for prefix, about in (
+        ("", provenance(preset="strict")),
+        ("synth-", provenance("synth-")),
+        ("", partial(complete=False)),
+    ):
+        main, report = write(tmp_path, table(prefix), about)
+        assert "(published)" not in report
+        assert "Published rows are refused: " in main
+
+
+def test_provenance_must_cover_the_scores(tmp_path):
+    scores = table()
+
+    def refused(about, message):
+        with pytest.raises(UserError, match=message):
+            reporting.write_report(tmp_path / "run", evaluate(scores), scores, about)
+        assert not (tmp_path / "run").exists()
+
+    refused({"datasets": []}, "'preset' must be given")
+    refused({"preset": "strict"}, "'datasets' must be given")
+    refused(provenance() | {"datasets": provenance()["datasets"][1:]}, "scores of dataset 'O'")
+    refused(provenance("synth-"), "scores of dataset 'O'")
+    refused(provenance() | {"datasets": [{"dataset": "O", "synthetic": False}]}, "needs 'complete'")
+    lie = provenance("synth-")
+    lie["datasets"][0]["synthetic"] = False
+    refused(lie, "contradicts")
+
+
+def test_anybodys_scores_without_jax(tmp_path):
+    lines = ["is_bonafide,attack_type,score,video_key,role,subject"]
+    generator = np.random.default_rng(0)
+    for role in ("validation", "test"):
+        for number in range(40):
+            real = number % 2
+            cells = [bool(real), "" if real else "mask|x", generator.normal(2 * real), f"{role}{number}", role]
+            lines.append(",".join(map(str, [*cells, f"{role}{number // 4}"])))
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    program = (
+        "import sys; from pathlib import Path; from fas_jax.reporting import evaluate_scores;"
+        "evaluate_scores(Path(sys.argv[1]), Path(sys.argv[2]));"
+        "assert not {'jax', 'jaxlib', 'flax', 'sklearn', 'cv2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "mine.csv", tmp_path / "out"], check=True)
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "APCER mask\\|x" in report
+    assert "preset is 'unknown'" in report
+    assert (tmp_path / "out" / "roc_scores.png").stat().st_size > 10_000
+
+
+def test_names_of_protocols_and_models():
+    assert tables.protocol_name("OCI_to_M") == "O&C&I to M"
+    assert tables.protocol_name("own+O_to_M") == "own&O to M"
+    assert tables.protocol_name("scores") == "scores"
+    assert tables.model_name("anything") == "anything"
