@@ -15,7 +15,7 @@ from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, list_videos
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.video import decode_clip, encode_png
 
-VERSION = "1.0.0"
+RECORD_VERSION = "1.0.0"
 FILE_FORMAT = "array_record"
 
 
@@ -73,8 +73,8 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     """
 
     LAYOUT: ClassVar[Layout]
-    VERSION = tfds.core.Version(VERSION)
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {VERSION: "First version."}
+    VERSION = tfds.core.Version(RECORD_VERSION)
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {RECORD_VERSION: "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The dataset needs a signed licence. Put your own copy, in its official layout, into the manual folder."
     )
@@ -130,7 +130,7 @@ def write_tfds_metadata(directory: Path, layout: Layout, splits: Mapping[str, li
             )
             for split, shards in splits.items()
         ],
-        version=VERSION,
+        version=RECORD_VERSION,
         check_data=False,  # the check needs TensorFlow
         **metadata(layout),
     )

@@ -220,7 +220,7 @@ def _locked(out: Path) -> Iterator[None]:
     """Keeps a second process out of the folder; a kill releases the lock."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK).open("w")
+        lock = (out / LOCK).open("a")
     except OSError as error:
         raise UserError(f"cannot write into {out}: {error.strerror or error}") from error
     with lock:

@@ -1,0 +1,401 @@
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import count
+from multiprocessing import active_children
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from fas_jax.config import Preparation
+from fas_jax.datasets.builder import RecordCodec, from_record
+from fas_jax.datasets.decoding import IN_FLIGHT, Undecoded, decode_videos
+from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.datasets.preparation import prepare_dataset
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.errors import UserError
+from fas_jax.video import decode_clip, decode_png
+from tests.trees import MAKERS, moving_frames, msu_mfsd, write_video
+
+SMALL = Preparation(frame_size=32, videos_per_shard=3, workers=2)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 videos of MSU-MFSD's layout."""
+    return msu_mfsd(tmp_path_factory.mktemp("msu"))
+
+
+@pytest.fixture(scope="module")
+def whole(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """What an unbroken run makes of `tree`."""
+    return prepare_dataset(tree, tmp_path_factory.mktemp("whole"), SMALL)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("layout", MAKERS)
+def test_every_layout_from_files_to_tfds(tmp_path: Path, layout: str) -> None:
+    root = MAKERS[layout](tmp_path / "root")
+    prepared = prepare_dataset(root, tmp_path / "out", SMALL)
+    listing = scan(root)
+    assert (prepared.dataset, prepared.layout) == (LAYOUTS[layout].letter, layout)
+    assert (prepared.synthetic, prepared.complete, prepared.failures) == (False, False, ())
+    assert sum(prepared.splits.values()) == len(listing.videos)
+    stored = []
+    for split, clips in prepared.splits.items():
+        source = prepared.builder().as_data_source(split)
+        assert len(source) == clips
+        stored += [from_record(source[index]) for index in range(clips)]
+    assert [video for video, _, _ in stored] == list(listing.videos)
+    for video, info, frames in stored:
+        expected_info, expected_frames = decode_clip(root / video.path, SMALL)
+        assert info == expected_info
+        np.testing.assert_array_equal([decode_png(frame) for frame in frames["whole"]], expected_frames)
+    assert [clip for shard in prepared.shards for clip in prepared.clips(shard)] == [entry[:2] for entry in stored]
+    assert Prepared.open(tmp_path / "out") == prepared
+    prepared.verify()
+
+
+@pytest.mark.parametrize("layout", MAKERS)
+def test_tfds_own_writer_stores_the_same(tmp_path: Path, layout: str) -> None:
+    """The builder package alone, as a TFDS user would run it."""
+    root = MAKERS[layout](tmp_path / "root", frames=5)
+    module = __import__(f"fas_jax.datasets.{layout}.{layout}_dataset_builder", fromlist=["Builder"])
+    builder = module.Builder(data_dir=tmp_path / "tfds", settings=SMALL)
+    assert builder.name == layout
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=root))
+    prepared = prepare_dataset(root, tmp_path / "out", SMALL)
+    assert set(builder.info.splits) == set(prepared.splits)
+    for split in prepared.splits:
+        theirs = {clip[0].path: clip for clip in map(from_record, builder.as_data_source(split))}
+        ours = {clip[0].path: clip for clip in map(from_record, prepared.builder().as_data_source(split))}
+        assert theirs == ours
+
+
+def test_another_number_of_workers_gives_the_same_bits(tree: Path, whole: Prepared, tmp_path: Path) -> None:
+    prepare_dataset(tree, tmp_path, dataclasses.replace(SMALL, workers=1))
+    assert contents(tmp_path) == contents(whole.directory)
+
+
+def test_another_place_gives_the_same_fingerprint(tree: Path, whole: Prepared, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "copy")
+    assert prepare_dataset(tmp_path / "copy", tmp_path / "out", SMALL).fingerprint == whole.fingerprint
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+with Path(sys.argv[3]).open("a") as file:
+    file.write("run ")
+from fas_jax.config import Preparation
+from fas_jax.datasets.preparation import prepare_dataset
+prepare_dataset(Path(sys.argv[1]), Path(sys.argv[2]), Preparation(frame_size=32, videos_per_shard=3, workers=1))
+"""
+
+
+@pytest.mark.parametrize("shards_before", [1, 3])
+def test_killed_and_started_again_gives_the_same_bits(
+    tree: Path, whole: Prepared, tmp_path: Path, shards_before: int
+) -> None:
+    # No `if __name__ == "__main__"`: workers must not run the main script again.
+    (tmp_path / "script.py").write_text(SCRIPT)
+    out = tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tree), str(out), str(tmp_path / "runs")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        while len(list(out.glob("clips/msu*.json"))) < shards_before:
+            assert process.poll() is None
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert (tmp_path / "runs").read_text() == "run "
+    with pytest.raises(UserError, match="not a finished prepared dataset"):
+        Prepared.open(out)
+    done = {path: path.stat().st_mtime_ns for path in out.glob("msu*.array_record-*")}
+    (out / ".tmp-left.array_record-00000-of-00001").write_bytes(b"half")
+    prepare_dataset(tree, out, SMALL)
+    assert contents(out) == contents(whole.directory)
+    kept = [path for path, changed in done.items() if path.stat().st_mtime_ns == changed]
+    assert len(kept) >= shards_before
+
+
+def test_a_finished_dataset_is_not_made_again(tree: Path, whole: Prepared) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.directory.rglob("*.*")}
+    assert prepare_dataset(tree, whole.directory, dataclasses.replace(SMALL, workers=1)) == whole
+    assert before == {path: path.stat().st_mtime_ns for path in whole.directory.rglob("*.*")}
+
+
+def test_damage_is_noticed_and_mended(tree: Path, whole: Prepared, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole.directory, out)
+    path = out / whole.shards[1].name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"00001-of-00003 is damaged"):
+        Prepared.open(out).verify()
+    path.write_bytes(content[:-1])
+    with pytest.raises(UserError, match="bytes instead of"):
+        Prepared.open(out)
+    prepare_dataset(tree, out, SMALL)
+    assert contents(out) == contents(whole.directory)
+    path.unlink()
+    with pytest.raises(UserError, match="is missing"):
+        Prepared.open(out)
+    table = json.loads((whole.directory / "preparation.json").read_text())
+    table["complete"] = True
+    (out / "preparation.json").write_text(json.dumps(table))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        Prepared.open(out)
+    (out / "clips" / f"{whole.shards[0].name}.json").write_text("{}")
+    with pytest.raises(UserError, match="missing or damaged"):
+        dataclasses.replace(whole, directory=out).clips(whole.shards[0])
+
+
+def test_other_settings_or_data_in_the_same_folder(tree: Path, whole: Prepared, tmp_path: Path) -> None:
+    other = dataclasses.replace(SMALL, position="first", max_frames=3)
+    with pytest.raises(UserError, match=r"position is 'last' there and 'first' now; max_frames is 7 there and 3 now"):
+        prepare_dataset(tree, whole.directory, other)
+    casia = MAKERS["casia_fasd"](tmp_path / "casia", frames=2)
+    with pytest.raises(UserError, match="dataset is 'M' there and 'C' now"):
+        prepare_dataset(casia, whole.directory, SMALL)
+
+
+def test_failures_are_counted_reported_and_allowed(tmp_path: Path) -> None:
+    root = msu_mfsd(tmp_path / "root")
+    bad = "scene01/attack/attack_client001_laptop_SD_ipad_video_scene01.mov"
+    linked = "scene01/attack/attack_client001_laptop_SD_iphone_video_scene01.mov"
+    (root / bad).write_bytes(b"")
+    shutil.move(root / linked, tmp_path / "elsewhere.mov")
+    (root / linked).symlink_to(tmp_path / "elsewhere.mov")
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=rf"2 videos failed and 0 may: {bad}: empty file.*failures\.json"):
+        prepare_dataset(root, out, SMALL)
+    report = json.loads((out / "failures.json").read_text())
+    assert [(row["video"]["path"], row["reason"]) for row in report] == [
+        (bad, "empty file (0 bytes)"),
+        (linked, "a link that leads out of the dataset's folder"),
+    ]
+    with pytest.raises(UserError, match="not a finished"):
+        Prepared.open(out)
+    shards = {path: path.stat().st_mtime_ns for path in out.glob("*.array_record-*")}
+    prepared = prepare_dataset(root, out, dataclasses.replace(SMALL, allow_failures=2))
+    assert shards == {path: path.stat().st_mtime_ns for path in out.glob("*.array_record-*")}
+    assert [failure.video.path for failure in prepared.failures] == [bad, linked]
+    assert sum(prepared.splits.values()) == 14
+    assert not {bad, linked} & {video.path for shard in prepared.shards for video, _ in prepared.clips(shard)}
+    with pytest.raises(UserError, match="2 videos failed and 1 may"):
+        prepare_dataset(root, out, dataclasses.replace(SMALL, allow_failures=1))
+    # Mended videos are taken up, by making their shard again and no other.
+    write_video(root / bad, moving_frames(40))
+    prepared = prepare_dataset(root, out, dataclasses.replace(SMALL, allow_failures=1))
+    assert [failure.video.path for failure in prepared.failures] == [linked]
+    changed = [path for path, time_ in shards.items() if path.stat().st_mtime_ns != time_]
+    assert len(changed) == 1
+
+
+def test_a_shard_of_failures_only(tmp_path: Path) -> None:
+    root = msu_mfsd(tmp_path / "root", frames=3)
+    videos = [video for video in scan(root).videos if video.split == "train"]
+    for video in videos[:3]:
+        (root / video.path).write_bytes(b"")
+    prepared = prepare_dataset(root, tmp_path / "out", dataclasses.replace(SMALL, allow_failures=3))
+    assert [shard.clips for shard in prepared.shards if shard.split == "train"] == [0, 3, 2]
+    source = prepared.builder().as_data_source("train")
+    assert [from_record(source[index])[0] for index in range(len(source))] == videos[3:]
+
+
+def test_nothing_left(tmp_path: Path) -> None:
+    root = msu_mfsd(tmp_path / "root", frames=3)
+    for path in (root / "scene01/real").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"no bona fide video of .* decodes"):
+        prepare_dataset(root, tmp_path / "out", dataclasses.replace(SMALL, allow_failures=9))
+    for path in (root / "scene01/attack").glob("*client001*"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="no video of the split test decodes"):
+        prepare_dataset(root, tmp_path / "out", dataclasses.replace(SMALL, allow_failures=99))
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes seconds to decode."""
+    frame = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
+    path = tmp_path_factory.mktemp("long") / "long.mov"
+    write_video(path, [frame] * 12, codec="mjpeg")
+    # The same packets again and again: encoding takes longer than decoding.
+    import av
+
+    with av.open(str(path)) as source, av.open(str(path.with_name("longer.mov")), "w") as target:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        stream = target.add_stream_from_template(source.streams.video[0])
+        step = packets[1].pts - packets[0].pts
+        for number in range(600):
+            packet = av.Packet(bytes(packets[number % 12]))
+            packet.stream, packet.time_base = stream, packets[0].time_base
+            packet.pts = packet.dts = number * step
+            packet.is_keyframe = True
+            target.mux(packet)
+    return path.with_name("longer.mov")
+
+
+def test_a_hanging_worker_is_given_up_and_replaced(tree: Path, long_video: Path, tmp_path: Path) -> None:
+    shutil.copy(long_video, tmp_path / "long.mov")
+    good = scan(tree).videos[0].path
+    (tmp_path / "good.mp4").write_bytes((tree / good).read_bytes())
+    settings = dataclasses.replace(SMALL, workers=1, timeout=3.0)
+    outcomes = list(decode_videos(tmp_path, ["good.mp4", "long.mov", "good.mp4"], settings))
+    assert isinstance(outcomes[1], Undecoded)
+    assert (outcomes[1].reason, outcomes[1].transient) == ("decoding did not end within 3 s", True)
+    assert outcomes[0] == outcomes[2]
+    assert not isinstance(outcomes[0], Undecoded)
+
+
+def test_a_dying_worker_is_recorded_and_replaced(tree: Path, long_video: Path, tmp_path: Path) -> None:
+    shutil.copy(long_video, tmp_path / "long.mov")
+    good = scan(tree).videos[0].path
+    (tmp_path / "good.mp4").write_bytes((tree / good).read_bytes())
+    before = {child.pid for child in active_children()}
+    outcomes = decode_videos(tmp_path, ["good.mp4", "long.mov", "good.mp4"], dataclasses.replace(SMALL, workers=1))
+    first = next(outcomes)
+    (worker,) = [child for child in active_children() if child.pid not in before]
+    assert worker.pid is not None
+    threading.Timer(0.3, os.kill, [worker.pid, signal.SIGKILL]).start()
+    second, third = outcomes
+    assert isinstance(second, Undecoded)
+    assert second.transient
+    assert "process died" in second.reason
+    assert first == third
+
+
+def test_a_shard_with_a_hung_worker_is_tried_again(
+    tree: Path, long_video: Path, whole: Prepared, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(tree, root)
+    slow = root / "scene01/real/real_client001_laptop_SD_scene01.mov"
+    normal = slow.read_bytes()
+    shutil.copy(long_video, slow)
+    with pytest.raises(UserError, match=r"did not end within 3 s"):
+        prepare_dataset(root, tmp_path / "out", dataclasses.replace(SMALL, timeout=3.0))
+    sidecars = [json.loads(path.read_text()) for path in (tmp_path / "out/clips").iterdir()]
+    assert sum(sidecar["transient"] for sidecar in sidecars) == 1
+    slow.write_bytes(normal)
+    prepare_dataset(root, tmp_path / "out", SMALL)
+    assert contents(tmp_path / "out") == contents(whole.directory)
+
+
+def test_a_bounded_number_of_videos_is_in_flight(tree: Path) -> None:
+    path = scan(tree).videos[0].path
+    taken = 0
+
+    def endless() -> object:
+        nonlocal taken
+        for _ in count():
+            taken += 1
+            yield path
+
+    outcomes = decode_videos(tree, endless(), SMALL)  # type: ignore[arg-type]
+    for number in range(1, 20):
+        next(outcomes)
+        assert taken <= number + IN_FLIGHT * 2 + 1
+    outcomes.close()
+
+
+def test_workers_import_neither_jax_nor_tfds() -> None:
+    code = (
+        "import sys, fas_jax.datasets.decoding as d\n"
+        "d._start()\n"
+        "bad = {'jax', 'tensorflow_datasets', 'tensorflow', 'grain'} & set(sys.modules)\n"
+        "sys.exit(f'imported {bad}' if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_settings_out_of_range(tree: Path, tmp_path: Path) -> None:
+    for change in ({"segment": 0}, {"frame_size": 0}, {"max_frames": -1}, {"videos_per_shard": 0}, {"timeout": 0.0}):
+        with pytest.raises(UserError, match=next(iter(change))):
+            prepare_dataset(tree, tmp_path, dataclasses.replace(SMALL, **change))  # type: ignore[arg-type]
+
+
+def test_a_folder_in_use_or_not_writable(tree: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process"):
+            prepare_dataset(tree, tmp_path / "out", SMALL)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write into"):
+        prepare_dataset(tree, tmp_path / "file", SMALL)
+
+
+def test_a_full_disk_leaves_nothing_that_looks_whole(tree: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: both fail in write()."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from fas_jax.config import Preparation\n"
+        "from fas_jax.datasets.preparation import prepare_dataset\n"
+        "from fas_jax.errors import UserError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n"
+        "    prepare_dataset(Path(sys.argv[1]), Path(sys.argv[2]), Preparation(workers=1))\n"
+        "except UserError as error:\n"
+        "    sys.exit(0 if 'cannot write' in str(error) else 1)\n"
+        "sys.exit(1)"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", code, str(tree), str(out)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL)
+    assert not [path for path in out.rglob("*") if ".array_record" in path.name]
+
+
+def test_a_rendered_dataset_stays_one(tmp_path: Path) -> None:
+    root = MAKERS["casia_fasd"](tmp_path / "root", frames=2)
+    (root / "SYNTHETIC.json").write_text('{"dataset": "synth-C"}')
+    prepared = prepare_dataset(root, tmp_path / "out", SMALL)
+    assert (prepared.dataset, prepared.synthetic) == ("synth-C", True)
+    assert {video.dataset for shard in prepared.shards for video, _ in prepared.clips(shard)} == {"synth-C"}
+
+
+def test_records_survive_the_codec() -> None:
+    video = Video("a/ß 影.avi", "O", "01", "dev", 1, "bonafide", "bonafide", "", "3")
+    info = ClipInfo((3,), 4, float(np.float32(29.97)), 7, 8, "h264", 9 << 40, (0.5,) * 6, 4)
+    frames = {"whole": [bytes(range(256)), b"\0"]}
+    codec = RecordCodec()
+    assert codec.decode(codec.encode(video, info, frames)) == (video, info, frames)
+
+
+@pytest.mark.slow
+def test_above_one_gigabyte_in_one_split(tmp_path: Path) -> None:
+    """TFDS's own writer crashes there without TensorFlow."""
+    root = msu_mfsd(tmp_path / "root", frames=1, clients=((2,), (1,)))
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (512, 512, 3), np.uint8) for _ in range(40)]
+    source = write_video(tmp_path / "noise.avi", noise, codec="ffv1")
+    for video in scan(root).videos:
+        if video.split == "train":
+            shutil.copy(source, root / video.path)
+    settings = Preparation(segment=1, max_frames=0, frame_size=1400, videos_per_shard=2)
+    prepared = prepare_dataset(root, tmp_path / "out", settings)
+    assert sum(shard.size for shard in prepared.shards if shard.split == "train") > 1 << 30
+    data = prepared.builder().as_data_source("train")
+    assert len(data) == 8
+    video, info, frames = from_record(data[7])
+    assert info.frame_count == 40
+    expected = decode_clip(root / video.path, settings)[1]
+    np.testing.assert_array_equal(decode_png(frames["whole"][39]), expected[39])
