@@ -178,12 +178,8 @@ def _train_epoch(
     def run_step(
         state: _State, clips: Clips, rate: Array, active: Array, index: Int[Array, " b"]
     ) -> tuple[_State, tuple[Array, Array]]:
-        gradient = jax.value_and_grad(partial(_loss_sum, architecture), has_aux=True)
-        (loss, (count, _)), grads = gradient(devices.varying(state.params), clips, index)
-        # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
-        loss, count, grads = jax.lax.psum((loss, count, grads), devices.AXIS)
-        divisor = jnp.maximum(count, 1)
-        updates, optimiser = _ADAM.update(jax.tree.map(lambda g: g / divisor, grads), state.optimiser)
+        grads, loss, count = _mean_gradient(architecture, state.params, clips, index)
+        updates, optimiser = _ADAM.update(grads, state.optimiser)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
         # A run that has ended, or that has fewer batches than another, stays as it is.
         step = active & (count > 0)
@@ -194,6 +190,17 @@ def _train_epoch(
 
     state, (losses, counts) = jax.lax.scan(step, state, jnp.moveaxis(order, 1, 0))
     return state, jnp.sum(losses, 0) / jnp.sum(counts, 0)
+
+
+def _mean_gradient(
+    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, " b"]
+) -> tuple[Params, Array, Array]:
+    """Gradient of the mean loss over all devices' clips, with the sum of losses and the number of clips."""
+    gradient = jax.value_and_grad(partial(_loss_sum, architecture), has_aux=True)
+    (loss, (count, _)), grads = gradient(devices.varying(params), clips, index)
+    # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
+    loss, count, grads = jax.lax.psum((loss, count, grads), devices.AXIS)
+    return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), loss, count
 
 
 def _validate(

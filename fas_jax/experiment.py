@@ -1,0 +1,227 @@
+"""The stages of an experiment, from videos to the cross-dataset table.
+
+Each stage keeps what it makes on disk, under a name that says what it was made from, and does nothing where that
+is there already; so every stage can be called again, and goes on where it was interrupted.
+"""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fas_jax import crossdataset, devices
+from fas_jax.bundle import write_bundle
+from fas_jax.checkpoints import describe_differences
+from fas_jax.config import Experiment, from_dict, to_dict
+from fas_jax.crossdataset import Trained, Trial
+from fas_jax.datasets.layouts import LAYOUTS
+from fas_jax.datasets.preparation import prepare_dataset
+from fas_jax.datasets.prepared import CONTENT_SETTINGS, Prepared
+from fas_jax.datasets.record import Failure, Video
+from fas_jax.errors import UserError
+from fas_jax.evaluation import Results, evaluate
+from fas_jax.feature_store import FeatureStore
+from fas_jax.features import extract, load_backbone
+from fas_jax.files import fingerprint, read_json, write_json
+from fas_jax.reporting import write_report
+from fas_jax.synthetic import VERSION as RENDERER_VERSION
+from fas_jax.synthetic import render_dataset
+
+_CONFIG, _TIMINGS = "config.json", "timings.json"
+# Settings that say how the work is done and not what comes out, so that a run may go on with others.
+_FREE = (("synthesis", "workers"), ("preparation", "workers"), ("preparation", "timeout"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment's folder, and what its stages have made so far."""
+
+    experiment: Experiment
+    folder: Path
+    stores: tuple[FeatureStore, ...]
+    videos: tuple[Video, ...]
+    failures: tuple[Failure, ...]
+    trials: tuple[Trial, ...]
+
+
+def open_run(experiment: Experiment) -> Path:
+    """Makes the run's folder, or goes on in it if it was made with the same settings."""
+    if not experiment.name or Path(experiment.name).name != experiment.name:
+        raise UserError(f"name must be a plain folder name, not {experiment.name!r}")
+    folder = Path(experiment.runs) / experiment.name
+    settings = to_dict(experiment)
+    if (folder / _CONFIG).exists():
+        known = read_json(folder / _CONFIG)
+        if differences := describe_differences(_binding(known), _binding(settings)):
+            raise UserError(
+                f"{folder} was made with other settings ({'; '.join(differences)}); choose another --name, or remove it"
+            )
+    else:
+        write_json(folder / _CONFIG, settings)
+    return folder
+
+
+def load_run(folder: Path) -> Experiment:
+    """The settings with which a run's folder was made."""
+    table = read_json(Path(folder) / _CONFIG)
+    return from_dict(Experiment, table, where=str(Path(folder) / _CONFIG))
+
+
+def run(experiment: Experiment) -> Path:
+    """All stages; returns the run's folder with the report."""
+    run = train(experiment)
+    return report(run)
+
+
+def find_videos(experiment: Experiment) -> dict[str, Path]:
+    """Folders of the datasets by layout; renders them first if the experiment says so."""
+    given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
+    if experiment.data.synthesize:
+        if given:
+            raise UserError(f"[data] asks for rendered videos and names folders as well ({', '.join(given)}); choose")
+        settings = to_dict(experiment.synthesis) | {"workers": 0, "version": RENDERER_VERSION}
+        place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
+        for layout in LAYOUTS:
+            render_dataset(layout, place / layout, experiment.synthesis)
+        return {layout: place / layout for layout in LAYOUTS}
+    if len(given) < 2:
+        raise UserError(
+            "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
+            "so on), or ask for rendered ones by --data.synthesize"
+        )
+    return given
+
+
+def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
+    """Decodes every dataset once."""
+    prepared = []
+    for layout, root in roots.items():
+        content = {name: getattr(experiment.preparation, name) for name in CONTENT_SETTINGS}
+        key = fingerprint([str(root.resolve()), content])[:16]
+        out = Path(experiment.cache) / "prepared" / f"{layout}-{key}"
+        prepared.append(prepare_dataset(root, out, experiment.preparation, layout))
+    return prepared
+
+
+def train(experiment: Experiment) -> Run:
+    """Everything up to the trained models; reads no target's features."""
+    folder = open_run(experiment)
+    seconds = _Seconds(folder / _TIMINGS)
+    with seconds.stage("videos"):
+        roots = find_videos(experiment)
+    with seconds.stage("prepare"):
+        prepared = prepare(experiment, roots)
+    with seconds.stage("features"):
+        place = Path(experiment.cache) / "features"
+        stores = tuple(extract(each, place, experiment.features, progress=True) for each in prepared)
+    videos, failures = crossdataset.all_videos(stores)
+    run = Run(experiment, folder, stores, videos, failures, crossdataset.plan(experiment, videos))
+    with seconds.stage("train"):
+        _trained(run)
+    return run
+
+
+def report(run: Run) -> Path:
+    """Scores validation and test videos, and writes the report and the bundles; returns the folder."""
+    seconds = _Seconds(run.folder / _TIMINGS)
+    with seconds.stage("evaluate"):
+        trained = _trained(run)
+        scores = crossdataset.score(run.experiment, run.trials, run.videos, run.failures, run.stores, trained)
+        results = evaluate(scores)
+        _write_bundles(run, trained, results)
+    write_report(run.folder, results, scores, provenance(run, seconds.known))
+    return run.folder
+
+
+def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:
+    """What the figures were made from and with, JSON-able."""
+    first = run.stores[0].provenance
+    return {
+        "name": run.experiment.name,
+        "preset": run.experiment.evaluation.preset,
+        "experiment": to_dict(run.experiment),
+        "datasets": [
+            {
+                "dataset": store.provenance["dataset"],
+                "synthetic": store.provenance["synthetic"],
+                "complete": store.provenance["complete"],
+                "clips": sum(unit.clips for unit in store.units),
+                "failures": [
+                    {"video": failure.video.path, "split": failure.video.split, "reason": failure.reason}
+                    for failure in store.failures
+                ],
+                "prepared": store.provenance["prepared"],
+                "features": store.fingerprint,
+            }
+            for store in run.stores
+        ],
+        "backbone": first["backbone"],
+        "weights": first["weights"],
+        "weights_sha256": first["weights_sha256"],
+        "devices": devices.describe(),
+        "versions": versions(),
+        "seconds": seconds,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose change could change a figure."""
+    packages = (
+        "fas-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets",
+        "opencv-python-headless", "numpy", "scikit-learn",
+    )  # fmt: skip
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def _trained(run: Run) -> Trained:
+    return crossdataset.train(run.experiment, run.trials, run.videos, run.stores, run.folder)
+
+
+def _write_bundles(run: Run, trained: Trained, results: Results) -> None:
+    """One bundle for each trial: the models of one protocol and seed with their thresholds."""
+    _, params, origin = load_backbone(run.experiment.features)
+    for number, trial in enumerate(run.trials):
+        figures = [each for each in results.figures if (each.protocol, each.seed) == (trial.protocol.name, trial.seed)]
+        seed = f"-seed{trial.seed}" if len(run.experiment.seeds) > 1 else ""
+        about = {
+            "protocol": trial.protocol.name,
+            "seed": trial.seed,
+            "sources": sorted({run.videos[int(i)].dataset for i in trial.assignment.train}),
+            "thresholds": {
+                each.model: each.values["threshold"] for each in figures if each.model in trained.ensemble.params
+            },
+            "backbone": origin["backbone"],
+            "weights": origin["weights"],
+        }
+        ensemble = trained.ensemble.select(number)
+        write_bundle(run.folder / "bundles" / f"{trial.protocol.name}{seed}", run.experiment, ensemble, params, about)
+
+
+def _binding(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without those that may differ between two parts of a run."""
+    tables = {name: dict(value) if isinstance(value, dict) else value for name, value in settings.items()}
+    for table, name in _FREE:
+        tables.get(table, {}).pop(name, None)
+    return tables
+
+
+class _Seconds:
+    """Time spent in every stage, kept over interruptions; a stage that found its work done adds next to nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.known: dict[str, float] = read_json(path) if path.exists() else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        print(f"[{name}]", flush=True)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.known[name] = round(self.known.get(name, 0) + time.monotonic() - start, 2)
+            write_json(self._path, self.known)

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Machines that run tests are often busy; a time limit for each example would fail at random.
+settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("fas_jax")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data for trials, which need not be there."""
+    if not SHARED.exists():
+        pytest.skip("no shared data beside the project")
+    return SHARED

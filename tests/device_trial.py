@@ -1,0 +1,56 @@
+"""Run in a process of its own, because the number of virtual devices is fixed when JAX starts.
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=4 python -m tests.device_trial shard_map OUT.npz
+
+Writes gradients of one batch and parameters after 50 steps, of two runs side by side.
+"""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fas_jax import devices, training
+from fas_jax.config import Training
+from fas_jax.recurrent import Architecture
+from fas_jax.training import Clips, Run
+
+
+def clips(features: int = 6) -> Clips:
+    """Forty clips whose lengths rise, so that the devices' shares of a batch hold different numbers of frames."""
+    rng = np.random.default_rng(0)
+    lengths = 1 + np.arange(40) // 8
+    mask = np.arange(5) < lengths[:, None]
+    labels = rng.integers(0, 2, 40).astype(np.int32)
+    values = rng.normal(size=(40, 5, features)) + labels[:, None, None]
+    return Clips(jnp.asarray(values * mask[..., None], jnp.float32), jnp.asarray(mask), jnp.asarray(labels))
+
+
+# 18 clips in batches of 12: the second batch is not full, and neither share is even over 4 devices.
+RUNS = (Run("a", 1, np.arange(18), np.arange(18, 40)), Run("b", 2, np.arange(5, 23), np.arange(23, 40)))
+ARCHITECTURE = Architecture("gru", 6, 8, "he")
+
+
+def main(mapping: str, out: str) -> None:
+    everything = clips()
+    params = ARCHITECTURE.init(jax.random.key(3))
+    batch = np.full((jax.local_device_count(), -(-18 // jax.local_device_count())), -1, np.int32)
+    batch.reshape(-1)[:18] = np.arange(22, 40)
+
+    gradient = devices.data_parallel(
+        partial(training._mean_gradient, ARCHITECTURE), sharded=(2,), arguments=3, mapping=mapping
+    )
+    grads, loss, count = gradient(params, everything, batch)
+    settings = Training(
+        batch_size=12, max_epochs=25, validate_every=25, patience=99, learning_rate=1e-2, mapping=mapping
+    )
+    fitted = training.fit(ARCHITECTURE, RUNS, everything, settings)
+    arrays = {f"gradient/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(grads))}
+    arrays |= {f"params/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(fitted.params))}
+    np.savez(out, devices=jax.local_device_count(), loss=loss, count=count, **arrays)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
