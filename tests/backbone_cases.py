@@ -93,3 +93,40 @@ def keras_value(name: str, shape: tuple[int, ...]) -> np.ndarray:
         bound = np.sqrt(6 / np.prod(shape[:-1]))
         return uniform(name, shape, -bound, bound) if kind == "kernel" else uniform(name, shape, 0.3, 1.1)
     return uniform(name, shape, -0.3, 0.3)
+
+
+# Name: batch and frame size.
+LITE0_CASES = {"usual": (2, 224, 224), "odd": (2, 97, 130)}
+
+
+def lite0_tensors() -> dict[str, np.ndarray]:
+    """A random state dictionary with the published file's names."""
+    from fas_jax.backbones.efficientnet_lite import BLOCKS
+
+    sizes: dict[str, tuple[int, ...]] = {}
+
+    def layer(convolution: str, norm: str, shape: tuple[int, ...]) -> None:
+        sizes[f"{convolution}.weight"] = shape
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            sizes[f"{norm}.{part}"] = (shape[0],)
+        sizes[f"{norm}.num_batches_tracked"] = ()
+
+    layer("_conv_stem", "_bn0", (32, 3, 3, 3))
+    for i, block in enumerate(BLOCKS):
+        at = f"_blocks.{i}."
+        if block.expand > 1:
+            layer(f"{at}_expand_conv", f"{at}_bn0", (block.width, block.inputs, 1, 1))
+        layer(f"{at}_depthwise_conv", f"{at}_bn1", (block.width, 1, block.kernel, block.kernel))
+        layer(f"{at}_project_conv", f"{at}_bn2", (block.outputs, block.width, 1, 1))
+    layer("_conv_head", "_bn1", (1280, 320, 1, 1))
+    sizes |= {"_fc.weight": (1000, 1280), "_fc.bias": (1000,)}
+    return {name: tensor(name, size) for name, size in sizes.items()}
+
+
+def summary(outputs: list[np.ndarray]) -> np.ndarray:
+    """Mean, standard deviation and a corner's and the middle's value of each channel-averaged layer [layers 4]."""
+    maps = [np.asarray(output, np.float64)[-1] for output in outputs]
+    return np.array(
+        [(m.mean(), m.std(), m[0, -1].mean(), m[m.shape[0] // 2, m.shape[1] // 2].mean()) for m in maps],
+        np.float32,
+    )

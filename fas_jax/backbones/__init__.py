@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fas_jax.backbones import densenet, densenet_weights
+from fas_jax.backbones import densenet, densenet_weights, efficientnet_lite
 from fas_jax.backbones.base import IMAGENET, Backbone, Params
 from fas_jax.errors import unknown_name
 
@@ -23,7 +23,10 @@ def _densenet(name: str) -> Backbone:
 
 
 # A new backbone is one module and one line here.
-BACKBONES: dict[str, Backbone] = {name: _densenet(name) for name in densenet.SHAPES}
+BACKBONES: dict[str, Backbone] = {
+    **{name: _densenet(name) for name in densenet.SHAPES},
+    efficientnet_lite.BACKBONE.name: efficientnet_lite.BACKBONE,
+}
 
 
 def get(name: str) -> Backbone:

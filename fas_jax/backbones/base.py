@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8
 
 Params = dict[str, Any]
@@ -34,6 +36,15 @@ class Backbone:
     """From published weights; raises `UserError` that names the tensor where they do not fit."""
     package: tuple[str, str] | None = None
     """Installed package and file in it that hold published weights, where there is one."""
+
+
+EXACT = lax.Precision.HIGHEST
+"""Of products and convolutions: full float32, where a GPU would otherwise multiply in TF32."""
+
+
+def faster_form() -> str:
+    """Which form of a network to run: `restructured` on a CPU, `plain` elsewhere (by measurement)."""
+    return "restructured" if jax.default_backend() == "cpu" else "plain"
 
 
 IMAGENET = "RGB / 255, minus (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)"

@@ -18,10 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from fas_jax.backbones.base import Params, he_uniform, imagenet_normalise
-
-# Full float32: a GPU would otherwise multiply in TF32.
-EXACT = lax.Precision.HIGHEST
+from fas_jax.backbones.base import EXACT, Params, faster_form, he_uniform, imagenet_normalise
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,7 @@ def apply(shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], form: s
       frames: RGB, 0 to 255, at least 32 pixels high and wide.
       form: `plain` or `restructured`; empty takes what is faster on the backend in use.
     """
-    form = form or ("restructured" if jax.default_backend() == "cpu" else "plain")
-    dense_block = {"plain": _plain_block, "restructured": _restructured_block}[form]
+    dense_block = {"plain": _plain_block, "restructured": _restructured_block}[form or faster_form()]
     x = imagenet_normalise(frames)
     x = _convolve(x, params["stem"]["kernel"], stride=2, padding=3) + params["stem"]["bias"]
     x = lax.reduce_window(
