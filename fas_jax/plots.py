@@ -48,7 +48,7 @@ def draw_roc(
         if model in _STYLES:
             colour, line = _STYLES[model]
         else:
-            colour, line = _OTHERS[others % len(_OTHERS)], ":"
+            colour, line = _OTHERS[others % len(_OTHERS)], "-"
             others += 1
         summary = results.summary(protocol, model)
         if summary is None or np.isnan(summary.mean["auc"]):

@@ -71,10 +71,10 @@ def published_rows(provenance: Mapping[str, Any], protocols: Iterable[str]) -> t
     if rendered:
         reasons.append(f"{', '.join(rendered)} are rendered, not the real datasets")
     elif set(datasets) != set("OCIM"):
-        reasons.append(f"the datasets are {', '.join(sorted(datasets))}, the paper's are C, I, M, O")
+        reasons.append(f"the datasets are {', '.join(sorted(datasets)) or 'not named'}, the paper's are C, I, M, O")
     for name, each in datasets.items():
         if each["complete"] is not True:
-            reasons.append(f"{name} is not known to be complete")
+            reasons.append(f"{name or 'a dataset without a name'} is not known to be complete")
         if failed := len(each.get("failures") or ()):
             reasons.append(f"{failed} videos of {name} failed")
     if reasons:

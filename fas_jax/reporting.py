@@ -53,7 +53,9 @@ def write_report(run: Path, results: Results, scores: ScoreTable, provenance: Ma
     for protocol in tables.ordered_protocols(results):
         display = tables.protocol_name(protocol)
         file = f"roc_{re.sub(r'[^A-Za-z0-9_+-]', '_', protocol)}.png"
-        plots.draw_roc(run / file, f"{display} ({provenance['preset']}{kind})", protocol, models, results, scores)
+        plots.draw_roc(
+            run / file, f"{display} (preset {provenance['preset']}{kind})", protocol, models, results, scores
+        )
         pictures.append((f"ROC curves, {display}", file))
     write_text(run / "report.md", tables.full_report(main, pictures, results, scores, provenance))
 

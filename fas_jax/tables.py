@@ -21,12 +21,18 @@ _MODEL_NAMES = {
     "metadata": "baseline: metadata",
 }
 _MOST_FAILURES = 20
+_UNDEFINED, _NOT_SCORED = "undefined", "not scored"
 _CONFIDENCE = f"{100 * CONFIDENCE:g} %"
 
 
 def model_name(model: str) -> str:
     """The name of a model for people."""
     return _MODEL_NAMES.get(model, model)
+
+
+def dataset_name(dataset: str) -> str:
+    """The name of a dataset for people; a file of somebody else's may give none."""
+    return dataset or "(not named)"
 
 
 def protocol_name(protocol: str) -> str:
@@ -85,12 +91,15 @@ def full_report(
         "APCER is given for each coarse PAI species; the largest counts (ISO/IEC 30107-3). Figures in %, means over "
         "seeds. The last four choose their threshold on the target.",
         _rates_table(results),
-        "## Differences to the best model",
-        f"HTER minus that of the model with the lowest mean HTER, in percentage points, with paired "
-        f"{_CONFIDENCE} intervals (the same resamples of subjects for both; not corrected for the number of "
-        "comparisons). An interval that holds 0 is no evidence of a difference.",
-        _comparison_table(results),
     ]
+    if results.comparisons:
+        parts += [
+            "## Differences to the best model",
+            f"HTER minus that of the model with the lowest mean HTER, in percentage points, with paired "
+            f"{_CONFIDENCE} intervals (the same resamples of subjects for both; not corrected for the number of "
+            "comparisons). An interval that holds 0 is no evidence of a difference.",
+            _comparison_table(results),
+        ]
     if not scores.answered.all():
         parts += ["## Non-responses", _non_response_table(results, scores)]
     if noted := _figure_notes(results.figures):
@@ -142,7 +151,7 @@ def _table_one(results: Results, published: Sequence[PublishedRow]) -> str:
         for protocol in protocols:
             summary = results.summary(protocol, model)
             if summary is None:
-                cells += ["not scored", "not scored"]
+                cells += [_NOT_SCORED, _NOT_SCORED]
                 continue
             hter = _with_interval(summary.mean["hter"], summary.std["hter"], summary.hter_interval)
             if _clearly_best(results, protocol, model):
@@ -192,7 +201,7 @@ def _notes(
         found.append(f"Backbone: {provenance.get('backbone', 'not told')}; weights: {provenance['weights']}.")
     for each in provenance["datasets"]:
         if each["complete"] is None:
-            found.append(f"Whether dataset {each['dataset']!r} is complete is not known.")
+            found.append(f"Whether dataset {dataset_name(each['dataset'])} is complete is not known.")
     if published:
         found.append(
             f"Rows marked as published: {CITATION} They score frames, ours videos; the methods above CNN-LSTM are "
@@ -221,7 +230,7 @@ def _videos_table(results: Results, scores: ScoreTable, provenance: Mapping[str,
                 mine = part.select(dataset=dataset)
                 subjects = len(set(mine.subject.tolist()) - {""})
                 counted = [str(int(np.sum(mine.label == label))) for label in (1, 0)]
-                rows.append([named, role, dataset, *counted, str(subjects) if subjects else "not known"])
+                rows.append([named, role, dataset_name(dataset), *counted, str(subjects) if subjects else "not known"])
     note = f"Seed {results.seeds[0]}; " if len(results.seeds) > 1 else ""
     text = f"{note}videos without a score are counted, too."
     return f"{text[0].upper()}{text[1:]}\n\n" + _table(
@@ -274,7 +283,7 @@ def _comparison_table(results: Results) -> str:
             if best.get(protocol) == model:
                 cells.append("best")
             elif pair is None or np.isnan(pair.difference):
-                cells.append("undefined")
+                cells.append(_UNDEFINED)
             else:
                 low, high = 100 * pair.interval.low, 100 * pair.interval.high
                 cells.append(f"{100 * pair.difference:+.2f} [{low:+.1f}, {high:+.1f}]")
@@ -309,7 +318,7 @@ def _provenance_part(provenance: Mapping[str, Any]) -> str:
     parts = ["All settings are in `provenance.json`, all scores in `scores.csv`, all figures in `results.json`."]
     rows = [
         [
-            each["dataset"],
+            dataset_name(each["dataset"]),
             "yes" if each["synthetic"] else "no",
             {True: "yes", False: "no", None: "not known"}[each["complete"]],
             str(each.get("clips", "")),
@@ -350,7 +359,7 @@ def _summaries(results: Results) -> list[Any]:
 
 def _percent(mean: float, std: float = np.nan) -> str:
     if np.isnan(mean):
-        return "undefined"
+        return _UNDEFINED
     spread = "" if np.isnan(std) else f" ± {100 * std:.2f}"
     # The first rounding drops what binary fractions add to a tie; adding 0 makes a negative zero positive.
     return f"{round(round(100 * mean, 9), 2) + 0:.2f}{spread}"
@@ -366,8 +375,8 @@ def _with_interval(mean: float, std: float, interval: Interval) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rows = list(rows)
     # Columns of figures are flushed right.
-    wordy = [any(row[column][:1].isalpha() for row in rows) for column in range(len(header))]
-    figures = [not words or "%" in name for words, name in zip(wordy, header, strict=True)]
+    words = [{row[column] for row in rows} - {_UNDEFINED, _NOT_SCORED} for column in range(len(header))]
+    figures = [not any(word[:1].isalpha() for word in column) for column in words]
     cells = [list(header), ["---:" if right else "---" for right in figures], *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in cells)
 

@@ -57,6 +57,12 @@ def write(folder, scores, about):
     return (folder / "results.md").read_text(), (folder / "report.md").read_text()
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing is most of a report's time, and one test looks at it."""
+    monkeypatch.setattr(reporting.plots, "draw_roc", lambda *arguments: None)
+
+
 def rows_of(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
 
@@ -96,7 +102,7 @@ def test_the_folder_is_complete_and_agrees_with_itself(tmp_path):
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
 
 
-def test_what_must_be_said_is_said(tmp_path):
+def test_what_must_be_said_is_said(tmp_path, no_pictures):
     about = provenance("synth-", "strict", weights="random (seed 7)", experiment={"models": {"lstm": 8}})
     about["datasets"][0] |= {"complete": False, "failures": [{"video": "a.avi", "reason": "no frames"}]}
     main, report = write(tmp_path, table("synth-", silent=2), about)
@@ -119,7 +125,7 @@ def test_what_must_be_said_is_said(tmp_path):
     )
 
 
-def test_bold_only_what_is_clearly_best(tmp_path):
+def test_bold_only_what_is_clearly_best(tmp_path, no_pictures):
     scores = table("synth-")
     main, _ = write(tmp_path, scores, provenance("synth-", "strict"))
     bold = {row[0] for row in rows_of(main) if any("**" in cell for cell in row)}
@@ -143,7 +149,7 @@ def test_published_rows_are_those_of_the_paper():
     assert found == wanted
 
 
-def test_published_rows_stand_beside_the_real_thing_only(tmp_path):
+def test_published_rows_stand_beside_the_real_thing_only(tmp_path, no_pictures):
     main, _ = write(tmp_path, table(), provenance())
     assert sum("(published)" in row[0] for row in rows_of(main)) == 16
     assert "arXiv 2307.02858" in main
@@ -214,6 +220,20 @@ def test_anybodys_scores_without_jax(tmp_path):
     assert "APCER mask\\|x" in report
     assert "preset is 'unknown'" in report
     assert (tmp_path / "out" / "roc_scores.png").stat().st_size > 10_000
+
+
+def test_what_is_undefined_is_reported_as_such(tmp_path):
+    lines = ["video,label,score,model"]
+    for number in range(20):
+        lines += [f"v{number},{number % 2},{number % 7},known", f"v{number},{number % 2},,silent"]
+    (tmp_path / "test-only.csv").write_text("\n".join(lines))
+    reporting.evaluate_scores(tmp_path / "test-only.csv", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "| known | undefined | " in report
+    assert "| silent | undefined | undefined |" in report
+    assert "known, seed 0: threshold undefined: there are no scores" in report
+    assert not re.search(r"\bnan\b", report, re.IGNORECASE)
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["figures"][0]["values"]["hter"] is None
 
 
 def test_names_of_protocols_and_models():
