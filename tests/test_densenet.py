@@ -29,7 +29,9 @@ def test_features_equal_the_golden_ones(case, form):
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("name", ["densenet121", "densenet169"])
+@pytest.mark.parametrize(
+    "name", ["densenet121", *(pytest.param(f"densenet{n}", marks=pytest.mark.slow) for n in (169, 201))]
+)
 def test_features_equal_torchs(name):
     torch = pytest.importorskip("torch")
     from tests.torch_densenet import DenseNet

@@ -43,7 +43,9 @@ def test_layers_and_features_equal_the_golden_ones(case, form):
 
 @pytest.mark.peer
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("published", [False, pytest.param(True, marks=installed)])
+@pytest.mark.parametrize(
+    "published", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=installed)]
+)
 def test_every_layer_equals_torchs(form, published):
     torch = pytest.importorskip("torch")
     from tests.torch_efficientnet_lite import EfficientNetLite0

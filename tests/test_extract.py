@@ -1,0 +1,81 @@
+"""From video files to the feature store through the script, killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fas_jax.config import Features, Preparation
+from fas_jax.datasets.preparation import prepare_dataset
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.features import FeatureStore, frame_features, load_backbone
+from fas_jax.pipeline import clip_source
+from tests.trees import msu_mfsd
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = Features(backbone="efficientnet_lite0", weights="random", batch_size=4)
+OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "4"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """16 videos, 32 frames, in shards of three videos."""
+    root = msu_mfsd(tmp_path_factory.mktemp("videos"))
+    settings = Preparation(frame_size=64, videos_per_shard=3, workers=2)
+    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), settings)
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "extract.py"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared, tmp_path: Path) -> None:
+    killed = start(prepared.directory, "--out", tmp_path / "killed", *OPTIONS)
+    while killed.poll() is None and not list(tmp_path.glob("killed/*/00001.json")):
+        time.sleep(0.001)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    runs = [start(prepared.directory, "--out", tmp_path / name, *OPTIONS) for name in ("killed", "whole")]
+    for run in runs:
+        output, errors = run.communicate()
+        assert run.returncode == 0, errors
+        assert "32 frames, weights random (seed 0)" in output
+    found, wanted = contents(tmp_path / "killed"), contents(tmp_path / "whole")
+    # The kill may leave a temporary file, which nobody reads.
+    assert {name: found[name] for name in found if ".tmp-" not in name} == wanted
+
+    (path,) = (tmp_path / "whole").iterdir()
+    table = FeatureStore.open(path).load({"test"})
+    backbone, params, _ = load_backbone(SETTINGS)
+    source = clip_source(prepared, "test")
+    assert len(source) == len(table.videos) == 8
+    for i in range(len(source)):
+        features = frame_features(backbone, params, source[i]["sequence"], SETTINGS.batch_size)
+        assert np.array_equal(features, table.features[i, : len(features)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backbone", "efficientnet_lite0"], "features.weights"),
+        (["--backbone", "efficientnet_lite", "--weights", "random"], "did you mean 'efficientnet_lite0'"),
+        (["--weights", "random", "--batch-size", "0"], "batch_size is 0"),
+    ],
+)
+def test_mistakes_end_in_one_line(prepared: Prepared, tmp_path: Path, options: list[str], message: str) -> None:
+    run = start(prepared.directory, "--out", tmp_path / "out", *options)
+    _, errors = run.communicate()
+    assert run.returncode == 2
+    assert message in errors.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
