@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import UInt8
 from fas_jax import backbones
 from fas_jax.backbones import Backbone, Params
 from fas_jax.config import Experiment, from_dict, to_dict
-from fas_jax.datasets.decoding import Undecoded, decode_file
+from fas_jax.datasets.decoding import Undecoded, decode_files
 from fas_jax.errors import UserError, unknown_name
 from fas_jax.features import frame_features
 from fas_jax.files import read_json, sha256_file, write_json
@@ -61,29 +62,24 @@ class Bundle:
             raise unknown_name("model", model, self.about["thresholds"])
         return float(self.about["thresholds"][model])
 
-    def judge(self, path: Path, model: str = META) -> dict[str, Any]:
-        """The verdict on one video or image file, JSON-able.
+    def judge(self, paths: Sequence[Path], model: str = META) -> Iterator[dict[str, Any]]:
+        """The verdict on each of some video or image files, JSON-able, in their order.
 
         `decision` is bona fide, attack, or - with a `reason` - no decision, which is never an acceptance. The
         digest binds the verdict to the file's content.
         """
         threshold = self.threshold(model)
         start = time.monotonic()
-        verdict: dict[str, Any] = {"path": str(path), "model": model, "threshold": threshold}
-        outcome = decode_file(Path(path), self.experiment.preparation)
-        if isinstance(outcome, Undecoded):
-            return verdict | {"decision": NO_DECISION, "reason": outcome.reason}
-        frames = np.stack([decode_png(png) for png in outcome.frames["whole"]])
-        score = self.score(frames)[model]
-        if not np.isfinite(score):
-            return verdict | {"decision": NO_DECISION, "reason": "the score is not finite"}
-        return verdict | {
-            "score": score,
-            "decision": "bona fide" if score >= threshold else "attack",
-            "frames": list(outcome.info.frame_indices),
-            "sha256": sha256_file(path),
-            "seconds": round(time.monotonic() - start, 3),
-        }
+        for path, outcome in zip(paths, decode_files(paths, self.experiment.preparation), strict=True):
+            verdict: dict[str, Any] = {"path": str(path), "model": model, "threshold": threshold}
+            if isinstance(outcome, Undecoded):
+                verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
+            else:
+                score = self.score(np.stack([decode_png(png) for png in outcome.frames["whole"]]))[model]
+                verdict |= {"score": score, "decision": "bona fide" if score >= threshold else "attack"}
+                verdict |= {"frames": list(outcome.info.frame_indices), "sha256": sha256_file(path)}
+            yield verdict | {"seconds": round(time.monotonic() - start, 3)}
+            start = time.monotonic()
 
 
 def write_bundle(

@@ -27,6 +27,7 @@ from fas_jax.evaluation import Results, evaluate
 from fas_jax.feature_store import FeatureStore
 from fas_jax.features import extract, load_backbone
 from fas_jax.files import fingerprint, read_json, write_json
+from fas_jax.protocols import describe
 from fas_jax.reporting import write_report
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
@@ -65,10 +66,15 @@ def open_run(experiment: Experiment) -> Path:
     return folder
 
 
-def load_run(folder: Path) -> Experiment:
-    """The settings with which a run's folder was made."""
-    table = read_json(Path(folder) / _CONFIG)
-    return from_dict(Experiment, table, where=str(Path(folder) / _CONFIG))
+def trained_run(folder: Path) -> Run:
+    """A run that `train` has finished, from its folder."""
+    folder = Path(folder)
+    experiment = from_dict(Experiment, read_json(folder / _CONFIG), where=str(folder / _CONFIG))
+    if open_run(experiment).resolve() != folder.resolve():
+        raise UserError(f"{folder} was made as {Path(experiment.runs) / experiment.name}; run this where that is")
+    if not list((folder / "models").glob("meta-*.safetensors")):
+        raise UserError(f"{folder} has no trained meta-learner yet; run scripts/train.py with its settings first")
+    return train(experiment)
 
 
 def run(experiment: Experiment) -> Path:
@@ -159,6 +165,7 @@ def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:
             }
             for store in run.stores
         ],
+        "assignments": [{"seed": trial.seed, **describe(trial.assignment, run.videos)} for trial in run.trials],
         "backbone": first["backbone"],
         "weights": first["weights"],
         "weights_sha256": first["weights_sha256"],

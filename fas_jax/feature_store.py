@@ -100,6 +100,25 @@ class FeatureStore:
             raise UserError(f"features in {path} were made from something else: {_difference(found, identity)}")
         return cls(path, found, provenance, failures, units, seal)
 
+    def videos(self) -> tuple[Video, ...]:
+        """Whose features the store holds; reads the files' headers only, not the features.
+
+        Raises:
+          UserError: a file is missing or unreadable, or names another number of clips than were written.
+        """
+        found: list[Video] = []
+        for unit in self.units:
+            path = inside(self.path, unit.name)
+            try:
+                with safetensors.safe_open(path, "numpy") as file:
+                    rows = json.loads(file.metadata()["clips"])
+            except (OSError, safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{path} cannot be read ({error}); run scripts/extract.py again") from error
+            if len(rows) != unit.clips:
+                raise UserError(f"{path} names {len(rows)} clips, not {unit.clips}; run scripts/extract.py again")
+            found += (Video(**row["video"]) for row in rows)
+        return tuple(found)
+
     def load(self, splits: Collection[str] | None = None) -> FeatureTable:
         """Reads the features of the given official splits, or of all.
 

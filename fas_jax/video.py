@@ -28,7 +28,7 @@ os.environ.setdefault(
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+_IMAGE_STARTS = {"png": b"\x89PNG", "jpeg": b"\xff\xd8"}
 # Decoders may withhold the frames that a codec still had to reorder (up to 16 in H.264), and some containers
 # announce duration x rate instead of a count. Beyond a tenth the file has lost a part of its content.
 SHORTFALL = 10
@@ -88,6 +88,16 @@ def decode_clip(path: Path, settings: Preparation) -> tuple[ClipInfo, UInt8[np.n
         raise DecodeError("not enough memory to decode it") from error
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file's first bytes are those of a PNG or JPEG image; its suffix says nothing.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(8).startswith(tuple(_IMAGE_STARTS.values()))
+
+
 def decode_image(path: Path, settings: Preparation) -> tuple[ClipInfo, UInt8[np.ndarray, "1 h w 3"]]:
     """A PNG or JPEG file as a clip of one frame, treated as `decode_clip` treats a video's frame.
 
@@ -96,7 +106,7 @@ def decode_image(path: Path, settings: Preparation) -> tuple[ClipInfo, UInt8[np.
     """
     file_bytes = _file_bytes(path)
     content = path.read_bytes()
-    codec = "png" if content.startswith(b"\x89PNG") else "jpeg" if content.startswith(b"\xff\xd8") else ""
+    codec = next((name for name, start in _IMAGE_STARTS.items() if content.startswith(start)), None)
     if not codec:
         raise DecodeError("not a PNG or JPEG image")
     try:

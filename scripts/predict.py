@@ -36,8 +36,7 @@ def main(
     loaded = load_bundle(bundle)
     loaded.threshold(model)  # an unknown model is told before the first file is read
     undecided = 0
-    for path in paths:
-        verdict = loaded.judge(path, model)
+    for verdict in loaded.judge(paths, model):
         undecided += verdict["decision"] == NO_DECISION
         print(json.dumps(verdict, ensure_ascii=False), flush=True)
     return 1 if undecided else 0

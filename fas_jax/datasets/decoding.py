@@ -6,20 +6,23 @@ import os
 import sys
 import types
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import pebble
+from jaxtyping import UInt8
 
 from fas_jax.config import Preparation
 from fas_jax.datasets.record import ClipInfo
 from fas_jax.errors import UserError
 from fas_jax.files import inside
-from fas_jax.video import DecodeError, decode_clip, encode_png
+from fas_jax.video import DecodeError, decode_clip, decode_image, encode_png, is_image
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -54,16 +57,26 @@ def decode_videos(
     number of videos is in flight, however many there are. Any other exception in a worker is a fault of this
     program and is raised here.
     """
+    return _in_pool(_decode, ((os.fspath(root), path, settings) for path in paths), settings)
+
+
+def decode_files(paths: Iterable[Path], settings: Preparation) -> Generator[Decoded | Undecoded, None, None]:
+    """As `decode_videos`, for files from anywhere, of which PNG and JPEG images are clips of one frame."""
+    return _in_pool(_decode_file, ((os.fspath(path), settings) for path in paths), settings)
+
+
+def _in_pool(
+    function: Callable[..., Decoded | Undecoded], calls: Iterable[tuple[Any, ...]], settings: Preparation
+) -> Generator[Decoded | Undecoded, None, None]:
     workers = worker_count(settings)
-    paths = iter(paths)
+    calls = iter(calls)
     waiting: deque[pebble.ProcessFuture] = deque()
     context = multiprocessing.get_context("spawn")
     with _empty_main(), pebble.ProcessPool(max_workers=workers, context=context, initializer=_start) as pool:
 
         def hand_out(number: int) -> None:
-            for path in itertools.islice(paths, number):
-                arguments = [os.fspath(root), path, settings]
-                waiting.append(pool.schedule(_decode, args=arguments, timeout=settings.timeout))
+            for arguments in itertools.islice(calls, number):
+                waiting.append(pool.schedule(function, args=list(arguments), timeout=settings.timeout))
 
         try:
             hand_out(IN_FLIGHT * workers)
@@ -98,8 +111,24 @@ def _decode(root: str, path: str, settings: Preparation) -> Decoded | Undecoded:
         file = inside(Path(root), path)
     except UserError:
         return Undecoded("a link that leads out of the dataset's folder")
+    return _outcome_of(decode_clip, file, settings)
+
+
+def _decode_file(path: str, settings: Preparation) -> Decoded | Undecoded:
     try:
-        info, frames = decode_clip(file, settings)
+        decode = decode_image if is_image(Path(path)) else decode_clip
+    except OSError as error:
+        return Undecoded(f"cannot be read: {error.strerror}")
+    return _outcome_of(decode, Path(path), settings)
+
+
+def _outcome_of(
+    decode: Callable[[Path, Preparation], tuple[ClipInfo, UInt8[np.ndarray, "t h w 3"]]],
+    file: Path,
+    settings: Preparation,
+) -> Decoded | Undecoded:
+    try:
+        info, frames = decode(file, settings)
     except DecodeError as error:
         return Undecoded(str(error))
     return Decoded(info, {"whole": [encode_png(frame) for frame in frames]})

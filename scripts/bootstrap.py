@@ -1,0 +1,80 @@
+"""Sets up an environment of the project's own and runs something in it; needs only Python and the network.
+
+    python3 scripts/bootstrap.py quickstart    # the main job on the embedded default
+    python3 scripts/bootstrap.py test          # the tests
+    python3 scripts/bootstrap.py check         # linter, formatter and type checker
+
+The environment is .venv in the project's folder, with the versions of constraints.txt. It is made once, and again
+when the project's requirements change. Arguments after the first go to what is run.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+EXTRAS = {"quickstart": ("weights",), "test": ("weights", "test"), "check": ("weights", "test")}
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1] not in EXTRAS:
+        print(__doc__)
+        wanted_help = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
+        return 0 if wanted_help else 2
+    task, *rest = sys.argv[1:]
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may have an older one
+        print(f"error: Python 3.11 or newer is needed, this is {sys.version.split()[0]}", file=sys.stderr)
+        return 2
+    install(EXTRAS[task])
+    commands = {
+        "quickstart": [["scripts/run.py", "--config", "configs/quickstart.toml", *rest]],
+        "test": [["-m", "pytest", *(rest or ["-m", "not slow"])]],
+        "check": [
+            ["-m", "ruff", "check", "."],
+            ["-m", "ruff", "format", "--check", "."],
+            ["-m", "mypy"],
+        ],
+    }
+    return max(run([str(PYTHON), *command]).returncode for command in commands[task])
+
+
+def install(extras: tuple[str, ...]) -> None:
+    """Makes the environment hold the project with these extras, unless it does already."""
+    stamp = ENVIRONMENT / "fas_jax-installed"
+    content = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
+    digest = hashlib.sha256(content + sys.version.encode()).hexdigest()
+    there: set[str] = set()
+    if stamp.exists() and PYTHON.exists():
+        known, _, names = stamp.read_text().partition("\n")
+        there = set(names.split()) if known == digest else set()
+    if there >= set(extras):
+        return
+    wanted = sorted(there | set(extras))
+    if not PYTHON.exists():
+        say(f"making an environment in {ENVIRONMENT}")
+        made = run([sys.executable, "-m", "venv", str(ENVIRONMENT)])
+        if made.returncode:
+            sys.exit("error: no environment could be made; on Debian and Ubuntu: apt install python3-venv")
+    say("installing the project and what it needs (some 300 MB, once)")
+    stamp.unlink(missing_ok=True)
+    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint"]
+    installed = run([*pip, "constraints.txt", "--editable", f".[{','.join(wanted)}]"])
+    if installed.returncode:
+        sys.exit("error: the installation failed (see above); is there a network? The command can be repeated.")
+    stamp.write_text(f"{digest}\n{' '.join(wanted)}")
+
+
+def run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(command, cwd=ROOT, check=False)
+
+
+def say(text: str) -> None:
+    print(f"[setup] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

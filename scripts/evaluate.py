@@ -1,0 +1,49 @@
+"""Scores a trained run, or evaluates anybody's scores."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fas_jax import cli
+from fas_jax.errors import UserError
+from fas_jax.reporting import evaluate_scores
+
+
+def main(
+    run: Annotated[Path | None, tyro.conf.Positional] = None,
+    scores: Path | None = None,
+    out: Path | None = None,
+    threshold: Literal["pooled", "balanced"] = "pooled",
+) -> None:
+    """Writes the report of a run that scripts/train.py has trained, or of a table of scores.
+
+    Give either the run's folder, or --scores and --out. The latter needs no JAX and no models of this package.
+
+    Args:
+        run: Folder of a trained run.
+        scores: CSV with the columns video, label (1 bona fide, 0 attack) and score (higher is bona fide), and
+            optionally protocol, seed, role (validation sets the threshold, test is judged), model, dataset,
+            subject, pai, pai_fine, device, session, split.
+        out: Folder for the report on --scores.
+        threshold: Whether all validation videos together set a threshold on --scores, or every source dataset
+            with the same weight.
+    """
+    if (run is None) == (scores is None):
+        raise UserError("give either the folder of a trained run, or --scores FILE.csv with --out FOLDER")
+    if scores is not None:
+        if out is None:
+            raise UserError("--scores needs --out, the folder for the report")
+        evaluate_scores(scores, out, threshold)
+        folder = out
+    else:
+        # Only here: evaluating somebody's scores must not need JAX.
+        from fas_jax import experiment
+
+        assert run is not None
+        folder = experiment.report(experiment.trained_run(run))
+    print((folder / "results.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    cli.main(main)
