@@ -45,7 +45,8 @@ class Bundle:
     def score(self, frames: UInt8[np.ndarray, "t h w 3"]) -> dict[str, float]:
         """The video's score by every model; at least one frame, RGB, prepared as `experiment.preparation` says."""
         count = len(frames)
-        size = self.experiment.preparation.max_frames or self.experiment.features.batch_size
+        # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
+        size = min(self.experiment.preparation.max_frames or 8, self.experiment.features.batch_size)
         features = frame_features(self.backbone, self.backbone_params, frames, size)
         # Padded as in training, so that clips of all lengths run the same compiled program.
         length = max(self.experiment.preparation.max_frames, count)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fas_jax import crossdataset, devices
+from fas_jax import __version__, crossdataset, devices
 from fas_jax.bundle import write_bundle
 from fas_jax.checkpoints import describe_differences
 from fas_jax.config import Experiment, from_dict, to_dict
@@ -178,10 +178,11 @@ def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of everything whose change could change a figure."""
     packages = (
-        "fas-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets",
+        "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets",
         "opencv-python-headless", "numpy", "scikit-learn",
     )  # fmt: skip
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    own = {"python": platform.python_version(), "fas-jax": __version__}
+    return own | {name: importlib.metadata.version(name) for name in packages}
 
 
 def _trained(run: Run) -> Trained:

@@ -1,6 +1,12 @@
 """What all tests share."""
 
+import os
+import tempfile
 from pathlib import Path
+
+# Before JAX is imported, here and in the processes that tests start: what one test compiled, the next ones read.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="fas-jax-tests-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest
 from hypothesis import settings

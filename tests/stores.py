@@ -1,0 +1,90 @@
+"""Small feature stores made of numbers, so that what comes after the features is tested without videos."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, ClipInfo, Failure, Video
+from fas_jax.feature_store import FeatureStore, store_path, write_manifest, write_unit
+
+DIMENSION = 6
+SPLITS = ("train", "dev", "test")
+
+
+def experiment(**changes) -> Experiment:
+    """Small and quick settings."""
+    settings = {
+        "models": Models(lstm=6, bilstm=4, gru=5, meta=4),
+        "training": Training(
+            batch_size=16, max_epochs=40, validate_every=4, patience=40, monitor="loss", learning_rate=1e-2
+        ),
+        "stacking": Stacking(folds=2, max_epochs=40, learning_rate=1e-2),
+        "evaluation": Evaluation(targets=("M", "C")),
+    }
+    return Experiment(**{**settings, **changes})
+
+
+def videos(dataset: str, subjects: int = 4) -> list[Video]:
+    """Each split has `subjects` subjects of its own with two bona fide videos and two attacks each."""
+    found = []
+    for split in SPLITS:
+        for subject in range(subjects):
+            for number in range(4):
+                label = BONA_FIDE if number < 2 else ATTACK
+                pai = "bonafide" if label else ("print", "replay")[number % 2]
+                who = f"{split}-{subject}"
+                path = f"{split}/{who}/{number}.avi"
+                found.append(Video(path, dataset, who, split, label, pai, pai, "camera", "room"))
+    return found
+
+
+def make_store(
+    out: Path,
+    dataset: str,
+    shift: float = 1.0,
+    seed: int = 0,
+    failures: tuple[Failure, ...] = (),
+    scramble: bool = False,
+) -> FeatureStore:
+    """A finished store; `shift` is what bona fide clips have more in each feature.
+
+    `scramble` turns the labels and features of the official test videos into noise.
+    """
+    rng = np.random.default_rng([seed, *dataset.encode()])
+    rows, features = [], []
+    failed = {failure.video.path for failure in failures}
+    for video in videos(dataset):
+        length = int(rng.integers(1, 5))
+        values = rng.normal(size=(length, DIMENSION)) + shift * video.label
+        colour = tuple(float(value) for value in rng.uniform(0, 255, 6))
+        if scramble and video.split == "test":
+            label = int(video.path.endswith(("0.avi", "2.avi")))
+            pai = "bonafide" if label else "print"
+            video = Video(**{**vars(video), "label": label, "pai": pai, "pai_fine": pai})
+            values = rng.normal(size=values.shape) * 50
+        if video.path not in failed:
+            info = ClipInfo(
+                tuple(range(length)), 10 * length, 25.0, 320, 240, "h264", 1000 + length, colour, 10 * length
+            )
+            rows.append((video, info))
+            features.append(values.astype(np.float32))
+    identity = {"dataset": dataset, "seed": seed, "scramble": scramble, "failures": sorted(failed)}
+    path = store_path(out, dataset, identity)
+    unit = write_unit(path, "00000.safetensors", rows, np.concatenate(features))
+    provenance = {
+        "dataset": dataset,
+        "synthetic": dataset.startswith("synth-"),
+        "complete": False,
+        "dimension": DIMENSION,
+        "prepared": "none",
+        "backbone": "numbers",
+        "weights": "numbers",
+        "weights_sha256": "",
+    }
+    return write_manifest(path, identity, provenance, failures, [unit])
+
+
+def make_stores(out: Path, **changes) -> list[FeatureStore]:
+    """Three datasets."""
+    return [make_store(out, f"synth-{letter}", **changes) for letter in "MCI"]

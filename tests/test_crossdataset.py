@@ -1,0 +1,165 @@
+"""From features to scores: what may be seen by whom, and that nothing else changes a score."""
+
+import jax
+import numpy as np
+import pytest
+
+from fas_jax import crossdataset, stacking
+from fas_jax.datasets.record import Failure
+from fas_jax.errors import UserError
+from fas_jax.evaluation import evaluate
+from fas_jax.scores import TEST, VALIDATION
+from tests import stores
+
+
+def outcome(tmp_path, name, made, settings=None):
+    settings = settings or stores.experiment()
+    videos, failures = crossdataset.all_videos(made)
+    trials = crossdataset.plan(settings, videos)
+    trained = crossdataset.train(settings, trials, videos, made, tmp_path / name)
+    return trained, crossdataset.score(settings, trials, videos, failures, made, trained)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain")
+    made = stores.make_stores(folder / "stores")
+    return made, *outcome(folder, "run", made)
+
+
+def test_every_video_of_every_trial_and_model_has_one_row(plain):
+    _, _, scores = plain
+    assert set(scores.distinct("model")) == {"lstm", "bilstm", "gru", "meta", "mean-feature", "colour", "metadata"}
+    for protocol, target in (("CI_to_M", "M"), ("MI_to_C", "C"), ("IC_to_M", "M"), ("IM_to_C", "C")):
+        mine = scores.select(protocol=protocol, model="meta", role=TEST)
+        if len(mine):
+            assert set(mine.dataset) == {f"synth-{target}"}
+            assert sorted(mine.video) == sorted(v.path for v in stores.videos("x") if v.split == "test")
+    assert len(scores.distinct("protocol")) == 2
+
+
+def test_informative_features_are_learnt(plain):
+    """Bona fide is shifted by one standard deviation in six features: far from chance, for every sequence model."""
+    _, _, scores = plain
+    results = evaluate(scores)
+    for model in ("lstm", "bilstm", "gru", "meta", "mean-feature"):
+        assert np.mean([f.values["auc"] for f in results.figures if f.model == model]) > 0.8
+    assert 0.2 < np.mean([f.values["auc"] for f in results.figures if f.model == "colour"]) < 0.8
+
+
+def test_the_target_has_no_say_in_models_and_thresholds(plain, tmp_path):
+    """Noise in place of the official test sets, labels too: the same models and thresholds, bit for bit."""
+    _, trained, scores = plain
+    made = stores.make_stores(tmp_path / "stores", scramble=True)
+    again, rescored = outcome(tmp_path, "run", made)
+    for one, other in zip(
+        jax.tree.leaves(trained.ensemble.params), jax.tree.leaves(again.ensemble.params), strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    before, after = evaluate(scores), evaluate(rescored)
+    for one, other in zip(before.figures, after.figures, strict=True):
+        assert one.values["threshold"] == other.values["threshold"]
+    assert any(a.values["auc"] != b.values["auc"] for a, b in zip(before.figures, after.figures, strict=True))
+
+
+def test_training_opens_no_test_video(plain, tmp_path, monkeypatch):
+    made, _, _ = plain
+    asked = []
+    load = crossdataset.FeatureStore.load
+    monkeypatch.setattr(
+        crossdataset.FeatureStore, "load", lambda self, splits: asked.append(set(splits)) or load(self, splits)
+    )
+    settings = stores.experiment()
+    videos, _ = crossdataset.all_videos(made)
+    crossdataset.train(settings, crossdataset.plan(settings, videos), videos, made, tmp_path)
+    assert asked
+    assert all("test" not in splits for splits in asked)
+
+
+def test_order_of_datasets_does_not_change_scores(plain, tmp_path):
+    made, _, scores = plain
+    _, turned = outcome(tmp_path, "run", made[::-1])
+
+    def key(table):
+        rows = zip(table.protocol, table.role, table.model, table.dataset, table.video, table.score, strict=True)
+        return {tuple(row[:5]): row[5] for row in rows}
+
+    one, other = key(scores), key(turned)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert other[name] == pytest.approx(value, abs=1e-5)
+
+
+def test_failed_videos_are_counted_not_dropped(tmp_path):
+    """A test video that could not be prepared is a row without a score; one of the sources trains nobody."""
+    everyone = stores.videos("synth-M")
+    test = next(v for v in everyone if v.split == "test" and v.label == 1)
+    train = next(v for v in everyone if v.split == "train" and v.label == 0)
+    failures = tuple(Failure(video, "does not open") for video in (test, train))
+    made = [
+        stores.make_store(tmp_path, f"synth-{letter}", failures=failures if letter == "M" else ()) for letter in "MCI"
+    ]
+    _, scores = outcome(tmp_path, "run", made)
+    rows = scores.select(dataset="synth-M", video=test.path, role=TEST)
+    assert len(rows) == 7
+    assert np.isnan(rows.score).all()
+    assert set(rows.reason) == {"does not open"}
+    validation = scores.select(dataset="synth-M", video=train.path, role=VALIDATION)
+    assert np.isnan(validation.score).all()
+    results = evaluate(scores)
+    counts = next(f for f in results.figures if f.model == "meta" and f.protocol.endswith("_to_M"))
+    assert counts.values["bpnrr"] == pytest.approx(1 / 8)
+
+
+def test_out_of_fold_predictions_come_from_models_that_have_not_seen_the_clip(tmp_path, monkeypatch):
+    """Random labels that a model can only know by heart: in-sample it does, out of fold it cannot."""
+    seen = {}
+    train = stacking._train
+
+    def spy(name, architecture, runs, clips, *rest):
+        seen[name] = (runs, clips)
+        return train(name, architecture, runs, clips, *rest)
+
+    monkeypatch.setattr(stacking, "_train", spy)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 120).astype(np.int32)
+    features = rng.normal(size=(120, 3, 40)).astype(np.float32)
+    clips = stacking.Clips(features, np.ones((120, 3), bool), labels)
+    task = stacking.Task("task", 0, np.arange(80), np.arange(80) % 4, np.arange(80, 120))
+    training = stores.Training(batch_size=16, max_epochs=40, validate_every=40, patience=99, learning_rate=1e-2)
+    settings = stores.experiment(training=training, stacking=stores.Stacking(folds=4, max_epochs=2))
+    ensemble = stacking.train_ensemble([task], clips, settings, tmp_path, "data")
+
+    runs, meta_clips = seen["meta"]
+    bona_fide = np.asarray(meta_clips.features)[0, :80, :, 1].mean(1)
+    in_sample = stacking.predict_ensemble(ensemble, clips, [np.arange(80)])["lstm"][0].mean(1)
+    assert np.mean((in_sample > 0.5) == labels[:80]) > 0.95
+    assert 0.3 < np.mean((bona_fide > 0.5) == labels[:80]) < 0.7
+    assert not set(runs[0].train) & set(runs[0].validation)
+    # Six inputs a frame: attack and bona fide by each of three models, which sum to one.
+    pairs = np.asarray(meta_clips.features)[0].reshape(120, 3, 3, 2)
+    np.testing.assert_allclose(pairs.sum(-1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion", ["mean", "last", "median", "minimum"])
+def test_fusion_sees_real_frames_only(fusion):
+    probabilities = np.array([[0.2, 0.8, 0.6, 0.9], [0.5, 0.1, 0.2, 0.3]], np.float32)
+    mask = np.array([[True, True, True, False], [True, False, False, False]])
+    expected = {"mean": [1.6 / 3, 0.5], "last": [0.6, 0.5], "median": [0.6, 0.5], "minimum": [0.2, 0.5]}
+    np.testing.assert_allclose(stacking.fuse(probabilities, mask, fusion), expected[fusion], rtol=1e-6)
+
+
+def test_finished_models_of_other_settings_are_refused(plain, tmp_path):
+    made, _, _ = plain
+    outcome(tmp_path, "run", made)
+    other = stores.experiment(models=stores.Models(lstm=7, bilstm=4, gru=5, meta=4))
+    with pytest.raises(UserError, match=r"architecture\.hidden: 6 there, 7 now"):
+        outcome(tmp_path, "run", made, other)
+
+
+def test_summed_probabilities_are_an_option(plain, tmp_path):
+    made, _, _ = plain
+    settings = stores.experiment(stacking=stores.Stacking(folds=2, combine="sum", max_epochs=4))
+    trained, scores = outcome(tmp_path, "run", made, settings)
+    assert trained.ensemble.architectures["meta"].features == 2
+    assert np.isfinite(scores.select(model="meta").score).all()
