@@ -20,8 +20,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     the rename does, so that a power cut cannot leave a whole name on an empty file.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.suffix, dir=target.parent)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     os.close(handle)
     temporary = Path(name)
     try:

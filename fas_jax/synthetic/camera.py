@@ -7,9 +7,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from fas_jax.synthetic.motion import Wander, wander
+from fas_jax.synthetic.pixels import scale_channels, spread
 from fas_jax.synthetic.seeds import generator
-
-_TABLE = 4096
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class CameraModel:
     """Standard deviation of the noise in the dark, full signal being 1."""
     sharpening: float
     saturation: float
-    gamma: float
+    lift: float
+    """Share of the fourth root in the tone curve, the rest being the square root."""
     target: float
     """Mean that the automatic exposure aims at, as a share of full scale after the tone curve."""
     balance: float
@@ -42,7 +42,7 @@ class Camera:
     """A camera set up for one video."""
 
     model: CameraModel
-    shading: Float32[np.ndarray, "h w 1"]
+    shading: Float32[np.ndarray, "h w 3"]
     maps: tuple[np.ndarray, np.ndarray] | None
     noise: Float32[np.ndarray, "n n 3"]
     """A tile of unit noise, correlated as demosaicing leaves it."""
@@ -52,6 +52,8 @@ class Camera:
     bias: Float32[np.ndarray, "3"]
     """This video's error of white balance."""
     exposure_bias: float
+    contrast: float
+    """This video's share of the way to full contrast: tone mapping depends on the scene."""
 
 
 @dataclass
@@ -79,14 +81,15 @@ def set_up(model: CameraModel, size: tuple[int, int], key: tuple[object, ...]) -
     tile /= tile.std()
     return Camera(
         model=model,
-        shading=(1 - np.float32(model.vignette) * squared)[..., None],
+        shading=spread(1 - np.float32(model.vignette) * squared),
         maps=maps,
         noise=np.tile(tile, (-(-height // 256) + 1, -(-width // 256) + 1, 1)),
         offsets=rng.integers(0, 256, (4096, 2)),
         exposure_drift=wander(rng, 0.03, 0.4),
         balance_drift=wander(rng, 0.02, 0.3),
         bias=np.exp(rng.normal(0, 0.07, 3)).astype(np.float32),
-        exposure_bias=float(np.exp(rng.normal(0, 0.16))),
+        exposure_bias=float(np.exp(rng.normal(0, 0.2))),
+        contrast=float(np.clip(model.contrast + rng.normal(0, 0.25), 0, 1)),
     )
 
 
@@ -99,16 +102,20 @@ def capture(
     light = light * camera.shading
     _adapt(camera, state, light, time)
     assert state.gains is not None
-    light *= state.gains
+    scale_channels(light, state.gains)
     height, width = light.shape[:2]
     row, column = camera.offsets[index % len(camera.offsets)]
     tile = camera.noise[row : row + height, column : column + width]
-    np.clip(light, 0, 4, out=light)
-    light += tile * cv2.sqrt(light * np.float32(model.shot_noise) + np.float32(model.read_noise**2))
+    noise = light * np.float32(model.shot_noise)
+    noise += np.float32(model.read_noise**2)
+    np.maximum(noise, 0, out=noise)
+    cv2.sqrt(noise, dst=noise)
+    noise *= tile
+    light += noise
     light -= np.float32(state.black)
-    light *= np.float32((_TABLE - 1) / (state.white - state.black))
-    np.clip(light, 0, _TABLE - 1, out=light)
-    frame = _tone(model.gamma)[light.astype(np.uint16)]
+    light *= np.float32(1 / (state.white - state.black))
+    np.maximum(light, 0, out=light)
+    frame = cv2.convertScaleAbs(_tone(light, model.lift), alpha=255)
     if camera.maps is not None:
         frame = cv2.remap(frame, *camera.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if model.sharpening:
@@ -139,35 +146,28 @@ def _adapt(camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"]
     drift = camera.balance_drift.at(time)
     wanted = wanted * np.array([1 + drift, 1, 1 - drift], np.float32)
     # The target is a mean after the tone curve, so the meter averages after it as well.
-    tone_mean = np.mean((sample.mean(axis=2) / grey) ** np.float32(1 / model.gamma))
-    exposure = (model.target / tone_mean) ** model.gamma / grey
+    exposure = (model.target / _tone(sample.mean(axis=2) / grey, model.lift).mean()) ** 2.2 / grey
+    signal = np.sort((sample * (wanted * exposure)).mean(axis=2), axis=None)
+    low, high = signal[int(0.02 * len(signal))], signal[int(0.98 * len(signal))]
+    black = camera.contrast * float(min(low, 0.15))
+    white = float(np.clip(1 + camera.contrast * (high * 1.08 - 1), 0.45, 2.5))
+    # The tone mapping changes the mean, so the exposure aims once more with it in place.
+    for _ in range(2):
+        toned = _tone(np.clip((signal - black) / (white - black), 0, 1).astype(np.float32), model.lift)
+        correction = (model.target / toned.mean()) ** 2.2
+        exposure *= correction
+        signal = signal * correction
     exposure *= camera.exposure_bias * (1 + camera.exposure_drift.at(time))
     wanted = (wanted * exposure).astype(np.float32)
+    pace = 1.0 if state.gains is None else 0.08
     if state.gains is None:
         state.gains = wanted
-    else:
-        state.gains = state.gains + np.float32(0.08) * (wanted - state.gains)
-    signal = np.sort((sample * state.gains).mean(axis=2), axis=None)
-    low, high = signal[int(0.02 * len(signal))], signal[int(0.98 * len(signal))]
-    black = model.contrast * float(min(low, 0.15))
-    white = float(np.clip(1 + model.contrast * (high * 1.08 - 1), 0.45, 2.5))
-    pace = 0.08 if index_started(state) else 1.0
+    state.gains = state.gains + np.float32(pace) * (wanted - state.gains)
     state.black += pace * (black - state.black)
     state.white += pace * (white - state.white)
 
 
-def index_started(state: Automatic) -> bool:
-    """Whether a frame has been taken already."""
-    return (state.black, state.white) != (0.0, 1.0)
-
-
-def _tone(gamma: float) -> UInt8[np.ndarray, " n"]:
-    table = _TABLES.get(gamma)
-    if table is None:
-        ramp = np.arange(_TABLE) / (_TABLE - 1)
-        table = np.rint(255 * ramp ** (1 / gamma)).astype(np.uint8)
-        _TABLES[gamma] = table
-    return table
-
-
-_TABLES: dict[float, UInt8[np.ndarray, " n"]] = {}
+def _tone(signal: Float32[np.ndarray, "..."], lift: float) -> Float32[np.ndarray, "..."]:
+    """The tone curve. Roots, unlike powers and tables of 8 bits, are the same on every machine and nowhere coarse."""
+    root = cv2.sqrt(signal)
+    return cv2.addWeighted(root, 1 - lift, cv2.sqrt(root), lift, 0).reshape(signal.shape)

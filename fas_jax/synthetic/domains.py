@@ -36,8 +36,12 @@ class Domain:
     """Defocus of the room as a share of the frame's short side."""
     print_period: Range
     """Period of the print screen in camera pixels."""
+    print_dots: Range
+    """How far the dots of a print stand out."""
     screen_pitch: Range
     """Screen pixels for each camera pixel."""
+    screen_grid: Range
+    """Depth of the screen's pixel grid."""
     handheld: float
     """Factor on the shake of instruments held by hand."""
 
@@ -46,25 +50,29 @@ DOMAINS = {
     "oulu_npu": Domain(
         blur=(0.35, 0.6), shot_noise=(0.0001, 0.0004), read_noise=(0.001, 0.004), sharpening=(0.2, 0.7),
         saturation=(1.0, 1.2), contrast=(0.5, 0.8), distortion=(-0.02, 0.01), face_share=(0.42, 0.58),
-        cover=(0.86, 1.12), rooms=9, room_blur=(0.002, 0.015), print_period=(1.7, 2.4), screen_pitch=(0.75, 1.3),
+        cover=(0.86, 1.12), rooms=9, room_blur=(0.002, 0.015), print_period=(1.7, 2.4), print_dots=(0.25, 0.7),
+        screen_pitch=(0.75, 1.3), screen_grid=(0.25, 0.8),
         handheld=0.7,
     ),
     "casia_fasd": Domain(
         blur=(0.45, 0.9), shot_noise=(0.0002, 0.0008), read_noise=(0.002, 0.008), sharpening=(0.0, 0.5),
         saturation=(0.85, 1.1), contrast=(0.3, 0.7), distortion=(-0.04, 0.0), face_share=(0.36, 0.5),
-        cover=(0.84, 1.1), rooms=10, room_blur=(0.003, 0.02), print_period=(1.8, 2.7), screen_pitch=(0.6, 1.2),
+        cover=(0.84, 1.1), rooms=10, room_blur=(0.003, 0.02), print_period=(1.8, 2.7), print_dots=(0.2, 0.6),
+        screen_pitch=(0.6, 1.2), screen_grid=(0.3, 0.9),
         handheld=1.2,
     ),
     "replay_attack": Domain(
         blur=(0.4, 0.7), shot_noise=(0.0002, 0.0007), read_noise=(0.002, 0.006), sharpening=(0.2, 0.7),
         saturation=(0.8, 1.05), contrast=(0.3, 0.7), distortion=(-0.05, -0.02), face_share=(0.3, 0.44),
-        cover=(0.86, 1.1), rooms=8, room_blur=(0.003, 0.012), print_period=(1.7, 2.5), screen_pitch=(0.65, 1.35),
+        cover=(0.86, 1.1), rooms=8, room_blur=(0.003, 0.012), print_period=(1.7, 2.5), print_dots=(0.2, 0.7),
+        screen_pitch=(0.65, 1.35), screen_grid=(0.3, 0.9),
         handheld=1.0,
     ),
     "msu_mfsd": Domain(
         blur=(0.35, 0.75), shot_noise=(0.0001, 0.0006), read_noise=(0.002, 0.006), sharpening=(0.1, 0.6),
         saturation=(0.9, 1.15), contrast=(0.4, 0.8), distortion=(-0.04, 0.0), face_share=(0.36, 0.5),
-        cover=(0.88, 1.14), rooms=8, room_blur=(0.003, 0.015), print_period=(1.7, 2.5), screen_pitch=(0.7, 1.3),
+        cover=(0.88, 1.14), rooms=8, room_blur=(0.003, 0.015), print_period=(1.7, 2.5), print_dots=(0.25, 0.75),
+        screen_pitch=(0.7, 1.3), screen_grid=(0.25, 0.8),
         handheld=0.8,
     ),
 }  # fmt: skip
@@ -94,7 +102,7 @@ def attacker_camera(rng: np.random.Generator) -> CameraModel:
         read_noise=float(rng.uniform(0.001, 0.004)),
         sharpening=float(rng.uniform(0, 0.6)),
         saturation=float(rng.uniform(0.95, 1.2)),
-        gamma=2.2,
+        lift=float(rng.uniform(0.05, 0.25)),
         target=float(rng.uniform(0.42, 0.5)),
         balance=float(rng.uniform(0.6, 0.9)),
         contrast=float(rng.uniform(0.4, 0.8)),
@@ -104,7 +112,7 @@ def attacker_camera(rng: np.random.Generator) -> CameraModel:
 def video_encoding(seed: int, video: PlannedVideo) -> Encoding:
     """Codec of the device, and this video's own bit rate, which does not depend on its class."""
     encoding = _ENCODINGS.get((video.layout, video.device)) or _ENCODINGS[video.layout, ""]
-    factor = float(np.exp(generator("bits", seed, video.layout, video.path).normal(0, 0.2)))
+    factor = float(np.exp(generator("bits", seed, video.layout, video.path).normal(0, 0.35)))
     return Encoding(encoding.codec, encoding.bits_per_pixel * factor)
 
 
@@ -117,7 +125,7 @@ def _camera(rng: np.random.Generator, domain: Domain) -> CameraModel:
         read_noise=float(rng.uniform(*domain.read_noise)),
         sharpening=float(rng.uniform(*domain.sharpening)),
         saturation=float(rng.uniform(*domain.saturation)),
-        gamma=float(rng.uniform(2.0, 2.4)),
+        lift=float(rng.uniform(0.0, 0.3)),
         target=float(rng.uniform(0.42, 0.5)),
         balance=float(rng.uniform(0.6, 0.9)),
         contrast=float(rng.uniform(*domain.contrast)),

@@ -62,11 +62,12 @@ class Head:
 
     appearance: Appearance
     albedo: Float32[np.ndarray, "h w 3"]
-    """Eyes open and mouth closed are not drawn yet: `draw_expression` adds them."""
+    """Premultiplied by `alpha`. Eyes and mouth are not drawn yet: `draw_expression` adds them."""
     alpha: Float32[np.ndarray, "h w"]
     normals: Float32[np.ndarray, "h w 3"]
     depth: Float32[np.ndarray, "h w"]
     gloss: Float32[np.ndarray, "h w"]
+    """Strength of the specular reflection, premultiplied."""
     x: Float32[np.ndarray, "h w"]
     y: Float32[np.ndarray, "h w"]
 
@@ -133,11 +134,11 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
     gloss *= np.clip(1 + 0.4 * smooth_noise(rng, x.shape, (24, 24)), 0, 2)
     return Head(
         appearance=appearance,
-        albedo=np.clip(albedo, 0.003, 0.95).astype(np.float32),
+        albedo=(np.clip(albedo, 0.003, 0.95) * alpha[..., None]).astype(np.float32),
         alpha=alpha.astype(np.float32),
         normals=_normals(depth, width),
         depth=depth.astype(np.float32),
-        gloss=gloss.astype(np.float32),
+        gloss=(gloss * alpha).astype(np.float32),
         x=x,
         y=y,
     )

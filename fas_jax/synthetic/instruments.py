@@ -14,6 +14,7 @@ from jaxtyping import Float32, UInt8
 from fas_jax.synthetic import face
 from fas_jax.synthetic.face import Head
 from fas_jax.synthetic.motion import Events, Wander
+from fas_jax.synthetic.pixels import look_up, scale_channels, spread
 from fas_jax.synthetic.room import Light
 from fas_jax.synthetic.seeds import fractal_noise, smooth_noise
 
@@ -39,6 +40,8 @@ class Holding:
     roll: Wander
     tilt_x: Wander
     tilt_y: Wander
+    still: bool
+    """Whether it rests on a support: nothing of the above changes."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Print:
     """Reflectance of the paper with its margin."""
     margin: tuple[float, float]
     """Width of the paper's margin in units of u and v."""
+    background: Image
+    """What is behind, divided by `lighting`."""
     lighting: Image
     sheen: Float32[np.ndarray, "h w"]
     bend_u: Wander
@@ -129,7 +134,6 @@ def coordinates(
 
 def show_print(
     instrument: Print,
-    background: Image,
     u: Float32[np.ndarray, "h w"],
     v: Float32[np.ndarray, "h w"],
     time: float,
@@ -145,14 +149,14 @@ def show_print(
     rows, columns = texture.shape[:2]
     map_x = (bent_u + np.float32(instrument.margin[0])) * np.float32(columns / (1 + 2 * instrument.margin[0]))
     map_y = (bent_v + np.float32(instrument.margin[1])) * np.float32(rows / (1 + 2 * instrument.margin[1]))
-    light = instrument.lighting * (1 + np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down)[..., None]
-    # The background is divided by the light first, so that what is not covered comes out as it was.
-    shown = cv2.remap(
-        texture, map_x, map_y, cv2.INTER_LINEAR, dst=background / light, borderMode=cv2.BORDER_TRANSPARENT
-    )
-    shown *= light
-    covered = (map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)
-    shown += (instrument.sheen * covered * (1 + 3 * bend_v))[..., None]
+    shown = instrument.background.copy()
+    cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, dst=shown, borderMode=cv2.BORDER_TRANSPARENT)
+    shown *= instrument.lighting
+    covered = ((map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)).astype(np.float32)
+    # Where the paper turns towards the light it is brighter.
+    shown *= spread(1 + covered * (np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down))
+    covered *= instrument.sheen * (1 + 3 * bend_v)
+    shown += spread(covered)
     return shown
 
 
@@ -179,18 +183,19 @@ def show_screen(
     phase = np.linspace(0, bands, u.shape[0], dtype=np.float32) + np.float32(speed * time)
     pulse = 1 + np.float32(depth) * np.clip(2 * np.sin(2 * np.pi * phase), -1, 1)
     table = instrument.black + (1 - instrument.black) * _LINEAR ** np.float32(instrument.gamma / 2.2)
-    shown = table[lit] * grid
+    shown = look_up(lit, np.repeat(table[:, None], 3, axis=1))
+    shown *= grid
     shown *= pulse[:, None, None]
     shown += instrument.reflection
     # Outside of the picture lies the bezel, and outside of that the room; both edges are soft by a pixel.
     step = np.float32(1 / max(4, abs(float(u[0, -1] - u[0, 0])) ** -1 * u.shape[1]))
     picture_edge = np.maximum(np.abs(u - np.float32(0.5)), np.abs(v - np.float32(0.5))) - np.float32(0.5)
     if float(picture_edge.max()) > 0:
-        outside = np.clip(picture_edge / step + np.float32(0.5), 0, 1)[..., None]
+        outside = spread(np.clip(picture_edge / step + np.float32(0.5), 0, 1))
         shown += (instrument.bezel_colour - shown) * outside
         edge_u = np.abs(u - np.float32(0.5)) - np.float32(0.5 + instrument.bezel[0])
         edge_v = np.abs(v - np.float32(0.5)) - np.float32(0.5 + instrument.bezel[1])
-        beyond = np.clip(np.maximum(edge_u, edge_v) / step + np.float32(0.5), 0, 1)[..., None]
+        beyond = spread(np.clip(np.maximum(edge_u, edge_v) / step + np.float32(0.5), 0, 1))
         shown += (background - shown) * beyond
     return shown
 
@@ -205,19 +210,13 @@ def pixel_grid(instrument: Screen, u: Float32[np.ndarray, "h w"], v: Float32[np.
     across, down = u * np.float32(instrument.pixels[0]), v * np.float32(instrument.pixels[1])
     rate_x = abs(float(across[0, -1] - across[0, 0])) / (across.shape[1] - 1)
     rate_y = abs(float(down[-1, 0] - down[0, 0])) / (down.shape[0] - 1)
-    steps = 1024
-    index_y = (down * steps).astype(np.int32) & (steps - 1)
-    rows = _harmonics(0.0, 0.85, rate_y, steps)[index_y]
-    index_x = (across * steps).astype(np.int32) & (steps - 1)
-    grid = np.empty((*u.shape, 3), np.float32)
-    for channel in range(3):
-        columns = _harmonics((channel - 1) / 3, 0.3, rate_x, steps)
-        grid[..., channel] = columns[index_x]
-    grid *= rows[..., None]
-    grid -= 1
+    columns = np.stack([_harmonics((channel - 1) / 3, 0.3, rate_x) for channel in range(3)], axis=1)
+    rows = np.repeat(_harmonics(0.0, 0.85, rate_y)[:, None], 3, axis=1)
+    grid = look_up(_phase(across), columns)
+    grid *= look_up(_phase(down), rows)
     grid *= np.float32(instrument.grid)
-    grid += 1
-    grid *= instrument.white
+    grid += np.float32(1 - instrument.grid)
+    scale_channels(grid, instrument.white)
     return grid
 
 
@@ -228,18 +227,18 @@ def draw_print(
     margin: tuple[float, float],
     period: float,
     amplitude: bool,
+    dots: float,
 ) -> Image:
     """Reflectance of a print of `photo`, `size` camera pixels wide and high, on paper with a white margin.
 
     `period` is the screen's period in camera pixels; `amplitude` prints dots that grow (a rotated screen for each
-    ink), else dots of one size in random places.
+    ink), else dots of one size in random places. `dots` is how far the dots stand out, from 0 (dye that has run into
+    a continuous tone) to 1.
     """
-    width, height = (max(8, round(side * PRINT_DETAIL)) for side in size)
-    picture = cv2.resize(photo, (width, height), interpolation=cv2.INTER_LINEAR)
-    linear = _LINEAR[picture]
-    ink = 1 - np.clip(linear * np.float32(1.15), 0, 1)
-    black = np.float32(0.6) * ink.min(axis=2, keepdims=True)
-    amounts = np.concatenate([(ink - black) / (1 - black + np.float32(1e-3)), black], axis=2)
+    coarse = (max(8, round(size[0])), max(8, round(size[1])))
+    width, height = (round(side * PRINT_DETAIL) for side in coarse)
+    picture = cv2.resize(photo, coarse, interpolation=cv2.INTER_LINEAR)
+    amounts = cv2.resize(_ink_amounts(_LINEAR[picture]), (width, height), interpolation=cv2.INTER_LINEAR)
     paper = np.array([0.86, 0.86, 0.84], np.float32) * np.float32(rng.uniform(0.92, 1.05))
     reflectance = np.ones((height, width, 3), np.float32)
     pitch = period * PRINT_DETAIL
@@ -254,8 +253,10 @@ def draw_print(
             cells = (round(height / pitch * 2.5), round(width / pitch * 2.5))
             noise = smooth_noise(rng, (height, width), cells)
             threshold = 0.5 + 0.3 * (noise - cv2.GaussianBlur(noise, (0, 0), 0.8 * pitch))
-        dots = np.clip((amounts[..., number] - threshold) * np.float32(1.6) + np.float32(0.5), 0, 1)
-        reflectance *= 1 - dots[..., None] * (1 - _INKS[number])
+        amount = amounts[..., number]
+        dot = np.clip((amount - threshold) * np.float32(1.6) + np.float32(0.5), 0, 1)
+        cover = amount + np.float32(dots) * (dot - amount)
+        reflectance *= cv2.merge([1 - cover * np.float32(1 - inked) for inked in _INKS[number]])
     reflectance *= paper
     border = (round(height * margin[1]), round(width * margin[0]))
     whole = cv2.copyMakeBorder(
@@ -267,10 +268,33 @@ def draw_print(
     return cv2.GaussianBlur(whole, (0, 0), 0.4 * PRINT_DETAIL)
 
 
-def _harmonics(offset: float, duty: float, rate: float, steps: int) -> Float32[np.ndarray, " n"]:
+def _ink_amounts(linear: Image) -> Float32[np.ndarray, "h w 4"]:
+    """Area covered by each ink so that the four together come out as the picture, as far as the gamut goes.
+
+    Impure inks would tint the greys; a printer's profile corrects that, and so do a few steps of correction here.
+    """
+    wanted = np.clip(linear * np.float32(1.1), 0.02, 1)
+    ink = 1 - wanted
+    black = np.float32(0.85) * ink.min(axis=2) ** 2
+    left = spread(1 - black * np.float32(1 - _INKS[3, 0]))
+    for _ in range(4):
+        printed = left.copy()
+        for number in range(3):
+            amount = ink[..., number]
+            printed *= cv2.merge([1 - amount * np.float32(1 - inked) for inked in _INKS[number]])
+        ink = np.clip(ink + np.float32(0.7) * (printed - wanted) / left, 0, 1)
+    return np.dstack([ink, black])
+
+
+def _phase(position: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Where in its screen pixel a position lies, in steps of 1/256."""
+    return cv2.cvtColor(((position * 256).astype(np.int32) & 255).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+
+
+def _harmonics(offset: float, duty: float, rate: float) -> Float32[np.ndarray, "256"]:
     """One period of a row of lit bars, `duty` wide, mean 1, seen at `rate` periods a camera pixel."""
-    phase = np.arange(steps) / steps - 0.5 - offset
-    wave = np.ones(steps)
+    phase = np.arange(256) / 256 - 0.5 - offset
+    wave = np.ones(256)
     for order in range(1, 4):
         strength = 2 * np.sinc(order * duty)
         aperture = np.sinc(0.8 * order * rate) * np.exp(-2 * (np.pi * 0.22 * order * rate) ** 2)

@@ -125,16 +125,14 @@ def _attack(video: PlannedVideo, settings: Synthesis, texture: Texture | None, s
     if video.pai == "replay":
         screen = _draw_screen(rng, pictures, domain, size, holding, light, video.layout)
         return _Stage(_screen_radiance(screen, background, holding, size), marks)
-    paper = _draw_paper(rng, video, settings, domain, pictures(0), first, first_size, size, holding, light)
-    return _Stage(_print_radiance(paper, background, holding, size), marks)
+    paper = _draw_paper(rng, video, settings, domain, pictures(0), first, first_size, background, holding, light)
+    return _Stage(_print_radiance(paper, holding, size), marks)
 
 
-def _print_radiance(
-    paper: Print, background: Image, holding: Holding, size: tuple[int, int]
-) -> Callable[[int, float], Image]:
+def _print_radiance(paper: Print, holding: Holding, size: tuple[int, int]) -> Callable[[int, float], Image]:
     def radiance(index: int, time: float) -> Image:
         u, v = instruments.coordinates(holding, time, size)
-        return instruments.show_print(paper, background, u, v, time)
+        return instruments.show_print(paper, u, v, time)
 
     return radiance
 
@@ -142,9 +140,17 @@ def _print_radiance(
 def _screen_radiance(
     screen: Screen, background: Image, holding: Holding, size: tuple[int, int]
 ) -> Callable[[int, float], Image]:
+    fixed = None
+    if holding.still:
+        u, v = instruments.coordinates(holding, 0.0, size)
+        fixed = u, v, instruments.pixel_grid(screen, u, v)
+
     def radiance(index: int, time: float) -> Image:
-        u, v = instruments.coordinates(holding, time, size)
-        grid = instruments.pixel_grid(screen, u, v)
+        if fixed is not None:
+            u, v, grid = fixed
+        else:
+            u, v = instruments.coordinates(holding, time, size)
+            grid = instruments.pixel_grid(screen, u, v)
         return instruments.show_screen(screen, background, u, v, index, time, grid)
 
     return radiance
@@ -190,6 +196,7 @@ def _hold(
         roll=drift(float(rng.normal(0, 0.025)), 0.012, 0.9),
         tilt_x=drift(float(rng.normal(0, 0.05)), 0.03, 0.8),
         tilt_y=drift(float(rng.normal(0, 0.05)), 0.03, 0.8),
+        still=shake == 0,
     )
 
 
@@ -201,7 +208,7 @@ def _draw_paper(
     photo: UInt8[np.ndarray, "h w 3"],
     first: Scene,
     first_size: tuple[int, int],
-    size: tuple[int, int],
+    background: Image,
     holding: Holding,
     light: Light,
 ) -> Print:
@@ -209,13 +216,19 @@ def _draw_paper(
     # OULU-NPU's two printers differ in how they place their dots; elsewhere either may have been used.
     amplitude = {"print-1": True, "print-2": False}.get(video.fine, bool(rng.random() < 0.6))
     texture = instruments.draw_print(
-        rng, photo, holding.size, margin, float(rng.uniform(*domain.print_period)), amplitude
+        rng,
+        photo,
+        holding.size,
+        margin,
+        float(rng.uniform(*domain.print_period)),
+        amplitude,
+        float(rng.uniform(*domain.print_dots)),
     )
-    width, height = size
+    height, width = background.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = x / np.float32(width) - np.float32(0.5), y / np.float32(height) - np.float32(0.5)
     ramp = 1 + np.float32(0.35) * (light.direction[0] * x + light.direction[1] * y)
-    lighting = ramp[..., None] * (light.ambient + light.key * light.direction[2])
+    lighting = (ramp[..., None] * (light.ambient + light.key * light.direction[2])).astype(np.float32)
     at = rng.uniform(-0.4, 0.4, 2)
     gloss = float(rng.choice([0.0, 0.04, 0.12]))
     sheen = gloss * np.exp(-(((x - at[0]) / 0.35) ** 2) - ((y - at[1]) / 0.25) ** 2)
@@ -227,7 +240,8 @@ def _draw_paper(
     return Print(
         texture=texture,
         margin=margin,
-        lighting=lighting.astype(np.float32),
+        background=background / lighting,
+        lighting=lighting,
         sheen=sheen.astype(np.float32),
         bend_u=wander(rng, bend * 0.5, 0.8),
         bend_v=wander(rng, bend, 0.8),
@@ -295,7 +309,7 @@ def _draw_screen(
         white=np.exp(rng.normal((-0.08, 0, 0.12), 0.08)).astype(np.float32),
         black=float(rng.uniform(0.002, 0.02)),
         gamma=float(rng.uniform(2.0, 2.4)),
-        grid=float(rng.uniform(0.6, 1.0)),
+        grid=float(rng.uniform(*domain.screen_grid)),
         band=(float(rng.uniform(0.0, 0.05)), float(rng.uniform(0.4, 1.6)), float(rng.uniform(-0.9, 0.9))),
         reflection=cv2.blur(reflection, (3, 3)),
     )

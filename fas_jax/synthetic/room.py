@@ -85,7 +85,7 @@ def draw_cloth(key: int, height: int, width: int) -> Float32[np.ndarray, "h w 3"
 
 def _colour(rng: np.random.Generator, low: float, high: float) -> Float32[np.ndarray, "3"]:
     value = np.exp(rng.uniform(np.log(low), np.log(high)))
-    return np.clip(value * np.exp(rng.normal(0, 0.25, 3)), 0.01, 0.9).astype(np.float32)
+    return np.clip(value * np.exp(rng.normal(0, 0.2, 3)), 0.01, 0.9).astype(np.float32)
 
 
 def _furniture(
@@ -113,7 +113,7 @@ def _furniture(
         return
     if kind == 0:
         picture = cv2.resize(pattern, core.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        core[:] = inner * np.clip(1 + 0.5 * picture, 0.1, 2.5)
+        core[:] = inner * np.clip(1 + 0.3 * picture, 0.2, 1.8)
     elif kind == 1:
         stripes = 0.5 + 0.5 * np.clip(np.sin(2 * np.pi * pitch * x[rows, columns]) * 4, -1, 1)
         core[:] = inner * (0.4 + 0.6 * stripes[margin:-margin, margin:-margin, None])

@@ -9,6 +9,7 @@ from jaxtyping import Float32
 from fas_jax.synthetic import face
 from fas_jax.synthetic.face import Appearance, Head
 from fas_jax.synthetic.motion import Events, Wander, events, wander
+from fas_jax.synthetic.pixels import lay_over, scale_channels, spread
 from fas_jax.synthetic.room import Light, draw_cloth, draw_room
 
 
@@ -29,8 +30,9 @@ class Scene:
     head: Head
     light: Light
     room: Float32[np.ndarray, "h w 3"]
-    torso: Float32[np.ndarray, "h w 4"]
-    """Premultiplied radiance and coverage."""
+    torso: Float32[np.ndarray, "h w 3"]
+    """Premultiplied radiance."""
+    torso_cover: Float32[np.ndarray, "h w"]
     unit: float
     """Pixels of one canonical unit of the head."""
     centre: tuple[float, float]
@@ -90,11 +92,13 @@ def draw_scene(
     )
     live = framing.liveliness
     yaw, pitch, roll = framing.pose
+    torso, torso_cover = _draw_torso(head, light, size, unit, centre)
     return Scene(
         head=head,
         light=light,
         room=draw_room(room, width, height, light, blur),
-        torso=_draw_torso(head, light, size, unit, centre),
+        torso=torso,
+        torso_cover=torso_cover,
         unit=unit,
         centre=centre,
         photo=texture is not None,
@@ -115,17 +119,18 @@ def draw_scene(
 def compose(scene: Scene, time: float) -> Float32[np.ndarray, "h w 3"]:
     """The scene's linear radiance at `time` seconds."""
     frame = scene.room.copy()
-    _over(frame, scene.torso, 0.35 * scene.sway_x.at(time), 0.35 * scene.sway_y.at(time))
-    layer, matrix, (left, top, right, bottom) = _head_layer(scene, time)
+    _add_torso(frame, scene, 0.35 * scene.sway_x.at(time), 0.35 * scene.sway_y.at(time))
+    colour, cover, matrix, (left, top, right, bottom) = _head_layer(scene, time)
     height, width = frame.shape[:2]
     left, top, right, bottom = max(0, left), max(0, top), min(width, right), min(height, bottom)
     if right > left and bottom > top:
         matrix = matrix.copy()
         matrix[:, 2] -= (left, top)
-        warped = cv2.warpAffine(layer, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-        area = frame[top:bottom, left:right]
-        area *= 1 - warped[..., 3:]
-        area += warped[..., :3]
+        colour, cover = (
+            cv2.warpAffine(layer, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+            for layer in (colour, cover)
+        )
+        lay_over(frame[top:bottom, left:right], colour, cover)
     frame *= np.float32(1 + scene.dimming.at(time) + scene.light.flicker * np.sin(2 * np.pi * 3.1 * time))
     return frame
 
@@ -169,8 +174,8 @@ def _pose(scene: Scene, time: float) -> Float32[np.ndarray, "2 3"]:
     return np.array([[cos, -sin, x], [sin, cos, y]])
 
 
-def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
-    """The shaded and turned head as RGBA, the matrix to the frame, and the frame's area that it covers."""
+def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int, int]]:
+    """The shaded and turned head, its coverage, the matrix to the frame, and the frame's area that it covers."""
     head, light = scene.head, scene.light
     rows, columns = head.alpha.shape
     yaw, pitch = scene.yaw.at(time), scene.pitch.at(time)
@@ -180,7 +185,6 @@ def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, tupl
     # Turning the head by yaw turns the light the other way in the head's own coordinates.
     towards = light.direction + np.array([-yaw * light.direction[2], -pitch * light.direction[2], 0], np.float32)
     towards = (towards / np.linalg.norm(towards)).astype(np.float32)
-    layer = np.empty((rows, columns, 4), np.float32)
     diffuse = np.clip(head.normals @ towards, 0, None)
     half = towards + np.array([0, 0, 1], np.float32)
     half /= np.linalg.norm(half)
@@ -190,27 +194,29 @@ def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, tupl
     specular *= head.gloss
     # Ambient light is weaker where the surface turns away: creases and the outline.
     openness = 0.55 + 0.45 * head.normals[..., 2]
-    for channel in range(3):
-        shade = openness * light.ambient[channel] + diffuse * light.key[channel]
-        layer[..., channel] = albedo[..., channel] * shade + specular * light.key[channel]
-    layer[..., 3] = 1
-    layer *= head.alpha[..., None]
+    shade = cv2.merge(
+        [openness * ambient + diffuse * key for ambient, key in zip(light.ambient, light.key, strict=True)]
+    )
+    albedo *= shade
+    shine = spread(specular)
+    scale_channels(shine, light.key)
+    albedo += shine
     scale_x, scale_y = (columns - 1) / (face.RIGHT - face.LEFT), (rows - 1) / (face.BOTTOM - face.TOP)
     grid_x = (head.x * np.float32(head.appearance.width) - np.float32(face.LEFT)) * np.float32(scale_x)
     grid_y = (head.y - np.float32(face.TOP)) * np.float32(scale_y)
     map_x = grid_x - head.depth * np.float32(np.sin(yaw) * scale_x)
     map_y = grid_y - head.depth * np.float32(np.sin(pitch) * scale_y)
-    turned = cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR)
+    colour, cover = (cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR) for layer in (albedo, head.alpha))
     to_canonical = np.array([[1 / scale_x, 0, face.LEFT], [0, 1 / scale_y, face.TOP], [0, 0, 1]])
     matrix = _pose(scene, time) @ to_canonical
     corners = np.array([(0, 0, 1), (columns, 0, 1), (0, rows, 1), (columns, rows, 1)]) @ matrix.T
     (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    return turned, matrix, (int(left), int(top), int(right), int(bottom))
+    return colour, cover, matrix, (int(left), int(top), int(right), int(bottom))
 
 
 def _draw_torso(
     head: Head, light: Light, size: tuple[int, int], unit: float, centre: tuple[float, float]
-) -> Float32[np.ndarray, "h w 4"]:
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     width, height = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = (x - np.float32(centre[0])) / np.float32(unit), (y - np.float32(centre[1])) / np.float32(unit)
@@ -227,21 +233,19 @@ def _draw_torso(
     alpha = np.maximum(neck * (1 - shirt), body)
     roundness = np.clip(1 - 0.13 * x**2, 0.2, 1) * np.clip(1 + 0.25 * light.direction[0] * x, 0.4, 1.6)
     shade = (light.ambient + light.key * np.float32(0.8 * light.direction[2])) * roundness[..., None]
-    return np.dstack([albedo * shade, np.ones_like(alpha)]).astype(np.float32) * alpha[..., None]
+    return (albedo * shade * alpha[..., None]).astype(np.float32), alpha.astype(np.float32)
 
 
-def _over(
-    frame: Float32[np.ndarray, "h w 3"], layer: Float32[np.ndarray, "h w 4"], shift_x: float, shift_y: float
-) -> None:
-    """Lays a layer, shifted by a fraction of pixels, over the lower part of the frame that it covers."""
-    covered = np.flatnonzero(layer[..., 3].max(axis=1))
+def _add_torso(frame: Float32[np.ndarray, "h w 3"], scene: Scene, shift_x: float, shift_y: float) -> None:
+    """Lays the torso, shifted by a fraction of pixels, over the lower part of the frame that it covers."""
+    covered = np.flatnonzero(scene.torso_cover.max(axis=1))
     if not len(covered):
         return
     top = max(0, int(covered[0]) - 4)
     matrix = np.array([[1, 0, shift_x], [0, 1, shift_y]])
-    height, width = frame.shape[:2]
-    moved = cv2.warpAffine(
-        layer[top:], matrix, (width, height - top), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    size = (frame.shape[1], frame.shape[0] - top)
+    colour, cover = (
+        cv2.warpAffine(layer[top:], matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for layer in (scene.torso, scene.torso_cover)
     )
-    frame[top:] *= 1 - moved[..., 3:]
-    frame[top:] += moved[..., :3]
+    lay_over(frame[top:], colour, cover)
