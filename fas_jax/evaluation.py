@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fas_jax import intervals, metrics
+from fas_jax import breakdown, intervals, metrics
 from fas_jax.errors import UserError
 from fas_jax.intervals import RESAMPLES, Slack
 from fas_jax.results import DEFINITIONS, Comparison, Figures, Results, Summary, ThresholdRule
@@ -61,6 +61,7 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
     if all(np.isnan(run.figures.values["auc"]) for run in runs):
         notes = "; ".join(dict.fromkeys(note for run in runs for note in run.figures.notes))
         raise UserError(f"nothing can be evaluated: {notes or 'there are no scores'}")
+    parts, worst = breakdown.break_down(scores, [run.figures for run in runs])
     groups: dict[tuple[str, str], list[_Run]] = {}
     for run in runs:
         groups.setdefault((run.figures.protocol, run.figures.model), []).append(run)
@@ -77,6 +78,8 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
             if first[0] == second[0]
         ),
         warnings=tuple(_warnings(scores)),
+        groups=parts,
+        worst=worst,
     )
 
 

@@ -1,29 +1,17 @@
 """Figures for reports. The only module that imports matplotlib; draws without a display."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fas_jax import metrics
+from fas_jax import curves
 from fas_jax.files import atomic_path
+from fas_jax.palette import style
 from fas_jax.results import Results
 from fas_jax.scores import TEST, ScoreTable
-
-# Okabe and Ito's palette, which stays apart for colour-blind readers. Baselines are dashed.
-_STYLES: Mapping[str, tuple[str, str]] = {
-    "lstm": ("#0072B2", "-"),
-    "bilstm": ("#009E73", "-"),
-    "gru": ("#E69F00", "-"),
-    "meta": ("#D55E00", "-"),
-    "mean-feature": ("#000000", "--"),
-    "colour": ("#CC79A7", "--"),
-    "metadata": ("#7F7F7F", "--"),
-}
-_OTHERS = ("#56B4E9", "#8C6D31", "#6A3D9A", "#637939")
 
 
 def draw_roc(
@@ -43,23 +31,20 @@ def draw_roc(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color="#BBBBBB", linewidth=0.8, zorder=1)
-    others = 0
+    names = [model for model, _ in models]
     for model, label in models:
-        if model in _STYLES:
-            colour, line = _STYLES[model]
-        else:
-            colour, line = _OTHERS[others % len(_OTHERS)], "-"
-            others += 1
+        colour, dashed = style(model, names)
+        line = "--" if dashed else "-"
         summary = results.summary(protocol, model)
         if summary is None or np.isnan(summary.mean["auc"]):
             axes.plot([], [], color=colour, linestyle=line, label=f"{label}: undefined")
             continue
         rows = scores.select(protocol=protocol, model=model, role=TEST)
-        far, tpr = _mean_curve([rows.select(seed=seed) for seed in summary.seeds])
-        style = "default" if len(summary.seeds) == 1 else "steps-post"
+        far, tpr = curves.mean_roc([rows.select(seed=seed) for seed in summary.seeds])
+        steps = "default" if len(summary.seeds) == 1 else "steps-post"
         auc = f"{label}: AUC {100 * summary.mean['auc']:.1f} %"
         axes.plot(
-            100 * far, 100 * tpr, drawstyle=style, color=colour, linestyle=line, linewidth=1.6, label=auc, zorder=2
+            100 * far, 100 * tpr, drawstyle=steps, color=colour, linestyle=line, linewidth=1.6, label=auc, zorder=2
         )
         point = 100 * summary.mean["far"], 100 * (1 - summary.mean["frr"])
         axes.plot(*point, "o", color=colour, markersize=6, markeredgecolor="white", zorder=3)
@@ -72,16 +57,3 @@ def draw_roc(
     axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
-
-
-def _mean_curve(runs: Sequence[ScoreTable]) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    curves = []
-    for run in runs:
-        answered = run.rows(run.answered)
-        curves.append(metrics.roc(answered.score, answered.label))
-    if len(curves) == 1:
-        return curves[0]
-    grid = np.unique(np.concatenate([far for far, _ in curves]))
-    # Between two points of a curve the rate is that of the lower one: the share surely reached.
-    held = [tpr[np.searchsorted(far, grid, side="right") - 1] for far, tpr in curves]
-    return np.append(0.0, grid), np.append(0.0, np.mean(held, axis=0))

@@ -5,18 +5,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fas_jax import plots, tables
+import numpy as np
+
+from fas_jax import breakdown_tables, grid, plots, tables
 from fas_jax.errors import UserError
 from fas_jax.evaluation import evaluate
 from fas_jax.files import write_json, write_text
+from fas_jax.page import Extras, write_page
 from fas_jax.protocols import is_synthetic
 from fas_jax.published import PublishedRow, published_rows
 from fas_jax.results import Results, ThresholdRule
-from fas_jax.scores import ScoreTable
+from fas_jax.scores import TEST, VALIDATION, ScoreTable
+
+PAD = "pad"
 
 
-def write_report(run: Path, results: Results, scores: ScoreTable, provenance: Mapping[str, Any]) -> None:
-    """Writes `provenance.json`, `scores.csv`, `results.json`, `results.md`, ROC figures and `report.md`.
+def write_report(
+    run: Path, results: Results, scores: ScoreTable, provenance: Mapping[str, Any], extras: Extras | None = None
+) -> None:
+    """Writes `provenance.json`, `scores.csv`, `results` as JSON, Markdown, CSV and LaTeX, `breakdown.csv`, ROC
+    figures, score files for other PAD tools (`pad/`), `report.html` and `report.md`.
 
     `report.md` is written last. Every file is either whole or absent.
 
@@ -28,6 +36,7 @@ def write_report(run: Path, results: Results, scores: ScoreTable, provenance: Ma
             with `dataset`, `synthetic`, `complete` (`None` where not known), and perhaps `clips`, `failures`
             (list) and `prepared` (fingerprint). What else is there is shown: `name`, `experiment`, `weights`,
             `backbone`, `versions`, `seconds`, `assignments` (of `protocols.describe`).
+        extras: learning curves, frames of the worst videos, further tables.
 
     Raises:
         UserError: provenance without what is needed, or that contradicts the scores; a folder that cannot be
@@ -46,18 +55,70 @@ def write_report(run: Path, results: Results, scores: ScoreTable, provenance: Ma
     scores.write_csv(run / "scores.csv")
     write_json(run / "results.json", results.to_json())
     write_text(run / "results.md", main)
+    named = tables.table_one(results, rows)
+    write_text(run / "results.tex", grid.latex(named, f"{provenance.get('name', 'scores')}: HTER and AUC in per cent"))
+    write_text(run / "results.csv", grid.to_csv(breakdown_tables.all_figures(results)))
+    write_text(run / "breakdown.csv", grid.to_csv(breakdown_tables.all_groups(results)))
+    write_pad_scores(run / PAD, scores)
     models = [(model, tables.model_name(model)) for model in tables.ordered_models(results)]
     kind = ", rendered data" if any(each["synthetic"] for each in provenance["datasets"]) else ""
     kind += f", mean of {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
     pictures = []
     for protocol in tables.ordered_protocols(results):
         display = tables.protocol_name(protocol)
-        file = f"roc_{re.sub(r'[^A-Za-z0-9_+-]', '_', protocol)}.png"
+        file = f"roc_{_plain(protocol)}.png"
         plots.draw_roc(
             run / file, f"{display} (preset {provenance['preset']}{kind})", protocol, models, results, scores
         )
         pictures.append((f"ROC curves, {display}", file))
-    write_text(run / "report.md", tables.full_report(main, pictures, results, scores, provenance))
+    page = write_page(results, scores, provenance, rows, refusal, extras or Extras())
+    write_text(run / "report.html", page)
+    breakdown = f"{breakdown_tables.EXPLANATION}\n\n{breakdown_tables.breakdown_part(results)}"
+    further = [(each.title, f"{each.text}\n\n{grid.markdown(each.grid)}") for each in (extras or Extras()).tables]
+    text = tables.full_report(
+        main, pictures, results, scores, provenance, [*further, ("Where the errors are", breakdown)]
+    )
+    write_text(run / "report.md", text)
+
+
+def write_pad_scores(folder: Path, scores: ScoreTable) -> None:
+    """One CSV for each protocol, model, seed and role with `is_bonafide, attack_type, score, video_key`.
+
+    The attack type is the coarse PAI species; it is empty for bona fide videos, and the score is for videos that have
+    none, so that nothing is dropped.
+    """
+    for protocol in scores.distinct("protocol"):
+        for model in scores.distinct("model"):
+            for seed in scores.distinct("seed"):
+                for role in (VALIDATION, TEST):
+                    rows = scores.select(protocol=protocol, model=model, seed=seed, role=role)
+                    if not len(rows):
+                        continue
+                    name = _plain(f"{protocol}-{model}-seed{seed}-{role}")
+                    table = grid.Grid(
+                        ["is_bonafide", "attack_type", "score", "video_key"],
+                        [
+                            [
+                                str(bool(label)),
+                                "" if label else pai,
+                                "" if np.isnan(score) else repr(score),
+                                f"{dataset}/{video}" if dataset else video,
+                            ]
+                            for label, pai, score, dataset, video in zip(
+                                rows.label.tolist(),
+                                rows.pai.tolist(),
+                                rows.score.tolist(),
+                                rows.dataset.tolist(),
+                                rows.video.tolist(),
+                                strict=True,
+                            )
+                        ],
+                    )
+                    write_text(folder / f"{name}.csv", grid.to_csv(table))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_+-]", "_", name)
 
 
 def evaluate_scores(csv: Path, out: Path, threshold: ThresholdRule = "pooled") -> Results:

@@ -89,6 +89,46 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Group:
+    """How one model decides one group of test videos under one protocol; rates are means over seeds."""
+
+    protocol: str
+    model: str
+    dimension: str
+    """Column of the score table that the videos are grouped by."""
+    value: str
+    attacks: int
+    bona_fide: int
+    subjects: int
+    non_responses: int
+    """Scores that are missing, over all seeds."""
+    far: float
+    """Share of the group's attacks accepted; NaN where it has none."""
+    far_interval: Interval
+    """By bootstrap over the group's subjects; NaN where there is only one."""
+    frr: float
+    """Share of the group's bona fide rejected; NaN where it has none."""
+    frr_interval: Interval
+
+
+@dataclass(frozen=True)
+class WorstVideo:
+    """A test video that a model decides wrongly, by far."""
+
+    protocol: str
+    model: str
+    dataset: str
+    video: str
+    label: int
+    score: float
+    """Mean over seeds."""
+    margin: float
+    """Score minus the threshold, mean over seeds."""
+    about: Mapping[str, str]
+    """PAI species, device, session, subject."""
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything that reports are written from."""
 
@@ -101,6 +141,10 @@ class Results:
     comparisons: tuple[Comparison, ...]
     warnings: tuple[str, ...]
     """What casts doubt on all figures, such as a subject in both validation and test."""
+    groups: tuple[Group, ...] = ()
+    """By PAI species, device, session and subject."""
+    worst: tuple[WorstVideo, ...] = ()
+    """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
 
     def summary(self, protocol: str, model: str) -> Summary | None:
         """The summary of one model under one protocol, if it was scored there."""

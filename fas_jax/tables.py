@@ -1,14 +1,15 @@
-"""Results as Markdown: the table laid out as the paper's Table I, what its figures rest on, and the rest."""
+"""Results as tables and as Markdown: the layout of the paper's Table I, what its figures rest on, and the rest."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fas_jax.grid import NOT_SCORED, UNDEFINED, Grid, Strong, markdown
 from fas_jax.intervals import CONFIDENCE, RESAMPLES, Interval
 from fas_jax.protocols import PRESETS
 from fas_jax.published import CITATION, PAPER_PROTOCOLS, PublishedRow
-from fas_jax.results import DEFINITIONS, Figures, Results
+from fas_jax.results import DEFINITIONS, Figures, Results, Summary
 from fas_jax.scores import TEST, VALIDATION, ScoreTable
 
 _MODEL_NAMES = {
@@ -21,7 +22,20 @@ _MODEL_NAMES = {
     "metadata": "baseline: metadata",
 }
 _MOST_FAILURES = 20
-_UNDEFINED, _NOT_SCORED = "undefined", "not scored"
+NON_RESPONSES = "Reasons (scores over all protocols, seeds and models):"
+ORACLE = (
+    "HTER with the threshold from the sources, and what a threshold chosen on the target would have claimed. Figures "
+    "in %."
+)
+RATES = (
+    "APCER is given for each coarse PAI species; the largest counts (ISO/IEC 30107-3). Figures in %, means over seeds. "
+    "The last four choose their threshold on the target."
+)
+COMPARISONS = (
+    "HTER minus that of the model with the lowest mean HTER, in percentage points, with paired "
+    f"{100 * CONFIDENCE:g} % intervals (the same resamples of subjects for both; not corrected for the number of "
+    "comparisons). An interval that holds 0 is no evidence of a difference."
+)
 _CONFIDENCE = f"{100 * CONFIDENCE:g} %"
 
 
@@ -66,9 +80,13 @@ def main_part(
     """Warnings, the table in the layout of Table I, and the notes that it needs to be understood."""
     parts = [f"# Results: {provenance.get('name', 'scores')}"]
     parts += [f"> **{warning}**" for warning in warnings(results, scores, provenance)]
-    parts += ["## Cross-dataset table", _table_one(results, published)]
-    parts.append("\n".join(f"- {note}" for note in _notes(results, provenance, published, refusal)))
-    parts += ["### Videos behind the figures", _videos_table(results, scores, provenance)]
+    parts += ["## Cross-dataset table", markdown(table_one(results, published))]
+    parts.append("\n".join(f"- {note}" for note in notes(results, provenance, published, refusal)))
+    parts += [
+        "### Videos behind the figures",
+        videos_note(results),
+        markdown(videos_table(results, scores, provenance)),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,32 +96,32 @@ def full_report(
     results: Results,
     scores: ScoreTable,
     provenance: Mapping[str, Any],
+    further: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The main part, figures, all other tables, definitions, and what is needed to reproduce them."""
     parts = [main.rstrip()]
     parts += ["## ROC curves", *(f"![{title}]({file})" for title, file in pictures)]
     parts += [
         "## Strict beside oracle",
-        "HTER with the threshold from the sources, and what a threshold chosen on the target would have claimed. "
-        "Figures in %.",
-        _oracle_table(results),
+        ORACLE,
+        markdown(oracle_table(results)),
         "## Presentation attack detection rates",
-        "APCER is given for each coarse PAI species; the largest counts (ISO/IEC 30107-3). Figures in %, means over "
-        "seeds. The last four choose their threshold on the target.",
-        _rates_table(results),
+        RATES,
+        markdown(rates_table(results)),
     ]
     if results.comparisons:
         parts += [
             "## Differences to the best model",
-            f"HTER minus that of the model with the lowest mean HTER, in percentage points, with paired "
-            f"{_CONFIDENCE} intervals (the same resamples of subjects for both; not corrected for the number of "
-            "comparisons). An interval that holds 0 is no evidence of a difference.",
-            _comparison_table(results),
+            COMPARISONS,
+            markdown(comparison_table(results)),
         ]
     if not scores.answered.all():
-        parts += ["## Non-responses", _non_response_table(results, scores)]
-    if noted := _figure_notes(results.figures):
+        reasons, rates = non_responses(results, scores)
+        parts += ["## Non-responses", NON_RESPONSES, bullets(reasons), markdown(rates)]
+    if noted := figure_notes(results.figures):
         parts += ["## Notes on single figures", "\n".join(f"- {note}" for note in noted)]
+    for title, text in further:
+        parts += [f"## {title}", text]
     parts += ["## Definitions", "Polarity: label 1 is bona fide; a higher score means bona fide."]
     parts.append("\n".join(f"- `{name}`: {text}" for name, text in DEFINITIONS.items()))
     parts += ["## What the run was made from", _provenance_part(provenance)]
@@ -134,7 +152,8 @@ def warnings(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]
     return found + [text[0].upper() + text[1:] + "." for text in results.warnings]
 
 
-def _table_one(results: Results, published: Sequence[PublishedRow]) -> str:
+def table_one(results: Results, published: Sequence[PublishedRow]) -> Grid:
+    """HTER and AUC by model and protocol, in the layout of the paper's Table I; published rows first."""
     protocols = ordered_protocols(results)
     header = ["model"]
     for protocol in protocols:
@@ -151,14 +170,14 @@ def _table_one(results: Results, published: Sequence[PublishedRow]) -> str:
         for protocol in protocols:
             summary = results.summary(protocol, model)
             if summary is None:
-                cells += [_NOT_SCORED, _NOT_SCORED]
+                cells += [NOT_SCORED, NOT_SCORED]
                 continue
-            hter = _with_interval(summary.mean["hter"], summary.std["hter"], summary.hter_interval)
+            hter = with_interval(summary.mean["hter"], summary.std["hter"], summary.hter_interval)
             if _clearly_best(results, protocol, model):
-                hter = f"**{hter}**"
-            cells += [hter, _with_interval(summary.mean["auc"], summary.std["auc"], summary.auc_interval)]
+                hter = Strong(hter)
+            cells += [hter, with_interval(summary.mean["auc"], summary.std["auc"], summary.auc_interval)]
         rows.append(cells)
-    return _table(header, rows)
+    return Grid(header, rows)
 
 
 def _clearly_best(results: Results, protocol: str, model: str) -> bool:
@@ -167,9 +186,10 @@ def _clearly_best(results: Results, protocol: str, model: str) -> bool:
     return bool(rivals) and all(each.interval.high < 0 for each in rivals)
 
 
-def _notes(
+def notes(
     results: Results, provenance: Mapping[str, Any], published: Sequence[PublishedRow], refusal: str
 ) -> list[str]:
+    """What the cross-dataset table needs to be understood."""
     experiment = provenance.get("experiment") or {}
     fusion = experiment.get("evaluation", {}).get("fusion")
     rule = {
@@ -212,7 +232,8 @@ def _notes(
     return found
 
 
-def _videos_table(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]) -> str:
+def videos_table(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]) -> Grid:
+    """Videos and subjects by protocol, part and dataset, of the first seed."""
     rows = []
     for protocol in ordered_protocols(results):
         of_protocol = scores.select(protocol=protocol)
@@ -231,32 +252,36 @@ def _videos_table(results: Results, scores: ScoreTable, provenance: Mapping[str,
                 subjects = len(set(mine.subject.tolist()) - {""})
                 counted = [str(int(np.sum(mine.label == label))) for label in (1, 0)]
                 rows.append([named, role, dataset_name(dataset), *counted, str(subjects) if subjects else "not known"])
-    note = f"Seed {results.seeds[0]}; " if len(results.seeds) > 1 else ""
-    text = f"{note}videos without a score are counted, too."
-    return f"{text[0].upper()}{text[1:]}\n\n" + _table(
-        ["protocol", "part", "dataset", "bona fide", "attacks", "subjects"], rows
-    )
+    return Grid(["protocol", "part", "dataset", "bona fide", "attacks", "subjects"], rows)
 
 
-def _oracle_table(results: Results) -> str:
+def videos_note(results: Results) -> str:
+    """What `videos_table` counts."""
+    first = f"Seed {results.seeds[0]}; videos" if len(results.seeds) > 1 else "Videos"
+    return f"{first} without a score are counted, too."
+
+
+def oracle_table(results: Results) -> Grid:
+    """HTER beside what a choice on the target would have claimed."""
     names = ("hter", "oracle_eer", "gap", "oracle_min_hter", "validation_eer")
     header = ["protocol", "model", "HTER", "oracle EER (on the target)", "gap"]
     header += ["oracle lowest HTER", "validation EER"]
     rows = []
-    for summary in _summaries(results):
+    for summary in summaries(results):
         cells = [_percent(summary.mean[name], summary.std[name]) for name in names]
         rows.append([protocol_name(summary.protocol), model_name(summary.model), *cells])
-    return _table(header, rows)
+    return Grid(header, rows)
 
 
-def _rates_table(results: Results) -> str:
+def rates_table(results: Results) -> Grid:
+    """APCER by species, BPCER, and the rates at fixed APCER."""
     species = sorted({name for each in results.figures for name in each.apcer_by_species})
     names = ("apcer", "bpcer", "acer", "far")
     oracles = ("oracle_bpcer10", "oracle_bpcer20", "oracle_bpcer100", "oracle_tpr_at_fpr1")
     header = ["protocol", "model", "APCER (max)", "BPCER", "ACER", "FAR", *(f"APCER {name}" for name in species)]
     header += ["oracle BPCER10", "oracle BPCER20", "oracle BPCER100", "oracle TPR at FPR 1 %"]
     rows = []
-    for summary in _summaries(results):
+    for summary in summaries(results):
         runs = [each for each in results.figures if (each.protocol, each.model) == (summary.protocol, summary.model)]
         by_species = [float(np.mean([run.apcer_by_species.get(name, np.nan) for run in runs])) for name in species]
         # A target need not have every species; that is no undefined figure.
@@ -264,14 +289,15 @@ def _rates_table(results: Results) -> str:
         cells = [_percent(summary.mean[name]) for name in names]
         cells += shown + [_percent(summary.mean[name]) for name in oracles]
         rows.append([protocol_name(summary.protocol), model_name(summary.model), *cells])
-    return _table(header, rows)
+    return Grid(header, rows)
 
 
-def _comparison_table(results: Results) -> str:
+def comparison_table(results: Results) -> Grid:
+    """Differences in HTER to the best model of each protocol."""
     protocols = ordered_protocols(results)
     best = {}
     for protocol in protocols:
-        defined = [s for s in _summaries(results) if s.protocol == protocol and not np.isnan(s.mean["hter"])]
+        defined = [s for s in summaries(results) if s.protocol == protocol and not np.isnan(s.mean["hter"])]
         if defined:
             best[protocol] = min(defined, key=lambda summary: summary.mean["hter"]).model
     found = {(each.protocol, each.model, each.other): each for each in results.comparisons}
@@ -283,30 +309,31 @@ def _comparison_table(results: Results) -> str:
             if best.get(protocol) == model:
                 cells.append("best")
             elif pair is None or np.isnan(pair.difference):
-                cells.append(_UNDEFINED)
+                cells.append(UNDEFINED)
             else:
                 low, high = 100 * pair.interval.low, 100 * pair.interval.high
                 cells.append(f"{100 * pair.difference:+.2f} [{low:+.1f}, {high:+.1f}]")
         rows.append(cells)
-    return _table(["model", *map(protocol_name, protocols)], rows)
+    return Grid(["model", *map(protocol_name, protocols)], rows)
 
 
-def _non_response_table(results: Results, scores: ScoreTable) -> str:
+def non_responses(results: Results, scores: ScoreTable) -> tuple[list[str], Grid]:
+    """Why scores are missing, and the rates with and without them."""
     names = ("apnrr", "bpnrr", "hter", "hter_rejecting", "apcer_rejecting", "bpcer_rejecting", "auc_rejecting")
     header = ["protocol", "model", "APNRR", "BPNRR", "HTER", "HTER, rejecting", "APCER, rejecting"]
     header += ["BPCER, rejecting", "AUC, rejecting"]
     rows = [
         [protocol_name(s.protocol), model_name(s.model), *(_percent(s.mean[name]) for name in names)]
-        for s in _summaries(results)
+        for s in summaries(results)
     ]
     reasons, counts = np.unique(scores.reason[~scores.answered], return_counts=True)
-    listed = "\n".join(
-        f"- {count} scores: {reason}" for reason, count in zip(reasons.tolist(), counts.tolist(), strict=True)
+    return [f"{count} scores: {why}" for why, count in zip(reasons.tolist(), counts.tolist(), strict=True)], Grid(
+        header, rows
     )
-    return f"Reasons (scores over all protocols, seeds and models):\n\n{listed}\n\n" + _table(header, rows)
 
 
-def _figure_notes(figures: Iterable[Figures]) -> list[str]:
+def figure_notes(figures: Iterable[Figures]) -> list[str]:
+    """What has to be known of single figures."""
     return [
         f"{protocol_name(each.protocol)}, {model_name(each.model)}, seed {each.seed}: {note}."
         for each in figures
@@ -314,8 +341,8 @@ def _figure_notes(figures: Iterable[Figures]) -> list[str]:
     ]
 
 
-def _provenance_part(provenance: Mapping[str, Any]) -> str:
-    parts = ["All settings are in `provenance.json`, all scores in `scores.csv`, all figures in `results.json`."]
+def datasets_table(provenance: Mapping[str, Any]) -> Grid:
+    """What is known of the datasets."""
     rows = [
         [
             dataset_name(each["dataset"]),
@@ -327,9 +354,14 @@ def _provenance_part(provenance: Mapping[str, Any]) -> str:
         ]
         for each in provenance["datasets"]
     ]
-    parts.append(_table(["dataset", "rendered", "complete", "clips", "failures", "prepared"], rows))
+    return Grid(["dataset", "rendered", "complete", "clips", "failures", "prepared"], rows)
+
+
+def _provenance_part(provenance: Mapping[str, Any]) -> str:
+    parts = ["All settings are in `provenance.json`, all scores in `scores.csv`, all figures in `results.json`."]
+    parts.append(markdown(datasets_table(provenance)))
     failures = [
-        f"- {each['dataset']}: {_failure(failure)}"
+        f"- {each['dataset']}: {failure_text(failure)}"
         for each in provenance["datasets"]
         for failure in each.get("failures") or ()
     ]
@@ -346,40 +378,35 @@ def _provenance_part(provenance: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _failure(failure: Any) -> str:
+def failure_text(failure: Any) -> str:
+    """A video that could not be read, and why."""
     if isinstance(failure, Mapping):
         return f"{failure.get('video', '?')}: {failure.get('reason', '?')}"
     return str(failure)
 
 
-def _summaries(results: Results) -> list[Any]:
+def summaries(results: Results) -> list[Summary]:
+    """All summaries in the order of the tables."""
     found = (results.summary(p, m) for p in ordered_protocols(results) for m in ordered_models(results))
     return [summary for summary in found if summary is not None]
 
 
 def _percent(mean: float, std: float = np.nan) -> str:
     if np.isnan(mean):
-        return _UNDEFINED
+        return UNDEFINED
     spread = "" if np.isnan(std) else f" ± {100 * std:.2f}"
     # The first rounding drops what binary fractions add to a tie; adding 0 makes a negative zero positive.
     return f"{round(round(100 * mean, 9), 2) + 0:.2f}{spread}"
 
 
-def _with_interval(mean: float, std: float, interval: Interval) -> str:
+def with_interval(mean: float, std: float, interval: Interval) -> str:
+    """A share as per cent, with its spread over seeds and its interval where there are any."""
     text = _percent(mean, std)
     if np.isnan(mean) or np.isnan(interval.low):
         return text
     return f"{text} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rows = list(rows)
-    # Columns of figures are flushed right.
-    words = [{row[column] for row in rows} - {_UNDEFINED, _NOT_SCORED} for column in range(len(header))]
-    figures = [not any(word[:1].isalpha() for word in column) for column in words]
-    cells = [list(header), ["---:" if right else "---" for right in figures], *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in cells)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def bullets(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)

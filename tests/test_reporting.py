@@ -72,7 +72,8 @@ def test_the_folder_is_complete_and_agrees_with_itself(tmp_path):
     about = provenance("synth-", "strict", weights="random (seed 0)", versions={"numpy": "2"}, seconds={"train": 1.5})
     main, report = write(tmp_path / "run", scores, about)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "provenance.json", "scores.csv", "results.json", "results.md", "report.md",
+        "provenance.json", "scores.csv", "results.json", "results.md", "report.md", "report.html",
+        "results.csv", "results.tex", "breakdown.csv", "pad",
         *(f"roc_{protocol}.png" for protocol in PAPER_PROTOCOLS),
     }  # fmt: skip
     assert json.loads((tmp_path / "run" / "provenance.json").read_text()) == about

@@ -1,0 +1,126 @@
+"""Where the errors are: by PAI species, device, session and subject, and the worst-scored videos. NumPy only.
+
+Every group is judged at the threshold that its run has from validation; groups choose nothing of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from fas_jax import intervals
+from fas_jax.intervals import Interval
+from fas_jax.results import Figures, Group, WorstVideo
+from fas_jax.scores import TEST, ScoreTable
+
+DIMENSIONS = {
+    "pai": "PAI species (coarse)",
+    "pai_fine": "PAI species (the dataset's own)",
+    "device": "capture device",
+    "session": "session, lighting or quality",
+    "subject": "subject",
+}
+_RESAMPLES = 500
+_SEED = 0
+_UNDEFINED = Interval(np.nan, np.nan)
+WORST = 6
+
+
+def break_down(scores: ScoreTable, figures: Sequence[Figures]) -> tuple[tuple[Group, ...], tuple[WorstVideo, ...]]:
+    """Error rates of every group of test videos, and each model's worst-scored ones, means over seeds.
+
+    A dimension whose column is empty throughout is left out. A group without one of the classes has NaN for the
+    rate of that class. Videos without a score are counted, and are in no rate.
+    """
+    thresholds = {(each.protocol, each.model, each.seed): each.values["threshold"] for each in figures}
+    groups: list[Group] = []
+    worst: list[WorstVideo] = []
+    for protocol in scores.distinct("protocol"):
+        of_protocol = scores.select(protocol=protocol, role=TEST)
+        for model in of_protocol.distinct("model"):
+            rows = of_protocol.select(model=model)
+            known = {seed: thresholds.get((protocol, model, seed), np.nan) for seed in rows.distinct("seed")}
+            if any(np.isnan(tau) for tau in known.values()):
+                continue
+            taus = np.array([known[seed] for seed in rows.seed.tolist()])
+            wrong = (rows.score >= taus) != (rows.label == 1)
+            for column in DIMENSIONS:
+                groups += _groups(rows, wrong, str(protocol), str(model), column)
+            worst += _worst(rows, rows.score - taus, str(protocol), str(model))
+    return tuple(groups), tuple(worst)
+
+
+def _groups(rows: ScoreTable, wrong: Bool[np.ndarray, " n"], protocol: str, model: str, column: str) -> list[Group]:
+    values = getattr(rows, column)
+    if not np.any(values != ""):
+        return []
+    found = []
+    for value in sorted(set(values.tolist())):
+        mine = values == value
+        rate: dict[int, tuple[float, Interval]] = {}
+        for label in (0, 1):
+            which = mine & (rows.label == label) & rows.answered
+            rate[label] = _rate(wrong[which], _subjects(rows.rows(which)))
+        first = mine & (rows.seed == rows.seed[0])
+        found.append(
+            Group(
+                protocol=protocol,
+                model=model,
+                dimension=column,
+                value=str(value),
+                attacks=int(np.sum(first & (rows.label == 0))),
+                bona_fide=int(np.sum(first & (rows.label == 1))),
+                subjects=len(set(_subjects(rows.rows(first)))),
+                non_responses=int(np.sum(mine & ~rows.answered)),
+                far=rate[0][0],
+                far_interval=rate[0][1],
+                frr=rate[1][0],
+                frr_interval=rate[1][1],
+            )
+        )
+    return found
+
+
+def _rate(wrong: Bool[np.ndarray, " n"], subjects: Sequence[str]) -> tuple[float, Interval]:
+    """Share of wrong decisions and its interval by bootstrap over subjects; of one subject nothing can be said."""
+    if not len(wrong):
+        return np.nan, _UNDEFINED
+    rate = float(np.mean(wrong))
+    names, whose = np.unique(np.array(subjects), return_inverse=True)
+    if len(names) < 2:
+        return rate, _UNDEFINED
+    bound = intervals.zero_error_bound(len(names))
+    if rate in (0.0, 1.0):
+        return rate, Interval(0.0, bound) if rate == 0 else Interval(1 - bound, 1.0)
+    draws: Int64[np.ndarray, "r s"] = intervals.draw_subjects(len(names), _RESAMPLES, _SEED)
+    errors: Float64[np.ndarray, " s"] = np.bincount(whose, weights=wrong, minlength=len(names))
+    values = (draws @ errors) / (draws @ np.bincount(whose, minlength=len(names)))
+    return rate, intervals.percentile_interval(values)
+
+
+def _subjects(rows: ScoreTable) -> list[str]:
+    """Who is resampled: the subject, or the video itself where no subject is told."""
+    columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
+    return [f"{dataset}/{subject}" if subject else f"{dataset}//{video}" for dataset, subject, video in columns]
+
+
+def _worst(rows: ScoreTable, margins: Float64[np.ndarray, " n"], protocol: str, model: str) -> list[WorstVideo]:
+    """The attacks furthest above the threshold and the bona fide furthest below it, by their mean over seeds."""
+    place: dict[tuple[str, str], list[int]] = {}
+    for index in np.flatnonzero(rows.answered).tolist():
+        place.setdefault((str(rows.dataset[index]), str(rows.video[index])), []).append(index)
+    found: dict[int, list[WorstVideo]] = {0: [], 1: []}
+    for (dataset, video), mine in place.items():
+        first = mine[0]
+        margin = float(np.mean(margins[mine]))
+        label = int(rows.label[first])
+        # Only what is decided wrongly, on the mean over seeds, fools the model.
+        if (margin >= 0) != (label == 1):
+            about: Mapping[str, str] = {name: str(getattr(rows, name)[first]) for name in DIMENSIONS}
+            score = float(np.mean(rows.score[mine]))
+            found[label].append(WorstVideo(protocol, model, dataset, video, label, score, margin, about))
+    return [
+        each
+        for label in (0, 1)
+        for each in sorted(found[label], key=lambda one: (-abs(one.margin), one.dataset, one.video))[:WORST]
+    ]

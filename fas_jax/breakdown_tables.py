@@ -1,0 +1,94 @@
+"""Tables of where the errors are, and the long table of all figures for other programs."""
+
+import numpy as np
+
+from fas_jax.breakdown import DIMENSIONS
+from fas_jax.grid import Grid, markdown
+from fas_jax.intervals import CONFIDENCE, Interval
+from fas_jax.results import DEFINITIONS, Results, WorstVideo
+from fas_jax.tables import model_name, ordered_protocols, protocol_name, summaries, with_interval
+
+EXPLANATION = (
+    f"Rates at the threshold from validation, with {100 * CONFIDENCE:g} % intervals by bootstrap over the group's "
+    "subjects (none where there is only one). Of the meta-learner, or else of the model with the highest AUC; all "
+    "models' groups are in `breakdown.csv`."
+)
+
+
+def main_model(results: Results, protocol: str) -> str | None:
+    """The model that breakdowns are printed for: the meta-learner, or else the best one by mean AUC."""
+    scored = [each for each in summaries(results) if each.protocol == protocol and not np.isnan(each.mean["auc"])]
+    if any(each.model == "meta" for each in scored):
+        return "meta"
+    best = max(scored, key=lambda each: each.mean["auc"], default=None)
+    return best.model if best else None
+
+
+def group_table(results: Results, protocol: str, model: str, dimension: str) -> Grid:
+    """One model's error rates by the values of one dimension; — where a group has no such video."""
+    rows = []
+    for each in results.groups:
+        if (each.protocol, each.model, each.dimension) == (protocol, model, dimension):
+            far, frr = (
+                "—" if np.isnan(rate) else with_interval(rate, np.nan, interval)
+                for rate, interval in ((each.far, each.far_interval), (each.frr, each.frr_interval))
+            )
+            counts = (each.attacks, each.bona_fide, each.subjects, each.non_responses)
+            rows.append([each.value or "(not told)", far, frr, *map(str, counts)])
+    return Grid([DIMENSIONS[dimension], "FAR %", "FRR %", "attacks", "bona fide", "subjects", "missing scores"], rows)
+
+
+def worst_table(results: Results, protocol: str, model: str) -> Grid:
+    """The videos that a model decides wrongly, by far."""
+    rows = [
+        [each.video, worst_class(each), f"{each.score:.4g}", f"{each.margin:+.4g}"]
+        for each in results.worst
+        if (each.protocol, each.model) == (protocol, model)
+    ]
+    return Grid(["worst-scored video", "class", "score", "score − threshold"], rows)
+
+
+def worst_class(each: WorstVideo) -> str:
+    """The class of a video, with the dataset's own PAI species where it is known."""
+    return "bona fide" if each.label else each.about["pai_fine"] or each.about["pai"] or "attack"
+
+
+def breakdown_part(results: Results) -> str:
+    """The groups of every protocol's main model, and its worst videos, as Markdown."""
+    parts = []
+    for protocol in ordered_protocols(results):
+        model = main_model(results, protocol)
+        if model is None or not any((g.protocol, g.model) == (protocol, model) for g in results.groups):
+            continue
+        parts.append(f"### {protocol_name(protocol)}: {model_name(model)}")
+        grids = [group_table(results, protocol, model, dimension) for dimension in DIMENSIONS]
+        parts += [markdown(grid) for grid in (*grids, worst_table(results, protocol, model)) if grid.rows]
+    return "\n\n".join(parts)
+
+
+def all_groups(results: Results) -> Grid:
+    """Every group of every model, as shares of one, for other programs."""
+    header = ["protocol", "model", "dimension", "value", "attacks", "bona_fide", "subjects", "non_responses"]
+    header += ["far", "far_low", "far_high", "frr", "frr_low", "frr_high"]
+    rows = []
+    for g in results.groups:
+        counts = (g.attacks, g.bona_fide, g.subjects, g.non_responses)
+        rates = (g.far, g.far_interval.low, g.far_interval.high, g.frr, g.frr_interval.low, g.frr_interval.high)
+        rows.append([g.protocol, g.model, g.dimension, g.value, *map(str, counts), *map(_number, rates)])
+    return Grid(header, rows)
+
+
+def all_figures(results: Results) -> Grid:
+    """Every figure of every summary in a row of its own, as shares of one, for other programs."""
+    rows = []
+    for each in summaries(results):
+        bounds = {"hter": each.hter_interval, "auc": each.auc_interval}
+        for name in DEFINITIONS:
+            interval = bounds.get(name, Interval(np.nan, np.nan))
+            values = (each.mean[name], each.std[name], interval.low, interval.high)
+            rows.append([each.protocol, each.model, name, *map(_number, values), str(len(each.seeds))])
+    return Grid(["protocol", "model", "figure", "mean", "std", "low", "high", "seeds"], rows)
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else repr(float(value))

@@ -1,0 +1,47 @@
+"""How the models of a run learned, from the histories kept beside their parameters. Imports no JAX."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from safetensors import SafetensorError, safe_open
+
+from fas_jax.errors import UserError
+
+MODELS = "models"
+
+
+@dataclass(frozen=True)
+class History:
+    """One training, look by look; values are NaN once it has ended."""
+
+    model: str
+    run: str
+    """Protocol and seed, as `OCI_to_M seed 0`, or that without a fold."""
+    best_epoch: int
+    epoch: Float32[np.ndarray, " k"]
+    train_loss: Float32[np.ndarray, " k"]
+    validation_loss: Float32[np.ndarray, " k"]
+    validation_accuracy: Float32[np.ndarray, " k"]
+
+
+def read_histories(run: Path) -> tuple[History, ...]:
+    """Histories of the models that a run keeps, without those of the folds' models; none if there are no files."""
+    found: list[History] = []
+    for path in sorted((Path(run) / MODELS).glob("*.safetensors")):
+        try:
+            with safe_open(path, "numpy") as file:
+                about = json.loads((file.metadata() or {}).get("about", "{}"))
+                parts = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
+                history = {name: file.get_tensor(f"history/{name}") for name in parts}
+                best = file.get_tensor("best_epoch")
+                names = [each["name"] for each in about["runs"]]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UserError(f"{path} is no finished model of this package: {error}") from error
+        for number, name in enumerate(names):
+            if " without fold " not in name:
+                losses = {part: history[part][:, number] for part in parts[1:]}
+                found.append(History(about["model"], name, int(best[number]), history["epoch"], **losses))
+    return tuple(found)

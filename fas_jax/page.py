@@ -1,0 +1,307 @@
+"""The report as one HTML page that needs nothing else: no network, no script, pictures inside. Imports no JAX.
+
+Everything that comes from files is escaped, by `html.escape` here or in `grid` and `charts`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fas_jax import breakdown_tables, charts, tables
+from fas_jax.breakdown import DIMENSIONS
+from fas_jax.curves import mean_roc, roc_band
+from fas_jax.errors import UserError
+from fas_jax.files import read_json, write_json
+from fas_jax.grid import Grid, to_html
+from fas_jax.learning import History
+from fas_jax.palette import CLASSES, style
+from fas_jax.published import PublishedRow
+from fas_jax.results import DEFINITIONS, Results, WorstVideo
+from fas_jax.scores import TEST, ScoreTable
+
+_EXTRAS = "extras"
+_STYLE = """
+:root{color-scheme:light}*{box-sizing:border-box}
+body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:0 auto;padding:1rem;max-width:1180px}
+h1{font-size:1.6rem;margin:.4rem 0}h2{font-size:1.25rem;border-bottom:1px solid #ddd;margin:2rem 0 .6rem}
+h3{font-size:1.05rem;margin:1.2rem 0 .4rem}h1,td,th,code,li{overflow-wrap:anywhere}
+nav a{margin-right:.9rem;white-space:nowrap}a{color:#0059a8}
+.warn{border-left:5px solid #d55e00;background:#fff4ec;padding:.5rem .8rem;margin:.5rem 0;font-weight:600}
+.scroll{overflow-x:auto;margin:.5rem 0}table{border-collapse:collapse;font-size:.86rem}
+th,td{padding:.22rem .6rem;border-bottom:1px solid #e4e4e4;text-align:left;vertical-align:top}
+td,th{overflow-wrap:normal}th{background:#f5f5f5}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+td:first-child{max-width:16rem;overflow-wrap:anywhere}tr.pub td{color:#666;font-style:italic}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.6rem 1.2rem}
+figure{margin:0}figcaption{font-size:.86rem;font-weight:600}svg{width:100%;max-width:520px;height:auto;display:block}
+svg text{font:12px system-ui,sans-serif;fill:#333}svg .g{stroke:#e8e8e8}svg .f{fill:none;stroke:#999}
+.legend{list-style:none;padding:0;margin:.3rem 0;display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.86rem}
+.legend i{display:inline-block;width:1.6rem;margin-right:.4rem;vertical-align:middle}
+.worst{border:1px solid #ddd;border-radius:6px;padding:.5rem;font-size:.84rem}
+.worst img{height:72px;margin:0 2px 2px 0}.worst p{margin:.2rem 0}
+details{margin:.6rem 0}summary{cursor:pointer;font-weight:600}
+pre{background:#f7f7f7;padding:.6rem;overflow-x:auto;font-size:.8rem}small,.small{font-size:.84rem;color:#444}
+"""
+
+
+@dataclass(frozen=True)
+class ExtraTable:
+    """A table that something other than the evaluation has made: an audit's verdict, an oracle's claims."""
+
+    title: str
+    text: str
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a page shows where it is at hand; scores alone do not bring it."""
+
+    histories: tuple[History, ...] = ()
+    frames: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    """Data URIs of frames, by (dataset, video)."""
+    tables: tuple[ExtraTable, ...] = ()
+
+
+def write_extra_table(run: Path, name: str, table: ExtraTable) -> None:
+    """Leaves a table in a run's folder, for the run's next report."""
+    content = {"title": table.title, "text": table.text, "header": table.grid.header, "rows": table.grid.rows}
+    write_json(Path(run) / _EXTRAS / f"{name}.json", content)
+
+
+def read_extra_tables(run: Path) -> tuple[ExtraTable, ...]:
+    """The tables that were left in a run's folder, by name."""
+    found = []
+    for path in sorted((Path(run) / _EXTRAS).glob("*.json")):
+        content = read_json(path)
+        try:
+            grid = Grid(content["header"], content["rows"])
+            found.append(ExtraTable(content["title"], content["text"], grid))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is no table for a report; remove it") from error
+    return tuple(found)
+
+
+def write_page(
+    results: Results,
+    scores: ScoreTable,
+    provenance: Mapping[str, Any],
+    published: Sequence[PublishedRow],
+    refusal: str,
+    extras: Extras,
+) -> str:
+    """The page's text."""
+    named = tables.table_one(results, published)
+    kinds = ["pub"] * len(published) + [""] * (len(named.rows) - len(published))
+    sections = {
+        "Cross-dataset table": to_html(named, kinds)
+        + _list(tables.notes(results, provenance, published, refusal))
+        + _details(
+            "Videos behind the figures",
+            _text(tables.videos_note(results)) + to_html(tables.videos_table(results, scores, provenance)),
+        ),
+        "Strict beside oracle": _text(tables.ORACLE) + to_html(tables.oracle_table(results)),
+        **{each.title: _text(each.text) + to_html(each.grid) for each in extras.tables},
+        "ROC and DET curves": _curves(results, scores),
+        "Scores": _histograms(results, scores),
+        "Detection rates": _text(tables.RATES) + to_html(tables.rates_table(results)),
+    }
+    if results.comparisons:
+        comparisons = tables.comparison_table(results)
+        sections["Differences"] = _text(tables.COMPARISONS) + to_html(comparisons)
+    if results.groups:
+        sections["Where the errors are"] = _text(breakdown_tables.EXPLANATION) + _breakdown(results, extras)
+    if extras.histories:
+        sections["Learning curves"] = _learning(extras.histories)
+    if not scores.answered.all():
+        reasons, rates = tables.non_responses(results, scores)
+        sections["Non-responses"] = _text(tables.NON_RESPONSES) + _list(reasons) + to_html(rates)
+    if noted := tables.figure_notes(results.figures):
+        sections["Notes on single figures"] = _list(noted)
+    definitions = (f"<li><code>{escape(name)}</code>: {escape(text)}</li>" for name, text in DEFINITIONS.items())
+    sections["Definitions"] = (
+        _text("Polarity: label 1 is bona fide; a higher score means bona fide.") + f"<ul>{''.join(definitions)}</ul>"
+    )
+    sections["To reproduce"] = _provenance(provenance)
+    title = escape(f"Results: {provenance.get('name', 'scores')}")
+    warnings = "".join(f'<p class="warn">{escape(text)}</p>' for text in tables.warnings(results, scores, provenance))
+    links = "".join(f'<a href="#s{number}">{escape(name)}</a>' for number, name in enumerate(sections))
+    body = "".join(
+        f'<section id="s{number}"><h2>{escape(name)}</h2>{content}</section>'
+        for number, (name, content) in enumerate(sections.items())
+    )
+    head = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        # Nothing may be fetched, whatever the page's content came to say.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">"
+    )
+    page = f"{head}<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{warnings}"
+    # File names need not be valid UTF-8; on a page such bytes are shown as question marks.
+    return f"{page}<nav>{links}</nav>{body}</body></html>\n".encode("utf-8", "replace").decode()
+
+
+def _curves(results: Results, scores: ScoreTable) -> str:
+    """ROC and DET of every protocol side by side; the band is the main model's."""
+    models = tables.ordered_models(results)
+    entries = [(tables.model_name(model), *style(model, models)) for model in models]
+    parts = [
+        _text(
+            "Dots: the operating point at the threshold from validation. Shaded: pointwise 95 % band of the main "
+            "model's curve, by bootstrap over the target's subjects. Over several seeds, means."
+        ),
+        charts.legend(entries),
+    ]
+    for protocol in tables.ordered_protocols(results):
+        drawn = []
+        main = breakdown_tables.main_model(results, protocol)
+        for model in models:
+            summary = results.summary(protocol, model)
+            if summary is None or np.isnan(summary.mean["auc"]):
+                continue
+            rows = scores.select(protocol=protocol, model=model, role=TEST)
+            runs = [rows.select(seed=seed) for seed in summary.seeds]
+            far, accepted = mean_roc(runs)
+            point = summary.mean["far"], summary.mean["frr"]
+            colour, dashed = style(model, models)
+            band = roc_band(runs) if model == main else None
+            drawn.append(charts.Curve(tables.model_name(model), colour, dashed, far, accepted, point, band))
+        name = tables.protocol_name(protocol)
+        parts.append(_figures(((f"ROC, {name}", charts.roc(f"ROC curves, {name}", drawn)),
+                               (f"DET, {name}", charts.det(f"DET curves, {name}", drawn)))))  # fmt: skip
+    return "".join(parts)
+
+
+def _histograms(results: Results, scores: ScoreTable) -> str:
+    drawn = []
+    for protocol in tables.ordered_protocols(results):
+        model = breakdown_tables.main_model(results, protocol)
+        if model is None:
+            continue
+        figures = next(each for each in results.figures if (each.protocol, each.model) == (protocol, model))
+        rows = scores.select(protocol=protocol, model=model, role=TEST, seed=figures.seed)
+        rows = rows.rows(rows.answered)
+        seed = f", seed {figures.seed}" if len(results.seeds) > 1 else ""
+        name = f"{tables.protocol_name(protocol)}, {tables.model_name(model)}{seed}"
+        sides = rows.score[rows.label == 1], rows.score[rows.label == 0]
+        svg = charts.histogram(f"Scores, {name}", *sides, figures.values["threshold"], CLASSES)
+        drawn.append((name, svg))
+    legend = [("bona fide", CLASSES[0], False), ("attacks", CLASSES[1], False)]
+    legend.append(("threshold from validation", "#444444", True))
+    return charts.legend(legend) + _figures(drawn)
+
+
+def _breakdown(results: Results, extras: Extras) -> str:
+    parts = []
+    for protocol in tables.ordered_protocols(results):
+        model = breakdown_tables.main_model(results, protocol)
+        if model is None:
+            continue
+        parts.append(f"<h3>{escape(tables.protocol_name(protocol))}: {escape(tables.model_name(model))}</h3>")
+        for dimension, name in DIMENSIONS.items():
+            grid = breakdown_tables.group_table(results, protocol, model, dimension)
+            if grid.rows:
+                long = dimension == "subject"
+                parts.append(_details(f"By {name}", to_html(grid)) if long else to_html(grid))
+        worst = [each for each in results.worst if (each.protocol, each.model) == (protocol, model)]
+        if worst:
+            cards = "".join(_worst(each, extras.frames.get((each.dataset, each.video), ())) for each in worst)
+            parts.append(_details(f"Worst-scored videos ({len(worst)})", f'<div class="cards">{cards}</div>', True))
+    return "".join(parts)
+
+
+def _worst(each: WorstVideo, frames: Sequence[str]) -> str:
+    pictures = "".join(f'<img src="{escape(uri)}" alt="frame">' for uri in frames)
+    told = ", ".join(f"{name} {each.about[name]}" for name in ("device", "session", "subject") if each.about[name])
+    kind = breakdown_tables.worst_class(each)
+    verdict = "rejected" if each.label else "accepted"
+    return (
+        f'<div class="worst">{pictures}<p><b>{escape(kind)}, {verdict}</b>, score {each.score:.4g}, '
+        f"{abs(each.margin):.3g} {'below' if each.label else 'above'} the threshold</p>"
+        f"<p><code>{escape(tables.dataset_name(each.dataset))}: {escape(each.video)}</code></p>"
+        f"<p>{escape(told)}</p></div>"
+    )
+
+
+def _learning(histories: Sequence[History]) -> str:
+    runs = list(dict.fromkeys(each.run for each in histories))
+    colours = {run: style(run, runs)[0] for run in runs}
+    drawn = []
+    for model in dict.fromkeys(each.model for each in histories):
+        lines = []
+        for each in histories:
+            if each.model == model:
+                colour, x = colours[each.run], each.epoch.tolist()
+                lines.append(charts.Line(each.run, colour, x, each.train_loss.tolist(), dashed=True))
+                lines.append(charts.Line(each.run, colour, x, each.validation_loss.tolist()))
+        title = f"Loss of {tables.model_name(model)}"
+        drawn.append((title, charts.lines(title, "epoch", "cross-entropy", lines)))
+    header = ["model", "protocol and seed", "best epoch", "last epoch", "validation loss there", "validation accuracy"]
+    rows = []
+    for each in histories:
+        ran = each.epoch[~np.isnan(each.validation_loss)]
+        at = int(np.flatnonzero(each.epoch == each.best_epoch)[0])
+        figures = (f"{each.validation_loss[at]:.4f}", f"{100 * each.validation_accuracy[at]:.1f} %")
+        rows.append([tables.model_name(each.model), each.run, str(each.best_epoch), f"{ran.max():.0f}", *figures])
+    return (
+        _text("Solid: validation videos of the sources; dashed: training videos. The models kept are those of the best "
+              "epoch by validation; the folds' models are not drawn.")
+        + charts.legend([(run, colours[run], False) for run in runs])
+        + _figures(drawn)
+        + _details("Best epochs", to_html(Grid(header, rows)))
+    )  # fmt: skip
+
+
+def _provenance(provenance: Mapping[str, Any]) -> str:
+    parts = [to_html(tables.datasets_table(provenance))]
+    failures = [
+        f"{each['dataset']}: {tables.failure_text(failure)}"
+        for each in provenance["datasets"]
+        for failure in each.get("failures") or ()
+    ]
+    if failures:
+        parts.append(_details(f"Videos that could not be read ({len(failures)})", _list(failures)))
+    if settings := provenance.get("experiment"):
+        text = "Save the settings below as settings.toml, then: python scripts/run.py --config settings.toml"
+        parts.append(_text(text) + _details("Settings", f"<pre>{escape(_toml(settings))}</pre>"))
+    if command := provenance.get("scores"):
+        parts.append(_text(f"Made by: python scripts/evaluate.py --scores {command} --out FOLDER"))
+    for name in ("versions", "seconds", "devices"):
+        if found := provenance.get(name):
+            content = escape(json.dumps(found, indent=1, ensure_ascii=False))
+            parts.append(_details(name.capitalize(), f"<pre>{content}</pre>"))
+    keys = ("backbone", "weights", "weights_sha256")
+    parts.append(_list(f"{key}: {provenance[key]}" for key in keys if key in provenance))
+    return "".join(parts)
+
+
+def _toml(settings: Mapping[str, Any]) -> str:
+    """Settings of an experiment as `config.load_experiment` reads them; JSON's values are TOML's here."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
+    return "\n".join(lines)
+
+
+def _figures(drawn: Iterable[tuple[str, str]]) -> str:
+    cards = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>" for name, svg in drawn)
+    return f'<div class="cards">{cards}</div>'
+
+
+def _details(summary: str, content: str, opened: bool = False) -> str:
+    return f"<details{' open' if opened else ''}><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def _text(text: str) -> str:
+    return f'<p class="small">{escape(text)}</p>'
+
+
+def _list(lines: Iterable[str]) -> str:
+    return '<ul class="small">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
