@@ -1,6 +1,7 @@
 """What every script's command line shares: typed options, complete help, errors in one line."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ import tyro
 
 from fas_jax.config import Experiment, load_experiment
 from fas_jax.errors import UserError
+
+# Faults of the machine rather than of this program: a full or read-only disk, missing rights.
+_USERS_TO_MEND = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
 
 
 def main(function: Callable[..., int | None]) -> None:
@@ -46,6 +50,11 @@ def _exit_with(run: Callable[[], Any]) -> None:
         code = run()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _USERS_TO_MEND:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)

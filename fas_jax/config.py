@@ -5,6 +5,7 @@ A TOML file under `configs/` overrides them, and command-line options override t
 """
 
 import dataclasses
+import json
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -49,6 +50,21 @@ class Preparation:
     gives the label away in Replay-Attack."""
     frame_size: int = 224
     """Side in pixels to which the whole frame is resized, as in the paper."""
+    faces: Literal["whole", "annotation", "detector"] = "whole"
+    """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
+    the paper), annotation takes the dataset's own boxes, detector finds them with `face_model`."""
+    face_margin: float = 0.3
+    """Added to a face's box on every side, as a share of the box's longer side."""
+    face_size: int = 224
+    """Side in pixels of a face crop."""
+    face_model: str = ""
+    """ONNX file of a YuNet face detector (OpenCV's FaceDetectorYN), for faces=detector."""
+    no_face: Literal["fail", "skip", "whole"] = "fail"
+    """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
+    is taken as the crop. All are counted."""
+    rotation: Literal["tag", "list"] = "tag"
+    """What tells that a video is upside down: the tag in its file, or, for datasets with a list of such videos
+    (MSU-MFSD), that list alone; never both."""
     videos_per_shard: int = 64
     """Videos in one file of the prepared dataset; a killed run loses at most the files being written."""
     workers: int = 0
@@ -57,6 +73,8 @@ class Preparation:
     """Seconds after which the decoding of one video is given up and recorded as a failure."""
     allow_failures: int = 0
     """Videos that may fail before the command does; each is recorded and counted in any case."""
+    allow_partial: bool = False
+    """Accepts a copy of a dataset that lacks videos of the official set; every report then says so."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,11 @@ class Features:
     """Seed of random weights."""
     batch_size: int = 32
     """Frames in one step on each device; features are the same bits for any number of devices."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
+    keeps three digits."""
+    store_dtype: Literal["float32", "float16"] = "float32"
+    """What features are stored as; float16 takes half the disk and keeps three digits."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +225,9 @@ def from_dict(kind: type[Config], table: dict[str, Any], where: str) -> Config:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain dictionary, JSON-able, that `from_dict` reads back to an equal configuration."""
-    return dataclasses.asdict(config)
+    # JSON has lists only: what is compared with a file must look as if it came from one.
+    table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return table
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

@@ -27,10 +27,13 @@ from fas_jax.evaluation import Results, evaluate
 from fas_jax.feature_store import FeatureStore
 from fas_jax.features import extract, load_backbone
 from fas_jax.files import fingerprint, read_json, write_json
-from fas_jax.protocols import describe
+from fas_jax.learning import read_histories
+from fas_jax.page import Extras, read_extra_tables
+from fas_jax.protocols import describe, leave_one_out
 from fas_jax.reporting import write_report
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
+from fas_jax.thumbnails import read_thumbnails
 
 _CONFIG, _TIMINGS = "config.json", "timings.json"
 # Settings that say how the work is done and not what comes out, so that a run may go on with others.
@@ -47,6 +50,8 @@ class Run:
     videos: tuple[Video, ...]
     failures: tuple[Failure, ...]
     trials: tuple[Trial, ...]
+    prepared: tuple[Prepared, ...] = ()
+    """Frames of the worst-scored videos come from here."""
 
 
 def open_run(experiment: Experiment) -> Path:
@@ -83,22 +88,38 @@ def run(experiment: Experiment) -> Path:
     return report(run)
 
 
+def check(experiment: Experiment) -> None:
+    """Tells now what would otherwise fail after hours of decoding: missing weights, folders, targets."""
+    load_backbone(experiment.features)
+    layouts = LAYOUTS if experiment.data.synthesize else _given_folders(experiment)
+    settings = experiment.evaluation
+    leave_one_out(settings.preset, settings.targets, [LAYOUTS[layout].letter for layout in layouts])
+
+
 def find_videos(experiment: Experiment) -> dict[str, Path]:
     """Folders of the datasets by layout; renders them first if the experiment says so."""
-    given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
     if experiment.data.synthesize:
-        if given:
-            raise UserError(f"[data] asks for rendered videos and names folders as well ({', '.join(given)}); choose")
+        named = [name for name in LAYOUTS if getattr(experiment.data, name)]
+        if named:
+            raise UserError(f"[data] asks for rendered videos and names folders as well ({', '.join(named)}); choose")
         settings = to_dict(experiment.synthesis) | {"workers": 0, "version": RENDERER_VERSION}
         place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
         for layout in LAYOUTS:
             render_dataset(layout, place / layout, experiment.synthesis)
         return {layout: place / layout for layout in LAYOUTS}
+    return _given_folders(experiment)
+
+
+def _given_folders(experiment: Experiment) -> dict[str, Path]:
+    given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
     if len(given) < 2:
         raise UserError(
             "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
             "so on), or ask for rendered ones by --data.synthesize"
         )
+    for name, root in given.items():
+        if not root.is_dir():
+            raise UserError(f"data.{name}: dataset folder {root} does not exist")
     return given
 
 
@@ -115,6 +136,7 @@ def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
 
 def train(experiment: Experiment) -> Run:
     """Everything up to the trained models; reads no target's features."""
+    check(experiment)
     folder = open_run(experiment)
     seconds = _Seconds(folder / _TIMINGS)
     with seconds.stage("videos"):
@@ -125,7 +147,8 @@ def train(experiment: Experiment) -> Run:
         place = Path(experiment.cache) / "features"
         stores = tuple(extract(each, place, experiment.features, progress=True) for each in prepared)
     videos, failures = crossdataset.all_videos(stores)
-    run = Run(experiment, folder, stores, videos, failures, crossdataset.plan(experiment, videos))
+    trials = crossdataset.plan(experiment, videos)
+    run = Run(experiment, folder, stores, videos, failures, trials, tuple(prepared))
     with seconds.stage("train"):
         _trained(run)
     return run
@@ -139,8 +162,14 @@ def report(run: Run) -> Path:
         scores = crossdataset.score(run.experiment, run.trials, run.videos, run.failures, run.stores, trained)
         results = evaluate(scores)
         _write_bundles(run, trained, results)
-    write_report(run.folder, results, scores, provenance(run, seconds.known))
+    write_report(run.folder, results, scores, provenance(run, seconds.known), find_extras(run, results))
     return run.folder
+
+
+def find_extras(run: Run, results: Results) -> Extras:
+    """Learning curves, frames of the worst-scored videos, and the tables that other commands left in the run."""
+    wanted = {(each.dataset, each.video) for each in results.worst}
+    return Extras(read_histories(run.folder), read_thumbnails(run.prepared, wanted), read_extra_tables(run.folder))
 
 
 def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import tyro
 from fas_jax import cli
 from fas_jax.bundle import NO_DECISION, load_bundle
 from fas_jax.errors import UserError
+from fas_jax.protocols import is_synthetic
 from fas_jax.stacking import META
 
 
@@ -34,6 +35,10 @@ def main(
         bundle = newest_bundle(Path("runs"))
         print(f"using {bundle}", file=sys.stderr)
     loaded = load_bundle(bundle)
+    if any(is_synthetic(source) for source in loaded.about["sources"]):
+        print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)
+    if loaded.about["weights"].startswith("random"):
+        print(f"the backbone's weights are {loaded.about['weights']}", file=sys.stderr)
     loaded.threshold(model)  # an unknown model is told before the first file is read
     undecided = 0
     for verdict in loaded.judge(paths, model):

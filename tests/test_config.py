@@ -1,0 +1,77 @@
+"""Settings: read, checked, written back; a mistyped name is told with the nearest right one."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fas_jax.config import Experiment, Training, from_dict, load_experiment, to_dict
+from fas_jax.errors import UserError, unknown_name
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_load_and_survive_the_way_to_json_and_back(path):
+    experiment = load_experiment(path)
+    assert experiment.name == path.stem
+    assert from_dict(Experiment, to_dict(experiment), "back") == experiment
+
+
+def test_defaults_are_the_papers():
+    """method.md, (code): hidden units, optimiser, batch, epochs, patience (30 epochs x 3)."""
+    experiment = Experiment()
+    models, training, stacking = experiment.models, experiment.training, experiment.stacking
+    assert (models.lstm, models.bilstm, models.gru, models.meta) == (1000, 500, 20, 20)
+    assert (training.learning_rate, training.batch_size, training.max_epochs) == (1e-4, 32, 1500)
+    assert (training.validate_every, training.patience, training.monitor) == (30, 90, "accuracy")
+    assert (stacking.max_epochs, stacking.combine) == (100, "concat")
+    preparation = experiment.preparation
+    assert (preparation.segment, preparation.position, preparation.max_frames) == (30, "last", 7)
+    assert (experiment.features.backbone, preparation.frame_size) == ("densenet201", 224)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[trainig]\nbatch_size = 3", "unknown setting 'trainig'; did you mean 'training'"),
+        ("[training]\nbatchsize = 3", "training: unknown setting 'batchsize'; did you mean 'batch_size'"),
+        ("[training]\nbatch_size = 3.5", "training: batch_size must be of type int, not 3.5"),
+        ("[training]\nbatch_size = true", "batch_size must be of type int, not True"),
+        ("[training]\nmonitor = 'los'", "monitor: unknown value 'los'; did you mean 'loss'"),
+        ("training = 3", "training must be a table, not 3"),
+        ("seeds = 3", "seeds must be a list, not 3"),
+        ("seeds = ['a']", "seeds must be of type int, not 'a'"),
+        ("name = ", "not readable TOML"),
+    ],
+)
+def test_wrong_settings_are_told_where_and_what(tmp_path, text, message):
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_experiment(path)
+    assert message in str(error.value)
+    assert "wrong.toml" in str(error.value)
+
+
+def test_whole_number_is_good_for_a_float_setting():
+    assert from_dict(Training, {"learning_rate": 1}, "x").learning_rate == 1.0
+
+
+def test_every_setting_says_what_it_is():
+    """The text under each field is what --help prints."""
+    import ast
+    import inspect
+
+    from fas_jax import config
+
+    for node in ast.parse(inspect.getsource(config)).body:
+        if isinstance(node, ast.ClassDef) and node.name != "Experiment":
+            for field, after in zip(node.body[1:], [*node.body[2:], None], strict=True):
+                if isinstance(field, ast.AnnAssign):
+                    assert isinstance(after, ast.Expr), f"{node.name}.{field.target.id} has no description"
+    assert dataclasses.is_dataclass(Experiment)
+
+
+def test_unknown_name_without_a_near_one_lists_all():
+    assert str(unknown_name("layout", "zzz", ["b", "a"])) == "unknown layout 'zzz' Known: 'a', 'b'."

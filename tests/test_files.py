@@ -1,0 +1,75 @@
+"""Files are whole or absent, and hashes mean what they say."""
+
+import math
+import stat
+
+import pytest
+
+from fas_jax.errors import UserError
+from fas_jax.files import atomic_path, fingerprint, inside, read_json, write_json, write_text
+from fas_jax.parameters import load_tree, save_tree
+
+
+def test_an_error_on_the_way_leaves_the_old_file(tmp_path):
+    target = tmp_path / "sub" / "file.txt"
+    write_text(target, "old")
+
+    def fail() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_text() == "old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_files_are_as_readable_as_others(tmp_path):
+    write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_a_place_that_cannot_be_written_is_the_users_to_mend(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        write_text(tmp_path / "file" / "below", "x")
+
+
+def test_json_refuses_nan_and_tells_broken_files(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": math.nan})
+    assert not (tmp_path / "x.json").exists()
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(UserError, match=r"x\.json is not readable JSON"):
+        read_json(tmp_path / "x.json")
+    with pytest.raises(UserError, match="does not exist"):
+        read_json(tmp_path / "none.json")
+
+
+def test_fingerprint_does_not_depend_on_order_but_on_content():
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_no_path_leads_out_of_its_root(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to("/etc")
+    assert inside(tmp_path / "root", "a/../b") == (tmp_path / "root" / "b").resolve()
+    for path in ("../x", "/etc/passwd", "link/passwd", "a/../../x"):
+        with pytest.raises(UserError, match="leads out of"):
+            inside(tmp_path / "root", path)
+
+
+def test_trees_of_arrays_come_back_and_damage_is_told(tmp_path):
+    import numpy as np
+
+    path = tmp_path / "tree.safetensors"
+    save_tree(path, {"a": {"b": np.arange(6).reshape(2, 3)}, "c": np.float32([np.nan])}, {"what": "test"})
+    tree, about = load_tree(path)
+    np.testing.assert_array_equal(tree["a"]["b"], np.arange(6).reshape(2, 3))
+    assert about == {"what": "test"}
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        load_tree(path)
