@@ -7,7 +7,38 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fas_jax.errors import UserError
+
 AXIS = "data"
+
+
+def connect(coordinator: str, processes: int, index: int) -> None:
+    """Joins several processes, on one machine or many; to be called before anything else of JAX.
+
+    When one of them dies, JAX ends the others within some two minutes; which one it was, the launcher has to say.
+
+    Args:
+        coordinator: HOST:PORT of the first process; `auto` takes all three from the cluster that JAX finds itself in
+            (Slurm, Open MPI, Kubernetes, TPU pods); empty does nothing.
+        processes: How many there are.
+        index: Which one this is, from 0.
+
+    Raises:
+        UserError: The numbers do not fit, or the others cannot be reached.
+    """
+    if not coordinator:
+        if processes not in (0, 1) or index:
+            raise UserError("--processes and --process-index need --coordinator HOST:PORT")
+        return
+    if coordinator != "auto" and not 0 <= index < processes:
+        raise UserError(f"--process-index {index} must lie in [0, --processes), which is {processes}")
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(coordinator, processes, index)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--coordinator {coordinator}: {error}") from error
 
 
 def local_mesh() -> Mesh:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 
 from fas_jax.datasets.prepared import clip_info
 from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
@@ -161,7 +161,7 @@ def write_unit(
     path: Path,
     name: str,
     clips: Sequence[tuple[Video, ClipInfo]],
-    features: Float32[np.ndarray, "frames d"],
+    features: Float[np.ndarray, "frames d"],
 ) -> Unit:
     """Writes the features of a shard's clips, one after the other, then the note that says they are whole."""
     offsets = np.cumsum([0, *(len(info.frame_indices) for _, info in clips)], dtype=np.int64)
@@ -213,9 +213,14 @@ def write_manifest(
         "units": [dataclasses.asdict(unit) for unit in units],
     }
     write_json(path / MANIFEST, {**manifest, "fingerprint": fingerprint(manifest)})
+    clear_notes(path, units)
+    return FeatureStore.open(path, identity)
+
+
+def clear_notes(path: Path, units: Iterable[Unit]) -> None:
+    """Removes the notes beside units that the manifest names."""
     for unit in units:
         _note(path, unit.name).unlink(missing_ok=True)
-    return FeatureStore.open(path, identity)
 
 
 def _note(path: Path, name: str) -> Path:
@@ -233,7 +238,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 def _read_unit(
     path: Path, sha256: str
-) -> tuple[list[tuple[Video, ClipInfo]], Float32[np.ndarray, "frames d"], np.ndarray]:
+) -> tuple[list[tuple[Video, ClipInfo]], Float[np.ndarray, "frames d"], np.ndarray]:
     try:
         data = path.read_bytes()
     except OSError as error:

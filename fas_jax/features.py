@@ -1,157 +1,172 @@
-"""From prepared frames to features: one jitted function over all local devices, and the store it fills.
+"""From prepared frames to the feature store, by all local devices of one or several processes.
 
-Every step has the same batch shape, the last one padded, because a program compiled for another shape may
-round otherwise; so a frame's features do not depend on what it is computed with, nor on how the work was cut up.
+Decoding, copies to the devices, computing and writing overlap; the memory does not depend on the number of clips.
+A unit of work is a shard of the prepared dataset, whoever computes it: its batches hold its own frames only, so
+that the store's bits do not depend on interruptions or on the number of processes.
 """
 
 import collections
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Float32
 
-from fas_jax import backbones
-from fas_jax.backbones import Backbone, Params
-from fas_jax.backbones.weights import package_file, read_weights
+from fas_jax.backbones import Backbone, Params, cast_kernels
 from fas_jax.config import Features, to_dict
 from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.devices import AXIS
-from fas_jax.errors import UserError
 from fas_jax.feature_store import (
     MANIFEST,
     FeatureStore,
     FeatureTable,
+    Unit,
+    clear_notes,
     finished_units,
     store_path,
     unit_name,
     write_manifest,
     write_unit,
 )
-from fas_jax.pipeline import shard_frames
+from fas_jax.pipeline import prefetched, shard_frames
 from fas_jax.progress import progress_bar
+from fas_jax.stage import (
+    OutOfMemoryError,
+    as_stored,
+    check_frames,
+    compile_stage,
+    frame_features,
+    load_backbone,
+    memory_told,
+    over_devices,
+    send,
+)
 
 __all__ = ["FeatureStore", "FeatureTable", "compile_stage", "extract", "frame_features", "load_backbone"]
 
-# Steps that are under way on the devices while the host decodes the next batch.
+# Steps that are under way on the devices, and batches that wait for them, while the host decodes the next.
 _IN_FLIGHT = 2
-
-
-def load_backbone(settings: Features) -> tuple[Backbone, Params, dict[str, Any]]:
-    """The network, its weights (in the devices' memory), and where they come from.
-
-    Returns:
-      Backbone, parameters, and a dictionary with `backbone`, `dimension`, `weights` (in words) and
-      `weights_sha256`.
-
-    Raises:
-      UserError: unknown backbone, no weights given, or weights that do not fit it.
-    """
-    backbone = backbones.get(settings.backbone)
-    if settings.weights == "random":
-        params = backbone.init(settings.weights_seed)
-        described, sha256 = f"random (seed {settings.weights_seed})", _hash_of(params)
-    else:
-        path = _weights_path(backbone, settings.weights)
-        tensors, sha256 = read_weights(path)
-        try:
-            params = backbone.import_weights(tensors)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        described = path.name
-    provenance = {
-        "backbone": backbone.name,
-        "dimension": backbone.dimension,
-        "weights": described,
-        "weights_sha256": sha256,
-    }
-    return backbone, jax.device_put(params, NamedSharding(_mesh(), PartitionSpec())), provenance
-
-
-def compile_stage(backbone: Backbone) -> Callable[[Params, UInt8[Any, "b h w 3"]], Float32[Array, "b d"]]:
-    """The network as one jitted function whose batch is spread over all local devices.
-
-    The same function every time, so that it is compiled once.
-    """
-    return _compiled(backbone.apply)
-
-
-def frame_features(
-    backbone: Backbone, params: Params, frames: UInt8[np.ndarray, "t h w 3"], batch_size: int
-) -> Float32[np.ndarray, "t d"]:
-    """Features of a few frames, the same as a store with this batch size holds for them."""
-    _check(frames)
-    stage, batch_size = compile_stage(backbone), _over_devices(batch_size)
-    results = [np.zeros((0, backbone.dimension), np.float32)]
-    for start in range(0, len(frames), batch_size):
-        part = frames[start : start + batch_size]
-        padded = np.zeros((batch_size, *frames.shape[1:]), np.uint8)
-        padded[: len(part)] = part
-        results.append(np.asarray(stage(params, padded))[: len(part)])
-    return np.concatenate(results)
+_AHEAD = 2
+# Seconds between two looks at what the other processes have written.
+_POLL = 0.2
 
 
 def extract(prepared: Prepared, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
     """Brings a feature store up to date with a prepared dataset; what is there already is not computed again.
 
+    With several processes (`devices.connect`) each computes its share of the shards, on a file system that all of
+    them see, and all return when the store is whole. Where the memory does not do, one process alone tries half
+    the batch size, and says so.
+
     Args:
       prepared: the dataset.
       out: folder in which the store's own folder is.
-      settings: backbone, weights, batch size.
+      settings: backbone, weights, batch size, precision, stored type.
       progress: shows a bar of frames.
 
     Raises:
-      UserError: as `load_backbone`, or the store cannot be written.
+      UserError: as `load_backbone`, the memory does not do, a device failed, or the store cannot be written.
     """
-    backbone, params, origin = load_backbone(settings)
-    identity = {
+    while True:
+        backbone, params, origin = load_backbone(settings)
+        try:
+            return _extract(backbone, params, origin, prepared, Path(out), settings, progress)
+        except OutOfMemoryError as error:
+            # Processes that went on with different batch sizes would wait for each other for ever.
+            if settings.batch_size == 1 or jax.process_count() > 1:
+                raise
+            settings = dataclasses.replace(settings, batch_size=settings.batch_size // 2)
+            print(f"{error}; trying {settings.batch_size}", file=sys.stderr)
+
+
+def _extract(
+    backbone: Backbone,
+    params: Params,
+    origin: Mapping[str, Any],
+    prepared: Prepared,
+    out: Path,
+    settings: Features,
+    progress: bool,
+) -> FeatureStore:
+    identity = _identity(backbone, origin, prepared, settings)
+    path = store_path(out, prepared.dataset, identity)
+    names = {shard: unit_name(i) for i, shard in enumerate(prepared.shards)}
+    units = _finished(path, identity, names.values())
+    if (path / MANIFEST).exists() and len(units) == len(names):
+        clear_notes(path, units.values())
+        return FeatureStore.open(path, identity)
+    mine = prepared.shards[jax.process_index() :: jax.process_count()]
+    pending = [shard for shard in mine if names[shard] not in units]
+    # Only the bar asks for the total, and it costs reading every clip's row.
+    total = _frames(prepared, pending) if progress else None
+    title = f"features {prepared.dataset}"
+    if jax.process_count() > 1:
+        title += f", process {jax.process_index() + 1} of {jax.process_count()}"
+    write = _Writer(lambda shard, rows: write_unit(path, names[shard], prepared.clips(shard), rows))
+    with write, progress_bar(total=total, desc=title, unit="frame", disable=not progress) as bar:
+        for shard, features in _compute(backbone, params, prepared, pending, settings, bar):
+            write(shard, as_stored(features, settings.store_dtype))
+    units |= {unit.name: unit for unit in write.done}
+    while missing := [name for name in names.values() if name not in units]:
+        time.sleep(_POLL)
+        units |= _finished(path, identity, missing)
+    if jax.process_index() == 0:
+        provenance = {
+            **origin,
+            "dataset": prepared.dataset,
+            "synthetic": prepared.synthetic,
+            "complete": prepared.complete,
+            "prepared": prepared.fingerprint,
+            # The name, not the path: what is written must not depend on where the file lies.
+            "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
+        }
+        return write_manifest(path, identity, provenance, prepared.failures, [units[n] for n in names.values()])
+    while not (path / MANIFEST).exists():
+        time.sleep(_POLL)
+    return FeatureStore.open(path, identity)
+
+
+def _identity(backbone: Backbone, origin: Mapping[str, Any], prepared: Prepared, settings: Features) -> dict[str, Any]:
+    """Everything that determines the features."""
+    return {
         "prepared": prepared.fingerprint,
         "backbone": backbone.name,
         "version": backbone.version,
         "weights": origin["weights_sha256"],
         "preprocessing": backbone.preprocessing,
-        "dtype": "float32",
+        "precision": settings.precision,
+        "dtype": settings.store_dtype,
         "batch_size": settings.batch_size,
         "record": [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)],
     }
-    provenance = {
-        **origin,
-        "dataset": prepared.dataset,
-        "synthetic": prepared.synthetic,
-        "complete": prepared.complete,
-        "prepared": prepared.fingerprint,
-        # The name, not the path: what is written must not depend on where the file lies.
-        "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
-    }
-    path = store_path(out, prepared.dataset, identity)
+
+
+def _finished(path: Path, identity: Mapping[str, Any], names: Any) -> dict[str, Unit]:
     whole = FeatureStore.open(path, identity) if (path / MANIFEST).exists() else None
-    names = {shard: unit_name(i) for i, shard in enumerate(prepared.shards)}
-    units = finished_units(path, names.values(), whole.units if whole else ())
-    pending = [shard for shard, name in names.items() if name not in units]
-    if whole and not pending:
-        return whole
-    # Only the bar asks for the total, and it costs reading every clip's row.
-    total = _frames(prepared, pending) if progress else None
-    with progress_bar(total=total, desc=f"features {prepared.dataset}", unit="frame", disable=not progress) as bar:
-        for shard, features in _compute(backbone, params, prepared, pending, settings.batch_size, bar):
-            units[names[shard]] = write_unit(path, names[shard], prepared.clips(shard), features)
-    return write_manifest(path, identity, provenance, prepared.failures, [units[n] for n in names.values()])
+    return finished_units(path, names, whole.units if whole else ())
 
 
 def _compute(
-    backbone: Backbone, params: Params, prepared: Prepared, shards: Sequence[Shard], batch_size: int, bar: Any
+    backbone: Backbone, params: Params, prepared: Prepared, shards: Sequence[Shard], settings: Features, bar: Any
 ) -> Iterator[tuple[Shard, Float32[np.ndarray, "frames d"]]]:
     """All features of each shard, in order. The devices never wait for the host between shards or batches."""
-    stage, batch_size = compile_stage(backbone), _over_devices(batch_size)
+    stage, size = compile_stage(backbone, settings.precision), over_devices(settings.batch_size)
+    params = cast_kernels(params, settings.precision)
     waiting: collections.deque[tuple[Shard, int, Any]] = collections.deque()
     rows = [np.zeros((0, backbone.dimension), np.float32)]
+
+    def batches() -> Iterator[tuple[Shard, int, Any]]:
+        for shard in shards:
+            for batch in shard_frames(prepared, shard, size):
+                check_frames(batch.frames)
+                yield shard, batch.valid, send(batch.frames)
+            yield shard, 0, None
 
     def land() -> Iterator[tuple[Shard, np.ndarray]]:
         shard, valid, result = waiting.popleft()
@@ -162,63 +177,42 @@ def _compute(
             yield shard, np.concatenate(rows)
             del rows[1:]
 
-    for shard in shards:
-        for batch in shard_frames(prepared, shard, batch_size):
-            _check(batch.frames)
+    with memory_told(settings.batch_size):
+        for shard, valid, frames in prefetched(batches(), _AHEAD):
             # Returns at once; the result is fetched when the next batches are on their way.
-            waiting.append((shard, batch.valid, stage(params, batch.frames)))
+            waiting.append((shard, valid, None if frames is None else stage(params, frames)))
             while len(waiting) > _IN_FLIGHT:
                 yield from land()
-        waiting.append((shard, 0, None))
-    while waiting:
-        yield from land()
+        while waiting:
+            yield from land()
+
+
+class _Writer:
+    """Writes in a thread, one unit behind the computation and no more."""
+
+    def __init__(self, write: Callable[[Shard, np.ndarray], Unit]) -> None:
+        self._write = write
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[Unit] | None = None
+        self.done: list[Unit] = []
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __call__(self, shard: Shard, features: np.ndarray) -> None:
+        self._wait()
+        self._last = self._thread.submit(self._write, shard, features)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            last, self._last = self._last, None
+            self.done.append(last.result())
 
 
 def _frames(prepared: Prepared, shards: Sequence[Shard]) -> int:
     return sum(len(info.frame_indices) for shard in shards for _, info in prepared.clips(shard))
-
-
-def _weights_path(backbone: Backbone, weights: str) -> Path:
-    if weights == "package" and backbone.package is not None:
-        return package_file(*backbone.package)
-    if weights in ("", "package"):
-        named = "" if backbone.package is None else "'package' for those of an installed package, "
-        raise UserError(
-            f"no weights for {backbone.name}: set features.weights to the path of published weights (.pth, "
-            f".safetensors, .h5), {named}or 'random' to go without (results then mean nothing)"
-        )
-    return Path(weights)
-
-
-def _hash_of(params: Params) -> str:
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        total.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        total.update(np.ascontiguousarray(leaf).tobytes())
-    return total.hexdigest()
-
-
-def _check(frames: np.ndarray) -> None:
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        raise UserError(f"frames must be uint8 [t h w 3], RGB, not {frames.dtype} {list(frames.shape)}")
-    if min(frames.shape[1:3]) < 32:
-        raise UserError(f"frames of {frames.shape[2]}x{frames.shape[1]} pixels are too small; 32x32 is the least")
-
-
-def _over_devices(batch_size: int) -> int:
-    if batch_size < 1:
-        raise UserError(f"features.batch_size is {batch_size}; it must be at least 1")
-    return batch_size * jax.local_device_count()
-
-
-def _mesh() -> Mesh:
-    return Mesh(np.array(jax.local_devices()), (AXIS,))
-
-
-@lru_cache
-def _compiled(apply: Callable[..., Any]) -> Callable[..., Any]:
-    everywhere, spread = PartitionSpec(), PartitionSpec(AXIS)
-    # Each device runs the very program that a single one would.
-    mapped = jax.shard_map(apply, mesh=_mesh(), in_specs=(everywhere, spread), out_specs=spread, check_vma=False)
-    shardings = (NamedSharding(_mesh(), everywhere), NamedSharding(_mesh(), spread))
-    return jax.jit(mapped, in_shardings=shardings)

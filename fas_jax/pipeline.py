@@ -4,9 +4,11 @@ Frames go to the feature stage shard by shard, without regard to clips; clips of
 classifiers as padded, masked batches whose order depends on the seed alone.
 """
 
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, SupportsIndex
+from typing import Any, Protocol, SupportsIndex, TypeVar
 
 import grain
 import numpy as np
@@ -15,12 +17,16 @@ from jaxtyping import Bool, Int64, UInt8
 from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.errors import UserError
+from fas_jax.processes import core_count
 from fas_jax.video import decode_png
 
-# PNG decoding frees the interpreter lock; two threads keep a CPU backbone fed many times over.
-DECODING_THREADS = 2
+# PNG decoding frees the interpreter lock: a thread a core, and more than 16 only wait for the lock.
+DECODING_THREADS = min(16, max(2, core_count()))
 # Clips that wait decoded; bounds the memory.
-BUFFERED_CLIPS = 16
+BUFFERED_CLIPS = 8 * DECODING_THREADS
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,9 @@ def shard_frames(prepared: Prepared, shard: Shard, batch_size: int, rendition: s
         for frame in frames:
             if batch is None:
                 batch = np.zeros((batch_size, *frame.shape), np.uint8)
+            if frame.shape != batch.shape[1:]:
+                sizes = [f"{shape[1]}x{shape[0]}" for shape in (frame.shape, batch.shape[1:])]
+                raise UserError(f"{prepared.path(shard)} holds frames of {' and '.join(sizes)} pixels; prepare again")
             batch[filled] = frame
             filled += 1
             if filled == batch_size:
@@ -76,6 +85,49 @@ def shard_frames(prepared: Prepared, shard: Shard, batch_size: int, rendition: s
                 batch, filled = None, 0
     if batch is not None:
         yield FrameBatch(batch, filled)
+
+
+def prefetched(source: Generator[Item, None, None], ahead: int) -> Iterator[Item]:
+    """The items of `source`, which runs in a thread of its own, at most `ahead` items before the consumer.
+
+    What it raises is raised here. It is closed when this iterator is.
+    """
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(ahead)
+    closed = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not closed.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def run() -> None:
+        end: BaseException = StopIteration()
+        try:
+            for item in source:
+                put(item, None)
+                if closed.is_set():
+                    break
+        except BaseException as error:
+            end = error
+        finally:
+            source.close()
+        put(None, end)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        closed.set()
+        thread.join()
 
 
 def clip_source(prepared: Prepared, split: str, rendition: str = "whole") -> "FrameClips":

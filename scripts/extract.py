@@ -1,4 +1,4 @@
-"""Computes the features of prepared datasets: python -m scripts.extract PREPARED... --out DIR --weights FILE."""
+"""Computes the features of prepared datasets: python scripts/extract.py PREPARED... --out DIR --weights FILE."""
 
 from pathlib import Path
 
@@ -8,20 +8,36 @@ from fas_jax.datasets.prepared import Prepared
 from fas_jax.errors import UserError
 
 
-def main(prepared: tuple[Path, ...], /, out: Path, features: Features) -> int | None:
+def main(
+    prepared: tuple[Path, ...],
+    /,
+    out: Path,
+    features: Features,
+    coordinator: str = "",
+    processes: int = 0,
+    process_index: int = 0,
+) -> int | None:
     """Computes the features of prepared datasets into a store on disk.
 
-    What is there already is kept after a check of its hash, so the command can be interrupted and repeated.
+    What is there already is kept after a check of its hash, so the command can be interrupted and repeated, also
+    with another number of processes. Several processes, each with its own devices, share the work when all of them
+    are started with the same --coordinator and --processes and see the same folders.
 
     Args:
         prepared: Folders that scripts/prepare.py wrote.
         out: Folder in which each dataset gets its own feature store.
         features: The feature stage.
+        coordinator: HOST:PORT of the first of several processes; 'auto' asks the cluster (Slurm, Open MPI, Kubernetes).
+        processes: Number of processes.
+        process_index: Which of them this is, from 0.
     """
     if not prepared:
         raise UserError("name at least one prepared dataset")
-    from fas_jax.features import extract  # JAX takes a while to import; --help need not
+    # JAX takes a while to import; --help need not.
+    from fas_jax.devices import connect
+    from fas_jax.features import extract
 
+    connect(coordinator, processes, process_index)
     for folder in prepared:
         store = extract(Prepared.open(folder), out, features, progress=True)
         frames = sum(unit.frames for unit in store.units)

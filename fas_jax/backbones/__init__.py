@@ -3,10 +3,10 @@
 from functools import partial
 
 from fas_jax.backbones import densenet, densenet_weights, efficientnet_lite
-from fas_jax.backbones.base import IMAGENET, Backbone, Params
+from fas_jax.backbones.base import IMAGENET, Backbone, Params, Precision, cast_kernels
 from fas_jax.errors import unknown_name
 
-__all__ = ["BACKBONES", "Backbone", "Params", "get"]
+__all__ = ["BACKBONES", "Backbone", "Params", "Precision", "cast_kernels", "get"]
 
 
 def _densenet(name: str) -> Backbone:

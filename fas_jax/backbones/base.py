@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ Params = dict[str, Any]
 """Nested dictionaries of float32 arrays."""
 Tensors = dict[str, np.ndarray]
 """A weights file: arrays by the name that the file gives them."""
+Precision = Literal["float32", "bfloat16"]
+"""What a network multiplies in."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Backbone:
     """What `apply` does to pixels first, in words; part of every store's key."""
     init: Callable[[int], Params]
     """Random weights from a seed."""
-    apply: Callable[[Params, UInt8[Array, "b h w 3"]], Float[Array, "b d"]]
-    """Pure; RGB frames from 0 to 255 in, float32 features out; preprocessing is its own."""
+    apply: Callable[..., Float[Array, "b d"]]
+    """Pure; `apply(params, frames, precision)`: RGB frames [b h w 3] from 0 to 255 in, float32 features out;
+    preprocessing is its own."""
     import_weights: Callable[[Tensors], Params]
     """From published weights; raises `UserError` that names the tensor where they do not fit."""
     package: tuple[str, str] | None = None
@@ -40,6 +43,22 @@ class Backbone:
 
 EXACT = lax.Precision.HIGHEST
 """Of products and convolutions: full float32, where a GPU would otherwise multiply in TF32."""
+
+
+def product(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"], precision: Precision) -> Float[Array, "b h w o"]:
+    """A 1x1 convolution: a product over channels, summed in float32."""
+    dimensions = (((3,), (0,)), ((), ()))
+    if precision == "float32":
+        return lax.dot_general(x, kernel, dimensions, precision=EXACT)
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    return lax.dot_general(x, kernel, dimensions, preferred_element_type=jnp.float32)
+
+
+def cast_kernels(params: Params, precision: Precision) -> Params:
+    """Kernels as they are multiplied, once and not at every step; scales, shifts and biases stay float32."""
+    if precision == "float32":
+        return params
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) if leaf.ndim > 1 else leaf, params)
 
 
 def faster_form() -> str:

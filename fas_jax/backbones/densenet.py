@@ -3,14 +3,20 @@
 Batch normalisation is a scale and a shift here, folded when the weights are imported: what follows a
 convolution goes into its kernel and bias (stem, bottleneck), what precedes one stays.
 
-There are two forms of the same network. `plain` is the textbook: convolutions and concatenation.
-`restructured` is what runs on a CPU, where it is half as fast again: a block writes its layers' channels into
-one buffer instead of copying all of them for every concatenation, 1x1 convolutions are matrix products, and a
-3x3 convolution to few channels is one product to 9 times as many, of which nine shifted views are added.
+There are three forms of the same network. `plain` is the textbook: convolutions and concatenation.
+`buffered`: a block writes its layers' channels into one buffer instead of copying all of them for every
+concatenation, and 1x1 convolutions are matrix products. `restructured` is what runs on a CPU, where it is half as
+fast again as `plain`: as `buffered`, and a 3x3 convolution to few channels is one product to 9 times as many, of
+which nine shifted views are added.
+
+In bfloat16 the kernels and what they are multiplied with are rounded, and sums are float32. Between products
+`restructured` keeps float32, because XLA's CPU code handles bfloat16 element by element; the other forms keep
+bfloat16, because an accelerator is bound by the bytes that it moves.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from fas_jax.backbones.base import EXACT, Params, faster_form, he_uniform, imagenet_normalise
+from fas_jax.backbones.base import EXACT, Params, Precision, faster_form, he_uniform, imagenet_normalise, product
 
 
 @dataclass(frozen=True)
@@ -83,64 +89,88 @@ def init(shape: Shape, seed: int) -> Params:
     return params
 
 
-def apply(shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], form: str = "") -> Float[Array, "b d"]:
+def apply(
+    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
+) -> Float[Array, "b d"]:
     """Features after the last average pooling, float32.
 
     Args:
       shape: sizes of the network.
       params: as `init` or the import of published weights makes them.
       frames: RGB, 0 to 255, at least 32 pixels high and wide.
-      form: `plain` or `restructured`; empty takes what is faster on the backend in use.
+      precision: what is multiplied in.
+      form: one of `FORMS`; empty takes what is faster on the backend in use.
     """
-    dense_block = {"plain": _plain_block, "restructured": _restructured_block}[form or faster_form()]
-    x = imagenet_normalise(frames)
-    x = _convolve(x, params["stem"]["kernel"], stride=2, padding=3) + params["stem"]["bias"]
+    form = form or faster_form()
+    between = jnp.dtype("float32" if form == "restructured" else precision)
+    x = imagenet_normalise(frames).astype(between)
+    x = _convolve(x, params["stem"]["kernel"], stride=2, padding=3) + params["stem"]["bias"].astype(between)
     x = lax.reduce_window(
-        jax.nn.relu(x), -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+        jax.nn.relu(x),
+        np.array(-np.inf, between),
+        lax.max,
+        (1, 3, 3, 1),
+        (1, 2, 2, 1),
+        ((0, 0), (1, 1), (1, 1), (0, 0)),
     )
     for b, layers in enumerate(shape.layers, start=1):
-        x = dense_block(shape, layers, params[f"block{b}"], x)
+        x = FORMS[form](shape, layers, params[f"block{b}"], x, precision)
         if b < len(shape.layers):
             transition = params[f"transition{b}"]
             # Pooling and the 1x1 convolution commute; pooled first, the product is four times smaller.
             x = _mean_2x2(_scale_shift_relu(transition, x))
-            x = _product(x, transition["kernel"])
+            x = product(x, transition["kernel"], precision).astype(between)
     return jnp.mean(_scale_shift_relu(params["head"], x), axis=(1, 2))
 
 
-Block = Callable[[Shape, int, Params, Array], Array]
-
-
-def _plain_block(shape: Shape, layers: int, block: Params, x: Float[Array, "b h w c"]) -> Array:
+def _plain_block(
+    shape: Shape, layers: int, block: Params, x: Float[Array, "b h w c"], precision: Precision
+) -> Float[Array, "b h w c"]:
+    del precision  # it is that of `x`
     for i in range(1, layers + 1):
         layer = block[f"layer{i}"]
         kernel, bias = layer["bottleneck"]["kernel"], layer["bottleneck"]["bias"]
-        y = _convolve(_scale_shift_relu(layer, x), kernel[None, None], stride=1, padding=0) + bias
+        y = _scale_shift_relu(layer, x).astype(x.dtype)
+        y = _convolve(y, kernel[None, None], stride=1, padding=0) + bias.astype(x.dtype)
         y = _convolve(jax.nn.relu(y), layer["growth"]["kernel"], stride=1, padding=1)
         x = jnp.concatenate([x, y], axis=3)
     return x
 
 
-def _restructured_block(shape: Shape, layers: int, block: Params, x: Float[Array, "b h w c"]) -> Array:
+def _buffered_block(
+    grow: Callable[[Array, Array, Precision], Array],
+    shape: Shape,
+    layers: int,
+    block: Params,
+    x: Float[Array, "b h w c"],
+    precision: Precision,
+) -> Float[Array, "b h w c"]:
     start = x.shape[3]
     buffer = jnp.zeros((*x.shape[:3], start + layers * shape.growth), x.dtype)
     buffer = lax.dynamic_update_slice(buffer, x, (0, 0, 0, 0))
     for i in range(layers):
         layer = block[f"layer{i + 1}"]
         inputs = start + i * shape.growth
-        y = _product(_scale_shift_relu(layer, buffer[..., :inputs]), layer["bottleneck"]["kernel"])
-        y = _shifted_sum(jax.nn.relu(y + layer["bottleneck"]["bias"]), layer["growth"]["kernel"])
-        buffer = lax.dynamic_update_slice(buffer, y, (0, 0, 0, inputs))
+        y = product(_scale_shift_relu(layer, buffer[..., :inputs]), layer["bottleneck"]["kernel"], precision)
+        y = jax.nn.relu(y + layer["bottleneck"]["bias"])
+        y = grow(y, layer["growth"]["kernel"], precision)
+        buffer = lax.dynamic_update_slice(buffer, y.astype(buffer.dtype), (0, 0, 0, inputs))
     return buffer
 
 
-def _shifted_sum(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) -> Float[Array, "b h w o"]:
+def _convolve_3x3(x: Array, kernel: Float[Array, "3 3 c o"], precision: Precision) -> Array:
+    return _convolve(x.astype(precision), kernel, stride=1, padding=1)
+
+
+def _shifted_sum(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"], precision: Precision
+) -> Float[Array, "b h w o"]:
     """A 3x3 convolution with zero padding: all nine taps' products at once, then their shifted sum."""
     b, h, w, c = x.shape
     out = kernel.shape[3]
-    products = _product(x, kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out))
+    products = product(x, kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out), precision)
     padded = jnp.pad(products, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    total = jnp.zeros((b, h, w, out), x.dtype)
+    total = jnp.zeros((b, h, w, out), products.dtype)
     for dy in range(3):
         for dx in range(3):
             first = (3 * dy + dx) * out
@@ -148,18 +178,22 @@ def _shifted_sum(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"]) ->
     return total
 
 
-def _scale_shift_relu(norm: Params, x: Array) -> Array:
-    return jax.nn.relu(x * norm["scale"] + norm["shift"])
+FORMS: dict[str, Callable[[Shape, int, Params, Array, Precision], Array]] = {
+    "plain": _plain_block,
+    "buffered": partial(_buffered_block, _convolve_3x3),
+    "restructured": partial(_buffered_block, _shifted_sum),
+}
 
 
-def _product(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"]) -> Float[Array, "b h w o"]:
-    return lax.dot_general(x, kernel, (((3,), (0,)), ((), ())), precision=EXACT)
+def _scale_shift_relu(norm: Params, x: Array) -> Float[Array, "b h w c"]:
+    return jax.nn.relu(x.astype(jnp.float32) * norm["scale"] + norm["shift"])
 
 
 def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """In the precision of `x`."""
     return lax.conv_general_dilated(
         x,
-        kernel,
+        kernel.astype(x.dtype),
         (stride, stride),
         ((padding, padding), (padding, padding)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -5,7 +5,8 @@ TensorFlow's SAME, the normalisation's epsilon 1e-3, and pixels go in as (x - 12
 folded into the convolution before it.
 
 There are two forms of the same network. `plain` gives the channel-wise convolutions to the compiler;
-`restructured` adds the shifted views that they are made of, which on a CPU is some six times as fast.
+`restructured` adds the shifted views that they are made of, which on a CPU is some six times as fast. In bfloat16
+only the matrix products, where nearly all the arithmetic is, are rounded.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from fas_jax.backbones.base import EXACT, Backbone, Params, Tensors, faster_form, he_uniform
+from fas_jax.backbones.base import (
+    EXACT,
+    Backbone,
+    Params,
+    Precision,
+    Tensors,
+    faster_form,
+    he_uniform,
+    product,
+)
 from fas_jax.backbones.weights import Importer, fold
 
 STEM, HEAD = 32, 1280
@@ -86,25 +96,30 @@ def init(seed: int) -> Params:
     return params
 
 
-def apply(params: Params, frames: UInt8[Array, "b h w 3"], form: str = "") -> Float[Array, "b d"]:
+def apply(
+    params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
+) -> Float[Array, "b d"]:
     """Features after the average pooling, float32 [b 1280].
 
     Args:
       params: as `init` or the import of published weights makes them.
       frames: RGB, 0 to 255.
+      precision: of the matrix products.
       form: `plain` or `restructured`; empty takes what is faster on the backend in use.
     """
-    return jnp.mean(layers(params, frames, form)[-1], axis=(1, 2))
+    return jnp.mean(layers(params, frames, precision, form)[-1], axis=(1, 2))
 
 
-def layers(params: Params, frames: UInt8[Array, "b h w 3"], form: str = "") -> list[Float[Array, "b h w c"]]:
+def layers(
+    params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
+) -> list[Float[Array, "b h w c"]]:
     """What stem, blocks and head put out, in this order; for comparison with other implementations."""
     depthwise = {"plain": _convolve, "restructured": _shifted_sum}[form or faster_form()]
     x = (frames.astype(jnp.float32) - np.float32(127)) / np.float32(128)
     outputs = [_relu6(_convolve(x, params["stem"], stride=2))]
     for i, block in enumerate(BLOCKS):
-        outputs.append(_bottleneck(block, depthwise, params[f"block{i}"], outputs[-1]))
-    return [*outputs, _relu6(_product(outputs[-1], params["head"]))]
+        outputs.append(_bottleneck(block, depthwise, params[f"block{i}"], outputs[-1], precision))
+    return [*outputs, _relu6(_product(outputs[-1], params["head"], precision))]
 
 
 def import_weights(tensors: Tensors) -> Params:
@@ -153,29 +168,29 @@ BACKBONE = Backbone(
 
 
 def _bottleneck(
-    block: Block, depthwise: Callable[..., Array], params: Params, x: Float[Array, "b h w c"]
+    block: Block, depthwise: Callable[..., Array], params: Params, x: Float[Array, "b h w c"], precision: Precision
 ) -> Float[Array, "b h w o"]:
-    y = _relu6(_product(x, params["expand"])) if block.expand > 1 else x
+    y = _relu6(_product(x, params["expand"], precision)) if block.expand > 1 else x
     y = _relu6(depthwise(y, params["depthwise"], block.stride))
-    y = _product(y, params["project"])
+    y = _product(y, params["project"], precision)
     return x + y if block.residual else y
 
 
-def _product(x: Float[Array, "b h w c"], layer: Params) -> Float[Array, "b h w o"]:
-    return lax.dot_general(x, layer["kernel"], (((3,), (0,)), ((), ())), precision=EXACT) + layer["bias"]
+def _product(x: Float[Array, "b h w c"], layer: Params, precision: Precision) -> Float[Array, "b h w o"]:
+    return product(x, layer["kernel"], precision) + layer["bias"]
 
 
 def _convolve(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Float[Array, "b h w o"]:
     dimensions, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // layer["kernel"].shape[2]
     convolved = lax.conv_general_dilated(
-        x, layer["kernel"], (stride, stride), "SAME", None, None, dimensions, groups, precision=EXACT
+        x, layer["kernel"].astype(x.dtype), (stride, stride), "SAME", None, None, dimensions, groups, precision=EXACT
     )
     return convolved + layer["bias"]
 
 
 def _shifted_sum(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Float[Array, "b h w c"]:
     """A convolution of each channel alone, with SAME padding, as a sum over the kernel's places."""
-    kernel, (b, h, w, c) = layer["kernel"], x.shape
+    kernel, (b, h, w, c) = layer["kernel"].astype(x.dtype), x.shape
     (rows, above), (columns, left) = (_same(n, len(kernel), stride) for n in (h, w))
     x = jnp.pad(x, ((0, 0), above, left, (0, 0)))
     total = layer["bias"]
