@@ -264,6 +264,77 @@ def test_frames_of_another_kind_are_refused(bad):
         frame_features(BACKBONE, BACKBONE.init(0), bad, 4)
 
 
+def test_reduced_types_have_stores_of_their_own_and_stay_close(prepared, tmp_path):
+    settings = {
+        "exact": SETTINGS,
+        "half": dataclasses.replace(SETTINGS, store_dtype="float16"),
+        "reduced": dataclasses.replace(SETTINGS, precision="bfloat16"),
+    }
+    stores = {name: extract(prepared, tmp_path, each) for name, each in settings.items()}
+    assert len({store.path for store in stores.values()}) == len({s.fingerprint for s in stores.values()}) == 3
+    tables = {name: store.load() for name, store in stores.items()}
+    exact, half, reduced = (tables[name].features for name in settings)
+    assert half.dtype == np.float32
+    assert np.array_equal(half, exact.astype(np.float16).astype(np.float32))
+    sizes = [sum(file.stat().st_size for file in stores[n].path.glob("*.safetensors")) for n in ("exact", "half")]
+    # Two bytes a number, but for the headers' padding.
+    assert abs(sizes[0] - sizes[1] - 2 * tables["exact"].mask.sum() * TINY.dimension()) < 100
+    assert not np.array_equal(reduced, exact)
+    mask = tables["exact"].mask
+    lengths = np.linalg.norm(reduced, axis=-1) * np.linalg.norm(exact, axis=-1)
+    assert ((reduced * exact).sum(-1)[mask] / lengths[mask]).min() > 0.999
+    # A bundle gets the very bits of the store.
+    for name in ("half", "reduced"):
+        backbone, params, _ = load_backbone(settings[name])
+        params = backbones.cast_kernels(params, settings[name].precision)
+        found = frame_features(
+            backbone, params, clip_frames("a", 2), 4, settings[name].precision, settings[name].store_dtype
+        )
+        assert np.array_equal(found, tables[name].features[2, :7])
+
+
+def test_features_too_large_for_the_store_are_told(prepared, tmp_path, monkeypatch):
+    def apply(params, frames, precision):
+        return 1e5 * BACKBONE.apply(params, frames, precision)
+
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", dataclasses.replace(BACKBONE, apply=apply))
+    with pytest.raises(UserError, match=r"exceed float16.*store_dtype"):
+        extract(prepared, tmp_path, dataclasses.replace(SETTINGS, store_dtype="float16"))
+    assert extract(prepared, tmp_path, SETTINGS).load().features.max() > 65504
+
+
+def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, monkeypatch, capsys):
+    wanted = extract(prepared, tmp_path / "wanted", dataclasses.replace(SETTINGS, batch_size=2))
+    compile_stage = features.compile_stage
+
+    def small_device(backbone, precision):
+        stage = compile_stage(backbone, precision)
+
+        def run(params, batch):
+            if len(batch) > 2:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes")
+            return stage(params, batch)
+
+        return run
+
+    monkeypatch.setattr(features, "compile_stage", small_device)
+    store = extract(prepared, tmp_path, dataclasses.replace(SETTINGS, batch_size=8))
+    assert files(store.path) == files(wanted.path)
+    told = capsys.readouterr().err.splitlines()
+    assert [line.rsplit("; ", 1)[1] for line in told] == ["trying 4", "trying 2"]
+    assert "not enough memory for features.batch_size 8: set it to 4" in told[0]
+
+    def broken(backbone, precision):
+        def run(params, batch):
+            raise jax.errors.JaxRuntimeError("INTERNAL: device is gone\nstack")
+
+        return run
+
+    monkeypatch.setattr(features, "compile_stage", broken)
+    with pytest.raises(UserError, match=r"INTERNAL: device is gone.*run the same command again"):
+        extract(prepared, tmp_path, dataclasses.replace(SETTINGS, batch_size=3))
+
+
 def test_no_frames_give_no_features():
     assert frame_features(BACKBONE, BACKBONE.init(0), frames((3, 32, 32))[:0], 4).shape == (0, TINY.dimension())
 

@@ -1,3 +1,4 @@
+import threading
 from itertools import islice
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -11,11 +12,12 @@ from fas_jax.config import Preparation
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.pipeline import ClipSource, clip_batches, clip_source, shard_clips, shard_frames
+from fas_jax.errors import UserError
+from fas_jax.pipeline import ClipSource, clip_batches, clip_source, prefetched, shard_clips, shard_frames
 from fas_jax.video import decode_clip
 from tests.trees import msu_mfsd
 
-SETTINGS = Preparation(segment=10, frame_size=32, videos_per_shard=3, workers=1)
+SETTINGS = Preparation(segment=10, frame_size=32, videos_per_shard=3, workers=1, allow_partial=True)
 
 
 class Features:
@@ -207,3 +209,43 @@ def test_clips_of_frames_stream_as_batches(root: Path, prepared: Prepared) -> No
     assert last["valid"].tolist() == [True, True, True, False]
     for row, index in enumerate(batch["index"]):
         np.testing.assert_array_equal(batch["sequence"][row, :3], source[index]["sequence"])
+
+
+def test_prefetching_keeps_the_order_stays_ahead_and_ends() -> None:
+    made: list[int] = []
+    closed = threading.Event()
+
+    def numbers():
+        try:
+            for i in range(1000):
+                made.append(i)
+                yield i
+        finally:
+            closed.set()
+
+    assert list(prefetched((i for i in range(50)), 3)) == list(range(50))
+    ahead = prefetched(numbers(), 3)
+    assert [next(ahead) for _ in range(5)] == list(range(5))
+    # Three wait in the queue and one in the thread's hand, at most.
+    assert len(made) <= 5 + 4
+    ahead.close()
+    assert closed.is_set()
+    assert len(made) <= 5 + 5
+
+
+def test_what_prefetching_meets_is_raised_in_its_place() -> None:
+    def failing():
+        yield 1
+        raise KeyError("here")
+
+    ahead = prefetched(failing(), 2)
+    assert next(ahead) == 1
+    with pytest.raises(KeyError, match="here"):
+        next(ahead)
+
+
+def test_a_shard_with_frames_of_two_sizes_is_refused(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([(32, 32, 3), (32, 48, 3)])
+    monkeypatch.setattr("fas_jax.pipeline.decode_png", lambda _: np.zeros(next(sizes, (32, 48, 3)), np.uint8))
+    with pytest.raises(UserError, match="(48x32 and 32x32|32x32 and 48x32) pixels"):
+        list(shard_frames(prepared, prepared.shards[0], 4))

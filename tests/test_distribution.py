@@ -1,0 +1,123 @@
+"""One feature store by several processes and devices, killed and restarted with another number of them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fas_jax.config import Preparation
+from fas_jax.datasets.preparation import prepare_dataset
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.devices import connect
+from fas_jax.errors import UserError
+from tests.trees import msu_mfsd
+
+ROOT = Path(__file__).parent.parent
+OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "4"]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """16 videos, 32 frames, in 6 shards."""
+    root = msu_mfsd(tmp_path_factory.mktemp("videos"))
+    settings = Preparation(frame_size=64, videos_per_shard=3, workers=2)
+    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), settings)
+
+
+def start(prepared: Prepared, out: Path, *options: str, processes: int = 1, devices: int = 1) -> list[subprocess.Popen]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
+    command = [sys.executable, str(ROOT / "scripts" / "extract.py"), str(prepared.directory), "--out", str(out)]
+    command += [*OPTIONS, *options]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    joined = [["--coordinator", address, "--processes", str(processes), "--process-index", str(i)] for i in range(2)]
+    return [
+        subprocess.Popen(
+            command + (joined[i] if processes > 1 else []),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(processes)
+    ]
+
+
+def finish(running: list[subprocess.Popen]) -> list[str]:
+    found = [process.communicate(timeout=300) for process in running]
+    for process, (_, errors) in zip(running, found, strict=True):
+        assert process.returncode == 0, errors
+    return [output + errors for output, errors in found]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*.*") if path.is_file() and ".tmp-" not in path.name)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_two_processes_killed_and_restarted_as_one_make_the_store_of_one(prepared: Prepared, tmp_path: Path) -> None:
+    killed = start(prepared, tmp_path / "killed", processes=2, devices=2)
+    while all(process.poll() is None for process in killed) and not list(tmp_path.glob("killed/*/*.json")):
+        time.sleep(0.001)
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+    for process in killed:
+        process.communicate()
+    assert not list(tmp_path.glob("killed/*/store.json"))
+    both = start(prepared, tmp_path / "two", processes=2, devices=1)
+    (resumed,) = start(prepared, tmp_path / "killed", devices=4)
+    (alone,) = start(prepared, tmp_path / "one")
+    texts = finish([*both, resumed, alone])
+    assert all("32 frames, weights random (seed 0)" in text for text in texts)
+    # Each computed its own share: the bars count the frames of the shards that are theirs.
+    assert sorted("process 1 of 2" in text for text in texts) == [False, False, False, True]
+    wanted = contents(tmp_path / "one")
+    assert len(wanted) == len(prepared.shards) + 1
+    assert contents(tmp_path / "killed") == wanted
+    assert contents(tmp_path / "two") == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_many_points_and_restarted_with_changing_numbers(
+    processes: int, prepared: Prepared, tmp_path: Path
+) -> None:
+    finish(start(prepared, tmp_path / "one"))
+    for units in range(1, len(prepared.shards)):
+        running = start(prepared, tmp_path / "many", processes=processes, devices=units % 2 + 1)
+        while all(process.poll() is None for process in running):
+            if len(list(tmp_path.glob("many/*/*.json"))) >= units:
+                break
+            time.sleep(0.001)
+        for process in running:
+            process.kill()
+        for process in running:
+            process.communicate()
+        processes = 3 - processes
+    finish(start(prepared, tmp_path / "many", processes=processes))
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "processes", "index", "message"),
+    [
+        ("", 2, 0, "need --coordinator"),
+        ("", 0, 1, "need --coordinator"),
+        ("127.0.0.1:1", 2, 2, "--process-index 2"),
+        ("127.0.0.1:1", 0, 0, "--process-index 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(coordinator: str, processes: int, index: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        connect(coordinator, processes, index)
