@@ -6,7 +6,8 @@ What a container announces is never believed, only compared with what was decode
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,27 @@ class DecodeError(Exception):
     """A file that gives no trustworthy clip; the message is the reason that reports show."""
 
 
+@dataclass(frozen=True)
+class View:
+    """What is stored of one frame."""
+
+    renditions: Mapping[str, UInt8[np.ndarray, "s s 3"]]
+    """RGB, by name; none where the frame is to be left out of the clip."""
+    box: tuple[float, ...] = ()
+    """x, y, width, height of the face; empty where none was looked for."""
+    found: bool = True
+    """Whether a face was found, if one was looked for."""
+
+
+Renderer = Callable[[int, UInt8[np.ndarray, "h w 3"]], View]
+"""From a frame's index and its BGR pixels."""
+
+
+def whole_view(settings: Preparation) -> Renderer:
+    """Every frame resized whole, as in the paper."""
+    return lambda index, image: View({"whole": resize(image, settings.frame_size)})
+
+
 def kept_indices(frame_count: int, segment: int, position: str, max_frames: int) -> list[int]:
     """Zero-based indices of the frames that are kept of a video, rising.
 
@@ -67,7 +89,26 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 def decode_clip(path: Path, settings: Preparation) -> tuple[ClipInfo, UInt8[np.ndarray, "t h w 3"]]:
     """The kept frames of a video file, each resized whole to `settings.frame_size` squared, in RGB.
 
-    Rotation tags are applied. Memory holds the resized candidates only (one of each segment).
+    Raises:
+        DecodeError: see `decode_views`.
+    """
+    info, renditions = decode_views(path, settings, whole_view(settings))
+    return info, renditions["whole"]
+
+
+def decode_views(
+    path: Path, settings: Preparation, render: Renderer, upside_down: bool | None = None
+) -> tuple[ClipInfo, dict[str, UInt8[np.ndarray, "t h w 3"]]]:
+    """The kept frames of a video file in all their renditions.
+
+    Memory holds the rendered candidates only (one of each segment).
+
+    Args:
+        path: The file.
+        settings: Which frames are kept.
+        render: What is made of each.
+        upside_down: None applies the file's rotation tag. Otherwise the tag is ignored and frames are turned by 180
+            degrees where this is true.
 
     Raises:
         DecodeError: the file does not open, yields no frame, yields clearly fewer frames than its container
@@ -79,7 +120,7 @@ def decode_clip(path: Path, settings: Preparation) -> tuple[ClipInfo, UInt8[np.n
         try:
             if not capture.isOpened():
                 raise DecodeError("not a video that the decoder can open")
-            return _decode(capture, settings, file_bytes)
+            return _decode(capture, settings, file_bytes, render, upside_down)
         finally:
             capture.release()
     except cv2.error as error:
@@ -104,30 +145,61 @@ def decode_image(path: Path, settings: Preparation) -> tuple[ClipInfo, UInt8[np.
     Raises:
         DecodeError: the file is not a PNG or JPEG image, or is damaged.
     """
-    file_bytes = _file_bytes(path)
+    info, renditions = decode_frames([path], settings, whole_view(settings))
+    return info, renditions["whole"]
+
+
+def decode_frames(
+    paths: Sequence[Path], settings: Preparation, render: Renderer, fps: float = 0.0
+) -> tuple[ClipInfo, dict[str, UInt8[np.ndarray, "t h w 3"]]]:
+    """A clip whose frames are PNG or JPEG files; of these only the kept ones are read.
+
+    Raises:
+        DecodeError: there is no frame, or one that is kept is not a PNG or JPEG image, or is damaged.
+    """
+    if not paths:
+        raise DecodeError("a folder without a frame")
+    file_bytes = sum(_file_bytes(path) for path in paths)
+    kept = []
+    shape: tuple[int, ...] = ()
+    codec = ""
+    # All candidates are rendered where some may turn out to have no face; else only those that are kept.
+    most = 0 if settings.faces != "whole" else settings.max_frames
+    for index in kept_indices(len(paths), settings.segment, settings.position, most):
+        where = f"frame {paths[index].name}: " if len(paths) > 1 else ""
+        image, kind = _read_image(paths[index], where)
+        shape, codec = shape or image.shape, codec or kind
+        kept.append((index, render(index, image)))
+    chosen = _choose(kept, settings)
+    frames = _stack(chosen)
+    info = ClipInfo(
+        frame_indices=tuple(index for index, _ in chosen),
+        frame_count=len(paths),
+        fps=_float32(fps),
+        width=shape[1],
+        height=shape[0],
+        codec=codec,
+        file_bytes=file_bytes,
+        colour=colour(frames["whole"]),
+        announced_frames=len(paths),
+        boxes=_boxes(chosen),
+        no_face=sum(not view.found for _, view in kept),
+    )
+    return info, frames
+
+
+def _read_image(path: Path, where: str) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     content = path.read_bytes()
     codec = next((name for name, start in _IMAGE_STARTS.items() if content.startswith(start)), None)
     if not codec:
-        raise DecodeError("not a PNG or JPEG image")
+        raise DecodeError(f"{where}not a PNG or JPEG image")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise DecodeError(f"decoder error: {error.err or error}") from error
+        raise DecodeError(f"{where}decoder error: {error.err or error}") from error
     if image is None:
-        raise DecodeError("not an image that the decoder can read")
-    frames = _resize(image, settings.frame_size)[None]
-    info = ClipInfo(
-        frame_indices=(0,),
-        frame_count=1,
-        fps=0.0,
-        width=image.shape[1],
-        height=image.shape[0],
-        codec=codec,
-        file_bytes=file_bytes,
-        colour=colour(frames),
-        announced_frames=1,
-    )
-    return info, frames
+        raise DecodeError(f"{where}not an image that the decoder can read")
+    return image, codec
 
 
 def colour(frames: UInt8[np.ndarray, "t h w 3"]) -> tuple[float, ...]:
@@ -158,8 +230,11 @@ def decode_png(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _decode(
-    capture: cv2.VideoCapture, settings: Preparation, file_bytes: int
-) -> tuple[ClipInfo, UInt8[np.ndarray, "t h w 3"]]:
+    capture: cv2.VideoCapture, settings: Preparation, file_bytes: int, render: Renderer, upside_down: bool | None
+) -> tuple[ClipInfo, dict[str, UInt8[np.ndarray, "t h w 3"]]]:
+    if upside_down is not None:
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    rotation = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360 if upside_down is None else 180 * upside_down
     announced = _announced(capture)
     tolerated = max(1, announced // SHORTFALL)
     offset = _offset(settings.segment, settings.position)
@@ -169,7 +244,7 @@ def _decode(
     fps = _fps(capture)
     latest, slack = -math.inf, 1000.0 * REORDERED_FRAMES / (fps or REORDERED_FRAMES)
 
-    kept: list[tuple[int, np.ndarray]] = []
+    kept: list[tuple[int, View]] = []
     tail: tuple[int, np.ndarray] | None = None
     shape: tuple[int, ...] = ()
     index = 0
@@ -184,9 +259,11 @@ def _decode(
             done, image = capture.retrieve()
             if not done or image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise DecodeError(f"frame {index} does not decode to an 8-bit colour image")
+            if upside_down:
+                image = cv2.rotate(image, cv2.ROTATE_180)
             shape = shape or image.shape
             if within == offset:
-                kept.append((index, _resize(image, settings.frame_size)))
+                kept.append((index, render(index, image)))
             else:
                 tail = (index, image)
         index += 1
@@ -197,28 +274,47 @@ def _decode(
         raise DecodeError(f"truncated: {index} of {announced} announced frames decode")
     if (index - 1) % settings.segment < offset:
         assert tail is not None
-        kept.append((tail[0], _resize(tail[1], settings.frame_size)))
-    kept = spread(kept, settings.max_frames)
-    frames = np.stack([frame for _, frame in kept])
+        kept.append((tail[0], render(*tail)))
+    chosen = _choose(kept, settings)
+    frames = _stack(chosen)
     info = ClipInfo(
-        frame_indices=tuple(position for position, _ in kept),
+        frame_indices=tuple(position for position, _ in chosen),
         frame_count=index,
         fps=fps,
         width=shape[1],
         height=shape[0],
         codec=_codec(capture),
         file_bytes=file_bytes,
-        colour=colour(frames),
+        colour=colour(frames["whole"]),
         announced_frames=announced,
+        rotation=rotation,
+        boxes=_boxes(chosen),
+        no_face=sum(not view.found for _, view in kept),
     )
     return info, frames
+
+
+def _choose(kept: list[tuple[int, View]], settings: Preparation) -> list[tuple[int, View]]:
+    chosen = spread([each for each in kept if each[1].renditions], settings.max_frames)
+    if not chosen:
+        raise DecodeError(f"no face in any of its {len(kept)} frames")
+    return chosen
+
+
+def _stack(chosen: list[tuple[int, View]]) -> dict[str, UInt8[np.ndarray, "t h w 3"]]:
+    return {name: np.stack([view.renditions[name] for _, view in chosen]) for name in chosen[0][1].renditions}
+
+
+def _boxes(chosen: list[tuple[int, View]]) -> tuple[float, ...]:
+    return tuple(_float32(value) for _, view in chosen for value in view.box)
 
 
 def _offset(segment: int, position: str) -> int:
     return {"first": 0, "middle": (segment - 1) // 2, "last": segment - 1}[position]
 
 
-def _resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """A BGR image as an RGB square."""
     # Shrinking must average all pixels: sampling some of them folds print dots and pixel grids into moiré
     # that depends on the camera's resolution, which is a trace of the dataset and not of the attack.
     shrinks = image.shape[0] >= size and image.shape[1] >= size

@@ -7,7 +7,7 @@ import tyro
 
 from fas_jax import cli
 from fas_jax.config import Preparation
-from fas_jax.datasets.preparation import prepare_dataset
+from fas_jax.datasets.preparation import counts_table, prepare_dataset
 
 
 def main(
@@ -20,7 +20,8 @@ def main(
 
     The result is a TensorFlow Datasets dataset (read it by as_data_source). Started again after an interruption,
     it goes on where it stopped. Videos that do not decode are listed in failures.json and make the command fail,
-    unless --allow-failures allows as many.
+    unless --allow-failures allows as many. A copy that lacks videos of the official set is an error that lists them,
+    unless --allow-partial accepts it.
 
     Args:
         root: Folder of the dataset, in its official layout.
@@ -31,6 +32,8 @@ def main(
     prepared = prepare_dataset(root, out, settings, layout or None)
     clips = ", ".join(f"{count} {split}" for split, count in prepared.splits.items())
     whole = "the complete official set" if prepared.complete else "not the complete official set"
+    for line in counts_table(prepared):
+        print(line)
     print(
         f"{prepared.dataset}: {clips} clips ({whole}), {len(prepared.failures)} videos failed; in {prepared.directory}"
     )

@@ -189,13 +189,13 @@ def msu(root: Path, train: bytes, test: bytes) -> Path:
 
 
 def test_msu_lists(tmp_path: Path) -> None:
-    listing = scan(msu(tmp_path / "good", b"02\r\n05", b"01\r\n03"))
+    listing = scan(msu(tmp_path / "good", b"02\r\n05", b"01\r\n13"))
     assert {(video.subject, video.split) for video in listing.videos} == {("002", "train"), ("001", "test")}
-    with pytest.raises(UserError, match=r"client 01 is in both"):
-        scan(msu(tmp_path / "both", b"01", b"01"))
+    with pytest.raises(UserError, match=r"client 02 is in both"):
+        scan(msu(tmp_path / "both", b"02", b"02"))
     with pytest.raises(UserError, match=r"test_sub_list\.txt: 'x' is not a client"):
-        scan(msu(tmp_path / "bad", b"01", b"x"))
-    root = msu(tmp_path / "missing", b"01", b"02")
+        scan(msu(tmp_path / "bad", b"02", b"x"))
+    root = msu(tmp_path / "missing", b"02", b"01")
     (root / "test_sub_list.txt").unlink()
     with pytest.raises(UserError, match=r"no test_sub_list\.txt"):
         scan(root)

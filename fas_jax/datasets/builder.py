@@ -11,18 +11,20 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from fas_jax.config import Preparation
-from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, list_videos
-from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.video import decode_clip, encode_png
+from fas_jax.datasets.decoding import decode_video
+from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, check_whole, list_videos
+from fas_jax.datasets.record import ClipInfo, Source, Video
 
-RECORD_VERSION = "1.0.0"
+RECORD_VERSION = "1.1.0"
+RENDITIONS = ("whole", "face")
 FILE_FORMAT = "array_record"
 
 
 def clip_features() -> Any:
     """The features of a stored clip: `video` (identity), `info` (what decoding found), `frames` (PNG bytes).
 
-    `frames` holds one sequence for each rendition of the same frames; `whole` is the resized whole frame.
+    `frames` holds one sequence for each rendition of the same frames: `whole` is the resized whole frame, `face` the
+    crop of the face, empty where none was made.
     """
     return tfds.features.FeaturesDict(
         {
@@ -31,21 +33,25 @@ def clip_features() -> Any:
                 "label": tfds.features.ClassLabel(names=["attack", BONA_FIDE_NAME]),
             },
             "info": _fields(ClipInfo),
-            "frames": {"whole": tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.object_))},
+            "frames": {
+                name: tfds.features.Sequence(tfds.features.Tensor(shape=(), dtype=np.object_)) for name in RENDITIONS
+            },
         }
     )
 
 
 def to_record(video: Video, info: ClipInfo, frames: Mapping[str, list[bytes]]) -> dict[str, Any]:
     """A clip as the example that `clip_features` describes."""
-    return {"video": dataclasses.asdict(video), "info": dataclasses.asdict(info), "frames": dict(frames)}
+    stored = {name: list(frames.get(name, [])) for name in RENDITIONS}
+    return {"video": dataclasses.asdict(video), "info": dataclasses.asdict(info), "frames": stored}
 
 
 def from_record(record: Mapping[str, Any]) -> tuple[Video, ClipInfo, dict[str, list[bytes]]]:
     """A clip from an example that TFDS has read back."""
     video = Video(**{name: _plain(value) for name, value in record["video"].items()})
     info = ClipInfo(**{name: _plain(value) for name, value in record["info"].items()})
-    return video, info, {name: [bytes(frame) for frame in frames] for name, frames in record["frames"].items()}
+    stored = {name: [bytes(frame) for frame in frames] for name, frames in record["frames"].items()}
+    return video, info, {name: frames for name, frames in stored.items() if frames}
 
 
 class RecordCodec:
@@ -74,7 +80,10 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     LAYOUT: ClassVar[Layout]
     VERSION = tfds.core.Version(RECORD_VERSION)
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {RECORD_VERSION: "First version."}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        RECORD_VERSION: "Face crops, rotation, boxes.",
+        "1.0.0": "First version.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "The dataset needs a signed licence. Put your own copy, in its official layout, into the manual folder."
     )
@@ -88,6 +97,7 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         listing = list_videos(self.LAYOUT, Path(dl_manager.manual_dir))
+        check_whole(listing, self._settings.allow_partial)
         splits = dict.fromkeys(video.split for video in listing.videos)
         return {split: self._generate_examples(listing, split) for split in splits}
 
@@ -95,8 +105,8 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         """One example a video; an undecodable video raises `DecodeError`."""
         for video in listing.videos:
             if video.split == split:
-                info, frames = decode_clip(listing.root / video.path, self._settings)
-                yield video.path, to_record(video, info, {"whole": [encode_png(frame) for frame in frames]})
+                clip = decode_video(listing.root, video.path, listing.sources.get(video.path, Source()), self._settings)
+                yield video.path, to_record(video, clip.info, clip.frames)
 
 
 def metadata(layout: Layout) -> dict[str, str]:

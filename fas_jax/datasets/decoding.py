@@ -1,12 +1,13 @@
 """A pool of processes that decode videos, one decoder thread each. Workers import neither JAX nor TFDS."""
 
+import dataclasses
 import itertools
 import multiprocessing
 import os
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pebble
-from jaxtyping import UInt8
 
 from fas_jax.config import Preparation
-from fas_jax.datasets.record import ClipInfo
+from fas_jax.datasets.record import ClipInfo, Source
 from fas_jax.errors import UserError
+from fas_jax.faces import face_renderer
 from fas_jax.files import inside
-from fas_jax.video import DecodeError, decode_clip, decode_image, encode_png, is_image
+from fas_jax.video import DecodeError, decode_frames, decode_views, encode_png, is_image
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -49,15 +50,19 @@ class Undecoded:
 
 
 def decode_videos(
-    root: Path, paths: Iterable[str], settings: Preparation
+    root: Path, paths: Iterable[str], settings: Preparation, sources: Mapping[str, Source] | None = None
 ) -> Generator[Decoded | Undecoded, None, None]:
     """Decodes videos in parallel and yields the outcomes in the order of `paths`.
+
+    `sources` says, by path, what has to be known besides the file.
 
     A worker that hangs for `settings.timeout` seconds or dies is replaced, and its video is `Undecoded`. A bounded
     number of videos is in flight, however many there are. Any other exception in a worker is a fault of this
     program and is raised here.
     """
-    return _in_pool(_decode, ((os.fspath(root), path, settings) for path in paths), settings)
+    known = sources or {}
+    calls = ((os.fspath(root), path, known.get(path, Source()), settings) for path in paths)
+    return _in_pool(_decode, calls, settings)
 
 
 def decode_files(paths: Iterable[Path], settings: Preparation) -> Generator[Decoded | Undecoded, None, None]:
@@ -106,32 +111,44 @@ def _outcome(future: pebble.ProcessFuture, timeout: float) -> Decoded | Undecode
         return Undecoded(f"the decoding process died (exit code {error.exitcode})", transient=True)
 
 
-def _decode(root: str, path: str, settings: Preparation) -> Decoded | Undecoded:
+def decode_video(root: Path, path: str, source: Source, settings: Preparation) -> Decoded:
+    """One video with all its renditions, in this process.
+
+    Raises:
+        DecodeError: it gives no clip.
+    """
     try:
-        file = inside(Path(root), path)
+        file = inside(root, path)
+        frames = [inside(root, frame) for frame in source.frames]
     except UserError:
-        return Undecoded("a link that leads out of the dataset's folder")
-    return _outcome_of(decode_clip, file, settings)
+        raise DecodeError("a link that leads out of the dataset's folder") from None
+    render = face_renderer(root, source, settings)
+    if frames:
+        info, renditions = decode_frames(frames, settings, render, source.fps)
+    else:
+        upside_down = source.upside_down if settings.rotation == "list" else None
+        info, renditions = decode_views(file, settings, render, upside_down)
+        if source.fps and not info.fps:
+            info = dataclasses.replace(info, fps=float(np.float32(source.fps)))
+    return Decoded(info, {name: [encode_png(frame) for frame in frames] for name, frames in renditions.items()})
+
+
+def _decode(root: str, path: str, source: Source, settings: Preparation) -> Decoded | Undecoded:
+    try:
+        return decode_video(Path(root), path, source, settings)
+    except DecodeError as error:
+        return Undecoded(str(error))
 
 
 def _decode_file(path: str, settings: Preparation) -> Decoded | Undecoded:
+    file = Path(path)
     try:
-        decode = decode_image if is_image(Path(path)) else decode_clip
+        frames = (file.name,) if is_image(file) else ()
     except OSError as error:
         return Undecoded(f"cannot be read: {error.strerror}")
-    return _outcome_of(decode, Path(path), settings)
-
-
-def _outcome_of(
-    decode: Callable[[Path, Preparation], tuple[ClipInfo, UInt8[np.ndarray, "t h w 3"]]],
-    file: Path,
-    settings: Preparation,
-) -> Decoded | Undecoded:
-    try:
-        info, frames = decode(file, settings)
-    except DecodeError as error:
-        return Undecoded(str(error))
-    return Decoded(info, {"whole": [encode_png(frame) for frame in frames]})
+    # A file of the user's own may be a link to anywhere: its real folder is the root.
+    file = file.resolve()
+    return _decode(os.fspath(file.parent), file.name, Source(frames=(file.name,) if frames else ()), settings)
 
 
 def _start() -> None:

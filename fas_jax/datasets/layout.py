@@ -2,11 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, Video
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
 from fas_jax.errors import UserError
 from fas_jax.files import fingerprint, read_json
 
@@ -64,6 +64,8 @@ class Rules:
     """Lower-case paths without suffix that the tree's own protocol files name; None where it has none."""
     left_out: Callable[[str], bool] = lambda path: False
     """Lower-case paths that the official set holds for another purpose, such as enrolment."""
+    upside_down: Callable[[str], bool] | None = None
+    """Lower-case paths of videos whose pixels are stored upside down; None where the set has no such list."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ class Layout:
     signs: tuple[str, ...]
     """Lower-case folders or files at the top, any of which tells the layout."""
     official: Counts
+    names: Callable[[], frozenset[str]]
+    """Lower-case paths without suffix of all official videos."""
     rules: Callable[[Tree], Rules]
+    annotation: Callable[[str], tuple[str, str]]
+    """From a lower-case path without suffix: where the video's face annotation lies (lower case), and its kind."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,13 @@ class Listing:
     """Video files that the official rules and lists do not name; they are not used."""
     missing: tuple[str, ...]
     """Videos that the tree's own protocol files name and that are not there (lower case, without suffix)."""
+    absent: tuple[str, ...] = ()
+    """Videos of the official set that are not there or not where they belong (lower case, without suffix). A rendered
+    tree has none: which videos it holds is its plan's to say."""
+    expected: Counts = field(default_factory=dict)
+    """Videos that should be there: the official counts, or those of a rendered tree's plan where it tells them."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """What has to be known to read some of the videos, by path."""
 
     @property
     def synthetic(self) -> bool:
@@ -110,7 +123,7 @@ class Listing:
     @property
     def complete(self) -> bool:
         """Whether every video of the official set is there. Names are unique, so that counts suffice."""
-        return not self.missing and self.counts == self.layout.official
+        return not self.missing and not self.absent and self.counts == self.layout.official
 
     @property
     def fingerprint(self) -> str:
@@ -151,6 +164,43 @@ def walk(root: Path) -> Tree:
     return Tree(root, dict(sorted(sizes.items())), tuple(sorted(links)))
 
 
+def check_whole(listing: Listing, allow_partial: bool) -> None:
+    """Raises `UserError`, which lists what is missing, unless every expected video is there or need not be."""
+    gaps = shortfall(listing)
+    if gaps and not allow_partial:
+        raise UserError(
+            f"{listing.root} is not a whole copy of {listing.layout.title}: {'; '.join(gaps)}. Complete it, or accept "
+            "what is there by --allow-partial; every report then says so"
+        )
+
+
+def shortfall(listing: Listing, most: int = 20) -> list[str]:
+    """What lacks, in sentences that name at most `most` videos each; empty for a whole copy."""
+    gaps = []
+    found, expected = listing.counts, listing.expected
+    for split in SPLITS:
+        for pai in sorted({*found.get(split, {}), *expected.get(split, {})} if expected else ()):
+            have, want = found.get(split, {}).get(pai, 0), expected.get(split, {}).get(pai, 0)
+            if have != want:
+                gaps.append(f"{split} {pai}: {have} of {want} videos")
+    for names, what in ((listing.absent, "not there"), (listing.missing, "named by the folder's own lists, not there")):
+        if names:
+            gaps.append(f"{what} ({len(names)}): {_some(names, most)}")
+    # A file with a missing video's name in another place, or that the lists leave out, is the likely answer.
+    wanted = {PurePosixPath(name).name for name in (*listing.absent, *listing.missing)}
+    stray = [path for path in listing.unknown if PurePosixPath(split_suffix(path.lower())[0]).name in wanted]
+    others = [path for path in listing.unknown if path not in stray]
+    if gaps and stray:
+        gaps.append(f"of the same name, but in another place or not in the folder's lists: {_some(stray, most)}")
+    if gaps and others:
+        gaps.append(f"not known to the official set: {_some(others, most)}")
+    return gaps
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def list_videos(layout: Layout, root: Path) -> Listing:
     """The videos that the official rules name, and what else lies there.
 
@@ -160,7 +210,8 @@ def list_videos(layout: Layout, root: Path) -> Listing:
     """
     tree = walk(root)
     rules = layout.rules(tree)
-    dataset = _dataset(layout, root)
+    dataset, expected = _dataset(layout, root)
+    official = layout.names() if dataset == layout.letter else None
     found: dict[str, Video] = {}
     unknown: list[str] = [f"{link}/ (a link to a folder, not followed)" for link in tree.links]
     for path in tree.sizes:
@@ -168,7 +219,7 @@ def list_videos(layout: Layout, root: Path) -> Listing:
         if suffix not in VIDEO_SUFFIXES or rules.left_out(path.lower()):
             continue
         identity = rules.describe(path.lower())
-        if identity is None or (rules.listed is not None and key not in rules.listed):
+        if identity is None or any(names is not None and key not in names for names in (rules.listed, official)):
             unknown.append(path.encode("utf-8", "replace").decode())
         elif key in found:
             raise UserError(f"{root} holds the same video twice: {found[key].path} and {path}; remove one")
@@ -185,13 +236,27 @@ def list_videos(layout: Layout, root: Path) -> Listing:
         sizes={video.path: tree.sizes[video.path] for video in videos},
         unknown=tuple(unknown),
         missing=tuple(sorted((rules.listed or frozenset()) - found.keys())),
+        absent=tuple(sorted((official or frozenset()) - found.keys())),
+        expected=expected,
+        sources=_sources(layout, tree, rules, found),
     )
 
 
-def _dataset(layout: Layout, root: Path) -> str:
+def _sources(layout: Layout, tree: Tree, rules: Rules, found: Mapping[str, Video]) -> dict[str, Source]:
+    actual = {path.lower(): path for path in tree.sizes}
+    sources = {}
+    for key, video in found.items():
+        path, kind = layout.annotation(key)
+        upside_down = rules.upside_down(video.path.lower()) if rules.upside_down else None
+        sources[video.path] = Source(upside_down=upside_down, annotation=actual.get(path, ""), annotation_kind=kind)
+    return sources
+
+
+def _dataset(layout: Layout, root: Path) -> tuple[str, Counts]:
+    """The dataset's name, and the videos that it should hold."""
     marker = root / MARKER
     if not marker.exists():
-        return layout.letter
+        return layout.letter, layout.official
     content = read_json(marker)
     name = content.get("dataset") if isinstance(content, dict) else None
     if name != f"synth-{layout.letter}":
@@ -199,7 +264,10 @@ def _dataset(layout: Layout, root: Path) -> str:
             f"{marker} names the dataset {name!r}, but the folder has the layout {layout.name}, which would be "
             f"'synth-{layout.letter}'; render it again"
         )
-    return str(name)
+    counts = content.get("videos", {})
+    if not isinstance(counts, dict) or not all(isinstance(row, dict) for row in counts.values()):
+        raise UserError(f"{marker} does not tell the numbers of videos as it should; render it again")
+    return str(name), counts
 
 
 def _check_classes(layout: Layout, root: Path, videos: tuple[Video, ...], unknown: list[str]) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from fas_jax.config import Preparation
 from fas_jax.datasets.builder import write_tfds_metadata
-from fas_jax.datasets.layout import Listing
-from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.datasets.layout import Listing, check_whole, shortfall
+from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.prepared import (
     CLIPS,
     SUMMARY,
@@ -26,9 +26,18 @@ from fas_jax.datasets.prepared import (
     content_settings,
 )
 from fas_jax.datasets.record import ATTACK, BONA_FIDE, Failure
-from fas_jax.datasets.shards import PlannedShard, ShardContent, decode_shards, kept_shard, plan_shards, versions
+from fas_jax.datasets.shards import (
+    PlannedShard,
+    ShardContent,
+    decode_shards,
+    kept_shard,
+    plan_shards,
+    source_key,
+    versions,
+)
 from fas_jax.errors import UserError
-from fas_jax.files import read_json, write_json
+from fas_jax.faces import check_detector
+from fas_jax.files import fingerprint, read_json, write_json
 
 PLAN = "plan.json"
 FAILURES = "failures.json"
@@ -54,14 +63,21 @@ def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | 
             other settings, or more videos failed than `settings.allow_failures`; the shards stay then, so that a
             run that allows more is quick.
     """
+    return prepare_listing(scan(root, layout), out, settings)
+
+
+def prepare_listing(listing: Listing, out: Path, settings: Preparation) -> Prepared:
+    """As `prepare_dataset`, for videos that have been listed already, such as a manifest's."""
     _check(settings)
-    listing = scan(root, layout)
     for names, what in (
         (listing.unknown, "not named by the official rules and lists, and not used"),
         (listing.missing, "named by the dataset's own lists and not there"),
     ):
         if names:
-            log.warning("%s: %d videos are %s, such as %s", root, len(names), what, ", ".join(names[:3]))
+            log.warning("%s: %d videos are %s, such as %s", listing.root, len(names), what, ", ".join(names[:3]))
+    check_whole(listing, settings.allow_partial)
+    for gap in shortfall(listing, most=3):
+        log.warning("%s is only a part: %s", listing.root, gap)
     out = Path(out)
     with _locked(out):
         plan = _plan(listing, settings)
@@ -73,6 +89,18 @@ def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | 
             prepared = _prepare(listing, out, settings, plan)
         _check_failures(prepared.failures, out, settings.allow_failures)
     return prepared
+
+
+def counts_table(prepared: Prepared) -> list[str]:
+    """Lines of a Markdown table: videos found against the official number, by split and fine PAI species."""
+    table = read_json(prepared.directory / SUMMARY)
+    found, official = table["found"], table["official"]
+    lines = ["| split | class or PAI species | found | official |", "|---|---|---:|---:|"]
+    for split in dict.fromkeys([*found, *official]):
+        for pai in dict.fromkeys([*official.get(split, {}), *found.get(split, {})]):
+            numbers = found.get(split, {}).get(pai, 0), official.get(split, {}).get(pai, "-" if not official else 0)
+            lines.append(f"| {split} | {pai} | {numbers[0]} | {numbers[1]} |")
+    return lines
 
 
 def _prepare(listing: Listing, out: Path, settings: Preparation, plan: dict[str, Any]) -> Prepared:
@@ -112,7 +140,9 @@ def _plan(listing: Listing, settings: Preparation) -> dict[str, Any]:
         "layout": listing.layout.name,
         "settings": content_settings(settings),
         "versions": versions(),
-        "root_fingerprint": listing.fingerprint,
+        "root_fingerprint": fingerprint(
+            [listing.fingerprint, [source_key(listing, video.path, settings) for video in listing.videos]]
+        ),
     }
 
 
@@ -153,6 +183,8 @@ def _check(settings: Preparation) -> None:
         ("segment", 1),
         ("max_frames", 0),
         ("frame_size", 1),
+        ("face_size", 1),
+        ("face_margin", 0),
         ("videos_per_shard", 1),
         ("workers", 0),
         ("allow_failures", 0),
@@ -161,6 +193,8 @@ def _check(settings: Preparation) -> None:
             raise UserError(f"{name} must be at least {least}, not {getattr(settings, name)}")
     if settings.timeout <= 0:
         raise UserError(f"timeout must be above 0 seconds, not {settings.timeout}")
+    if settings.faces == "detector":
+        check_detector(settings.face_model)
 
 
 def _check_failures(failures: tuple[Failure, ...], out: Path, allowed: int) -> None:
@@ -181,8 +215,9 @@ def _check_clips(listing: Listing, contents: list[ShardContent], out: Path) -> N
     for split in dict.fromkeys(video.split for video in listing.videos):
         if not any(content.labels for content in contents if content.shard.split == split):
             raise UserError(f"no video of the split {split} decodes; see {out / FAILURES}")
+    listed = {video.label for video in listing.videos}
     for label, name in ((BONA_FIDE, "bona fide"), (ATTACK, "attack")):
-        if not any(label in content.labels for content in contents):
+        if label in listed and not any(label in content.labels for content in contents):
             raise UserError(f"no {name} video of {listing.root} decodes; see {out / FAILURES}")
 
 
@@ -199,8 +234,9 @@ def _summary(prepared: Prepared, listing: Listing, plan: dict[str, Any]) -> dict
         "root_fingerprint": plan["root_fingerprint"],
         "root": [[video.path, listing.sizes[video.path]] for video in listing.videos],
         "found": listing.counts,
-        "official": LAYOUTS[prepared.layout].official,
+        "official": listing.layout.official,
         "missing": listing.missing,
+        "absent": listing.absent,
         "unknown": listing.unknown,
     }
 

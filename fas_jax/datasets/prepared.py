@@ -13,7 +13,12 @@ from fas_jax.files import fingerprint, read_json, sha256_file
 SUMMARY = "preparation.json"
 CLIPS = "clips"
 # Settings that decide what is stored; the others only how it is done.
-CONTENT_SETTINGS = ("segment", "position", "max_frames", "frame_size", "videos_per_shard")
+CONTENT_SETTINGS = (
+    "segment", "position", "max_frames", "frame_size", "videos_per_shard",
+    "faces", "face_margin", "face_size", "face_model", "no_face", "rotation",
+)  # fmt: skip
+# Without effect where there are no crops.
+_FACE_SETTINGS = ("face_margin", "face_size", "face_model", "no_face")
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,13 @@ def content_fingerprint(prepared: Prepared) -> str:
 
 def content_settings(settings: Preparation) -> dict[str, Any]:
     """The settings that decide what is stored."""
-    return {name: getattr(settings, name) for name in CONTENT_SETTINGS}
+    if settings.faces == "whole":
+        settings = dataclasses.replace(settings, **{name: getattr(Preparation(), name) for name in _FACE_SETTINGS})
+    content = {name: getattr(settings, name) for name in CONTENT_SETTINGS}
+    model = Path(settings.face_model)
+    # The detector's content counts, not where it lies.
+    content["face_model"] = sha256_file(model) if settings.face_model and model.is_file() else settings.face_model
+    return content
 
 
 def clips_path(directory: Path, shard_name: str) -> Path:

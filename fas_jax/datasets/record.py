@@ -57,6 +57,31 @@ class ClipInfo:
     """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255)."""
     announced_frames: int = 0
     """Frames that the container announces; 0 where it announces none."""
+    rotation: int = 0
+    """Degrees by which the stored pixels were turned, as the file's tag or the dataset's list says."""
+    boxes: tuple[float, ...] = ()
+    """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
+    where no face was found; empty where none was looked for."""
+    no_face: int = 0
+    """Frames in which a face was looked for and not found, those that were left out for it included."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What has to be known to read a video, besides its file."""
+
+    frames: tuple[str, ...] = ()
+    """Image files in order, relative to the root, for a video that is a folder of frames."""
+    fps: float = 0.0
+    """Frame rate of `frames`, or what a manifest says of a file that tells none; 0 where it is not known."""
+    upside_down: bool | None = None
+    """What the dataset's list of turned videos says; None where it has no such list."""
+    annotation: str = ""
+    """File of face positions, relative to the root; empty where there is none."""
+    annotation_kind: str = ""
+    """`boxes`, `corners` or `eyes`; see `fas_jax.faces`."""
+    box: tuple[float, ...] = ()
+    """x, y, width, height of the face in all frames, where that is known."""
 
 
 @dataclass(frozen=True)

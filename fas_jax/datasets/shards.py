@@ -12,11 +12,11 @@ import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from fas_jax.config import Preparation
-from fas_jax.datasets.builder import RecordCodec, shard_name
+from fas_jax.datasets.builder import RENDITIONS, RecordCodec, shard_name
 from fas_jax.datasets.decoding import Undecoded, decode_videos
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.prepared import Shard, clips_path, content_settings
-from fas_jax.datasets.record import SPLITS, ClipInfo, Failure, Video
+from fas_jax.datasets.record import SPLITS, ClipInfo, Failure, Source, Video
 from fas_jax.errors import UserError
 from fas_jax.files import atomic_path, fingerprint, read_json, sha256_file, write_json
 from fas_jax.progress import progress_bar
@@ -61,7 +61,7 @@ def decode_shards(
     kept = total - sum(len(shard.videos) for shard in pending)
     paths = (video.path for shard in pending for video in shard.videos)
     with (
-        closing(decode_videos(listing.root, paths, settings)) as outcomes,
+        closing(decode_videos(listing.root, paths, settings, listing.sources)) as outcomes,
         progress_bar(total=total, initial=kept, desc=f"preparing {listing.dataset}", unit="video") as progress,
     ):
         for shard in pending:
@@ -151,13 +151,26 @@ def plan_shards(listing: Listing, settings: Preparation) -> list[PlannedShard]:
                 "settings": content_settings(settings),
                 "versions": versions(),
                 "videos": [[dataclasses.asdict(video), listing.sizes[video.path]] for video in mine],
+                "sources": [source_key(listing, video.path, settings) for video in mine],
             }
             name = shard_name(listing.layout.name, split, index, count)
             shards.append(PlannedShard(name, split, mine, fingerprint(key)))
     return shards
 
 
+def source_key(listing: Listing, path: str, settings: Preparation) -> list[Any]:
+    """What a video's source adds to what decides its clip; an annotation counts by its content, where it is used."""
+    source = listing.sources.get(path, Source())
+    content = ""
+    if settings.faces == "annotation" and source.annotation and not source.box:
+        file = listing.root / source.annotation
+        content = sha256_file(file) if file.is_file() else "absent"
+    turned = source.upside_down if settings.rotation == "list" else None
+    box = source.box if settings.faces == "annotation" else ()
+    return [list(source.frames), source.fps, turned, list(box), content]
+
+
 def versions() -> dict[str, str]:
     """What decides the stored bits besides the settings: decoder, resizer, PNG writer, and the record's fields."""
-    fields = [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)]
+    fields = [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)] + [*RENDITIONS]
     return {"opencv": cv2.__version__, "record": fingerprint(fields)[:8], "machine": platform.machine()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -45,7 +46,7 @@ def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
     root = Path(root)
     videos = planned_videos(layout, settings)
     pictures = textures.photographs(settings.faces) if settings.faces else ()
-    marker = _marker(layout, settings, textures.digest(pictures))
+    marker = _marker(layout, settings, textures.digest(pictures)) | {"videos": _counts(videos)}
     if _begin(root, marker):
         return root
     missing = [video for video in videos if not (root / video.path).exists()]
@@ -69,6 +70,14 @@ def _marker(layout: str, settings: Synthesis, faces: str) -> dict[str, object]:
         "settings": content,
         "complete": False,
     }
+
+
+def _counts(videos: Sequence[PlannedVideo]) -> dict[str, dict[str, int]]:
+    """Videos by split and fine PAI species, by which a reader knows that none is missing."""
+    counts: dict[str, dict[str, int]] = {}
+    for (split, fine), number in sorted(Counter((video.split, video.fine) for video in videos).items()):
+        counts.setdefault(split, {})[fine] = number
+    return counts
 
 
 def _begin(root: Path, marker: dict[str, object]) -> bool:

@@ -36,6 +36,16 @@ def rules(tree: Tree) -> Rules:
     return Rules(describe)
 
 
+def names() -> frozenset[str]:
+    """All 600."""
+    return frozenset(
+        f"{split}_release/{subject}/{video}"
+        for split, subjects in _SUBJECTS.items()
+        for subject in range(1, subjects + 1)
+        for video in _SPECIES
+    )
+
+
 LAYOUT = Layout(
     name="casia_fasd",
     letter="C",
@@ -47,5 +57,8 @@ LAYOUT = Layout(
         split: dict.fromkeys((BONA_FIDE_NAME, "warped", "cut", "replay"), subjects * 3)
         for split, subjects in _SUBJECTS.items()
     },
+    names=names,
     rules=rules,
+    # The set ships none; this is where Idiap's boxes for it go.
+    annotation=lambda path: (f"face-locations/{path}.face", "boxes"),
 )

@@ -10,6 +10,12 @@ _REAL = re.compile("scene01/real/real_client(\\d{3})_" + _CAMERA.format(kind="")
 _ATTACK = re.compile(
     "scene01/attack/attack_client(\\d{3})_" + _CAMERA.format(kind="_(?:ipad_video|iphone_video|printed_photo)")
 )
+_CLIENTS = {
+    "train": (2, 3, 5, 6, 7, 8, 9, 11, 12, 21, 22, 34, 53, 54, 55),
+    "test": (1, 13, 14, 23, 24, 26, 28, 29, 30, 32, 33, 35, 36, 37, 39, 42, 48, 49, 50, 51),
+}
+# Their bona fide Android videos are stored upside down, with a rotation tag.
+_UPSIDE_DOWN = ("003", "005", "006", "007", "008", "009")
 _LISTS = {"train": "train_sub_list.txt", "test": "test_sub_list.txt"}
 _SPECIES = {"ipad_video": ("replay", "ipad"), "iphone_video": ("replay", "iphone"), "printed_photo": ("print", "print")}
 
@@ -27,6 +33,10 @@ def rules(tree: Tree) -> Rules:
             client = f"{int(line):03d}"
             if clients.setdefault(client, split) != split:
                 raise UserError(f"{tree.root}: client {line} is in both {' and '.join(_LISTS.values())}")
+            official = next((name for name, ids in _CLIENTS.items() if int(line) in ids), "")
+            if official != split:
+                where = f"in the {official} set" if official else "in neither set"
+                raise UserError(f"{tree.root / path} names client {line}, who is officially {where}; restore the list")
 
     def describe(path: str) -> Identity | None:
         match = _REAL.fullmatch(path) or _ATTACK.fullmatch(path)
@@ -37,7 +47,25 @@ def rules(tree: Tree) -> Rules:
         device = "android" if "_android_" in path else "laptop"
         return Identity(clients[match[1]], match[1], pai, fine, device=device)
 
-    return Rules(describe)
+    return Rules(describe, upside_down=upside_down)
+
+
+def upside_down(path: str) -> bool:
+    """Whether the pixels of a video (lower-case path) are stored upside down."""
+    match = _REAL.fullmatch(path)
+    return match is not None and "_android_" in path and match[1] in _UPSIDE_DOWN
+
+
+def names() -> frozenset[str]:
+    """All 280."""
+    kinds = ("real/real_{}_scene01", *(f"attack/attack_{{}}_{kind}_scene01" for kind in _SPECIES))
+    return frozenset(
+        "scene01/" + kind.format(f"client{client:03d}_{camera}_sd")
+        for clients in _CLIENTS.values()
+        for client in clients
+        for camera in ("android", "laptop")
+        for kind in kinds
+    )
 
 
 def _official(clients: int) -> dict[str, int]:
@@ -53,5 +81,7 @@ LAYOUT = Layout(
     citation="Wen, Han, Jain: Face spoof detection with image distortion analysis. IEEE TIFS 10(4), 2015.",
     signs=("scene01", "train_sub_list.txt", "test_sub_list.txt"),
     official={"train": _official(15), "test": _official(20)},
+    names=names,
     rules=rules,
+    annotation=lambda path: (f"{path}.face", "corners"),
 )

@@ -46,6 +46,18 @@ def rules(tree: Tree) -> Rules:
     return Rules(describe, frozenset(listed) if lists else None)
 
 
+def names() -> frozenset[str]:
+    """All 4950."""
+    return frozenset(
+        f"{split}_files/{phone}_{session}_{user:02d}_{kind}"
+        for split, users in _USERS.items()
+        for user in users
+        for phone in range(1, 7)
+        for session in range(1, 4)
+        for kind in _SPECIES
+    )
+
+
 LAYOUT = Layout(
     name="oulu_npu",
     letter="O",
@@ -56,5 +68,7 @@ LAYOUT = Layout(
     signs=("train_files", "dev_files", "test_files"),
     # Each user: 6 phones x 3 sessions of each species.
     official={split: {fine: len(users) * 18 for _, fine in _SPECIES.values()} for split, users in _USERS.items()},
+    names=names,
     rules=rules,
+    annotation=lambda path: (f"{path}.txt", "eyes"),
 )

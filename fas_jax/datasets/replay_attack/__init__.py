@@ -11,6 +11,19 @@ _ATTACK = re.compile(
     rf"(?:highdef|mobile)_(photo|video)_{_LIGHT}\.mov"
 )
 _LIST = re.compile(r"protocols/(?:real|attack-grandtest-allsupports)-(?:train|devel|test)\.txt")
+_CLIENTS = {
+    "train": (1, 2, 4, 6, 7, 8, 12, 16, 18, 25, 27, 103, 105, 108, 110),
+    "devel": (3, 5, 10, 15, 17, 22, 29, 30, 101, 111, 113, 114, 116, 118, 119),
+    "test": (9, 11, 13, 14, 19, 20, 21, 23, 24, 26, 28, 31, 102, 104, 106, 107, 109, 112, 115, 117),
+}
+# Instrument, what it was recorded with, and medium, as names tell them.
+_ATTACKS = (
+    "print_{}_highdef_photo",
+    "mobile_{}_mobile_photo",
+    "mobile_{}_mobile_video",
+    "highdef_{}_highdef_photo",
+    "highdef_{}_highdef_video",
+)
 _SPLITS = {"train": "train", "devel": "dev", "test": "test"}
 _SPECIES = ("mobile-photo", "mobile-video", "highdef-photo", "highdef-video")
 
@@ -44,6 +57,21 @@ def _official(clients: int) -> dict[str, int]:
     return dict.fromkeys((BONA_FIDE_NAME, "print", *_SPECIES), clients * 4)
 
 
+def names() -> frozenset[str]:
+    """All 1200, without those of enrolment."""
+    found = set()
+    for split, clients in _CLIENTS.items():
+        for client in (f"client{number:03d}_session01" for number in clients):
+            for light in ("controlled", "adverse"):
+                found |= {f"{split}/real/{client}_webcam_authenticate_{light}_{take}" for take in (1, 2)}
+                found |= {
+                    f"{split}/attack/{support}/attack_{attack.format(client)}_{light}"
+                    for support in ("fixed", "hand")
+                    for attack in _ATTACKS
+                }
+    return frozenset(found)
+
+
 LAYOUT = Layout(
     name="replay_attack",
     letter="I",
@@ -53,5 +81,7 @@ LAYOUT = Layout(
     "BIOSIG 2012.",
     signs=("train/real", "train/attack", "devel/real", "devel/attack", "test/real", "test/attack"),
     official={"train": _official(15), "dev": _official(15), "test": _official(20)},
+    names=names,
     rules=rules,
+    annotation=lambda path: (f"face-locations/{path}.face", "boxes"),
 )
