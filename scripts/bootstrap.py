@@ -61,7 +61,7 @@ def install(extras: tuple[str, ...]) -> None:
             sys.exit("error: no environment could be made; on Debian and Ubuntu: apt install python3-venv")
     say("installing the project and what it needs (some 300 MB, once)")
     stamp.unlink(missing_ok=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint"]
+    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint"]
     installed = run([*pip, "constraints.txt", "--editable", f".[{','.join(wanted)}]"])
     if installed.returncode:
         sys.exit("error: the installation failed (see above); is there a network? The command can be repeated.")
