@@ -4,7 +4,7 @@ Training reads the features of the videos it trains and validates on, and no oth
 `score`, after everything has been chosen.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from fas_jax.files import fingerprint
 from fas_jax.protocols import PRESETS, Assignment, Protocol, assign, leave_one_out, subject_folds
 from fas_jax.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
-from fas_jax.training import Clips
+from fas_jax.training import Clips, Observer
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def train(
     videos: Sequence[Video],
     stores: Sequence[FeatureStore],
     folder: Path,
+    observe: Callable[[str, int], Observer] | None = None,
 ) -> Trained:
     """Trains the ensemble and the baselines of all trials.
 
@@ -117,6 +118,7 @@ def train(
         videos: Which their indices point into.
         stores: Features of all datasets.
         folder: For checkpoints and finished models; an interrupted training goes on.
+        observe: See `train_ensemble`.
     """
     preset = PRESETS[experiment.evaluation.preset]
     pool = Pool.load(stores, {*preset.train, *preset.validation})
@@ -130,7 +132,7 @@ def train(
         tasks.append(Task(f"{trial.protocol.name} seed {trial.seed}", trial.seed, rows, folds, validation))
     data = fingerprint([store.fingerprint for store in stores])
     baselines = tuple(_fit_baselines(pool.take(task.train)) for task in tasks)
-    return Trained(train_ensemble(tasks, pool.clips(), experiment, folder, data), baselines)
+    return Trained(train_ensemble(tasks, pool.clips(), experiment, folder, data, observe), baselines)
 
 
 def score(

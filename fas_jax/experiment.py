@@ -4,6 +4,7 @@ Each stage keeps what it makes on disk, under a name that says what it was made 
 is there already; so every stage can be called again, and goes on where it was interrupted.
 """
 
+import dataclasses
 import importlib.metadata
 import platform
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fas_jax import __version__, crossdataset, devices
+from fas_jax import __version__, crossdataset, devices, oracle
 from fas_jax.bundle import write_bundle
 from fas_jax.checkpoints import describe_differences
 from fas_jax.config import Experiment, from_dict, to_dict
@@ -28,7 +29,7 @@ from fas_jax.feature_store import FeatureStore
 from fas_jax.features import extract, load_backbone
 from fas_jax.files import fingerprint, read_json, write_json
 from fas_jax.learning import read_histories
-from fas_jax.page import Extras, read_extra_tables
+from fas_jax.page import Extras, read_extra_tables, write_extra_table
 from fas_jax.protocols import describe, leave_one_out
 from fas_jax.reporting import write_report
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
@@ -170,6 +171,17 @@ def find_extras(run: Run, results: Results) -> Extras:
     """Learning curves, frames of the worst-scored videos, and the tables that other commands left in the run."""
     wanted = {(each.dataset, each.video) for each in results.worst}
     return Extras(read_histories(run.folder), read_thumbnails(run.prepared, wanted), read_extra_tables(run.folder))
+
+
+def watch_target(run: Run) -> Path:
+    """Trains a second time to see what an epoch chosen on the target would have claimed; for the next report."""
+    looks = oracle.watch(run.experiment, run.trials, run.videos, run.stores, run.folder / "oracle", _trained(run))
+    histories = read_histories(run.folder)
+    names = [f"{trial.protocol.name} seed {trial.seed}" for trial in run.trials]
+    chosen = {(each.model, names.index(each.run)): each.best_epoch for each in histories}
+    write_json(run.folder / "oracle.json", [dataclasses.asdict(look) for look in looks])
+    write_extra_table(run.folder, "oracle", oracle.table(looks, run.trials, chosen))
+    return run.folder
 
 
 def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,9 @@ def to_html(grid: Grid, classes: Sequence[str] = ()) -> str:
 
     def cell(tag: str, text: str, column: int) -> str:
         escaped = html.escape(text)
+        if right[column]:
+            # The interval goes below its figure, which makes wide tables fit.
+            escaped = re.sub(r" (\[[^\]]*\])$", r"<br><small>\1</small>", escaped)
         inner = f"<b>{escaped}</b>" if isinstance(text, Strong) else escaped
         return f"<{tag} {right[column]}>{inner}</{tag}>"
 

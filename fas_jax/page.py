@@ -4,6 +4,7 @@ Everything that comes from files is escaped, by `html.escape` here or in `grid` 
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -30,12 +31,13 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:0 auto;padding:1rem;max-width:1180px}
 h1{font-size:1.6rem;margin:.4rem 0}h2{font-size:1.25rem;border-bottom:1px solid #ddd;margin:2rem 0 .6rem}
 h3{font-size:1.05rem;margin:1.2rem 0 .4rem}h1,td,th,code,li{overflow-wrap:anywhere}
-nav a{margin-right:.9rem;white-space:nowrap}a{color:#0059a8}
+nav{display:flex;flex-wrap:wrap;gap:.1rem .9rem}a{color:#0059a8}
 .warn{border-left:5px solid #d55e00;background:#fff4ec;padding:.5rem .8rem;margin:.5rem 0;font-weight:600}
 .scroll{overflow-x:auto;margin:.5rem 0}table{border-collapse:collapse;font-size:.86rem}
 th,td{padding:.22rem .6rem;border-bottom:1px solid #e4e4e4;text-align:left;vertical-align:top}
 td,th{overflow-wrap:normal}th{background:#f5f5f5}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td:first-child{max-width:16rem;overflow-wrap:anywhere}tr.pub td{color:#666;font-style:italic}
+td:first-child{min-width:7.5rem;max-width:16rem;overflow-wrap:anywhere}td small{white-space:nowrap}
+tr.pub td{color:#666;font-style:italic}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.6rem 1.2rem}
 figure{margin:0}figcaption{font-size:.86rem;font-weight:600}svg{width:100%;max-width:520px;height:auto;display:block}
 svg text{font:12px system-ui,sans-serif;fill:#333}svg .g{stroke:#e8e8e8}svg .f{fill:none;stroke:#999}
@@ -300,8 +302,12 @@ def _details(summary: str, content: str, opened: bool = False) -> str:
 
 
 def _text(text: str) -> str:
-    return f'<p class="small">{escape(text)}</p>'
+    return f'<p class="small">{_inline(text)}</p>'
 
 
 def _list(lines: Iterable[str]) -> str:
-    return '<ul class="small">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+    return '<ul class="small">' + "".join(f"<li>{_inline(line)}</li>" for line in lines) + "</ul>"
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

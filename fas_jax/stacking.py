@@ -6,7 +6,7 @@ subject. One validation part, seen by no model, stops all of them.
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from fas_jax.errors import UserError
 from fas_jax.files import fingerprint
 from fas_jax.parameters import load_tree, save_tree
 from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
-from fas_jax.training import Clips, Run, fit, predict
+from fas_jax.training import Clips, Observer, Run, fit, predict
 
 BASE_MODELS: tuple[Kind, ...] = ("lstm", "bilstm", "gru")
 META = "meta"
@@ -73,7 +73,14 @@ def build_architectures(models: Models, features: int, combine: str) -> dict[str
     return {**shapes, META: Architecture("lstm", joint, models.meta, initialisation(META))}
 
 
-def train_ensemble(tasks: Sequence[Task], clips: Clips, experiment: Experiment, folder: Path, data: str) -> Ensemble:
+def train_ensemble(
+    tasks: Sequence[Task],
+    clips: Clips,
+    experiment: Experiment,
+    folder: Path,
+    data: str,
+    observe: Callable[[str, int], Observer] | None = None,
+) -> Ensemble:
     """Trains the base models, their out-of-fold siblings, and the meta-learner of every task.
 
     Finished models are kept in `folder` and not trained again; an interrupted training goes on.
@@ -84,6 +91,8 @@ def train_ensemble(tasks: Sequence[Task], clips: Clips, experiment: Experiment, 
         experiment: Settings.
         folder: For checkpoints and finished models.
         data: Fingerprint of the features, so that models of other data are refused.
+        observe: Gives, for a model and the position of a program's first run, who is shown that program's looks (see
+            `fit`). Of a base model's runs, every `folds + 1`th is the one that is kept.
 
     Raises:
         UserError: `folder` holds models of other settings or data, or a task's clips lack a class.
@@ -96,7 +105,7 @@ def train_ensemble(tasks: Sequence[Task], clips: Clips, experiment: Experiment, 
     params: dict[str, Params] = {}
     unseen = []
     for kind in BASE_MODELS:
-        trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data)
+        trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
         scores = predict(architectures[kind], trained, clips, rows)
         unseen.append(_scatter(scores, rows, clips.mask.shape).reshape(len(tasks), folds + 1, *clips.mask.shape))
         params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
@@ -108,7 +117,7 @@ def train_ensemble(tasks: Sequence[Task], clips: Clips, experiment: Experiment, 
         learning_rate=experiment.stacking.learning_rate,
     )
     meta_runs = [Run(task.name, task.seed, task.train, task.validation) for task in tasks]
-    params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data)
+    params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data, observe)
     return Ensemble(architectures, params, combine)
 
 
@@ -119,10 +128,20 @@ def predict_ensemble(
     found: dict[str, list[np.ndarray]] = {
         kind: predict(ensemble.architectures[kind], ensemble.params[kind], clips, rows) for kind in BASE_MODELS
     }
-    base = [_scatter(found[kind], rows, clips.mask.shape) for kind in BASE_MODELS]
-    meta_clips = clips._replace(features=jnp.asarray(_combine(base, ensemble.combine)))
+    stacked = stack_predictions(found, rows, clips.mask.shape, ensemble.combine)
+    meta_clips = clips._replace(features=jnp.asarray(stacked))
     found[META] = predict(ensemble.architectures[META], ensemble.params[META], meta_clips, rows)
     return found
+
+
+def stack_predictions(
+    base: Mapping[str, Sequence[Float[np.ndarray, "m t"]]],
+    rows: Sequence[Int[np.ndarray, " m"]],
+    shape: tuple[int, ...],
+    combine: str,
+) -> Float[np.ndarray, "r n t d"]:
+    """The meta-learner's inputs from the base models' P(bona fide), zero at clips that are not scored."""
+    return _combine([_scatter(base[kind], rows, shape) for kind in BASE_MODELS], combine)
 
 
 def fuse(
@@ -173,6 +192,7 @@ def _train(
     settings: Training,
     folder: Path,
     data: str,
+    observe: Callable[[str, int], Observer] | None,
 ) -> Params:
     """Parameters of all runs, trained in waves of `settings.runs_per_program`, or read where they are finished."""
     size = settings.runs_per_program or len(runs)
@@ -206,7 +226,9 @@ def _train(
         else:
             unfinished = folder / "checkpoints" / path.stem
             wave = clips._replace(features=features)
-            found = fit(architecture, runs[own], wave, settings, Checkpoints(unfinished, about), title=title)
+            shown = observe(name, start) if observe else None
+            checkpoints = Checkpoints(unfinished, about)
+            found = fit(architecture, runs[own], wave, settings, checkpoints, title=title, observe=shown)
             tree = {"params": found.params, "best_epoch": found.best_epoch, "history": found.history}
             save_tree(path, tree, about)
             shutil.rmtree(unfinished)

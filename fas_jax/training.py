@@ -5,10 +5,10 @@ runs read the same clips, which lie on the devices; batches are gathered there b
 from the host inside an epoch. A single run is the case of one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,10 @@ class Fit:
     """`epoch` [k], and `train_loss`, `validation_loss`, `validation_accuracy` [k r]; NaN once a run has ended."""
 
 
+# Takes an epoch and the parameters of all runs after it.
+Observer: TypeAlias = Callable[[int, Params], None]
+
+
 class _State(NamedTuple):
     params: Params
     optimiser: Any
@@ -72,6 +76,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     *,
     title: str = "",
+    observe: Observer | None = None,
 ) -> Fit:
     """Trains all runs until each has stopped improving on its validation clips.
 
@@ -85,6 +90,8 @@ def fit(
         checkpoints: Where to save and from where to go on; an interrupted training that goes on ends with the
             same bits as an unbroken one.
         title: For the progress bar.
+        observe: Is shown the parameters at every look, after the look has been judged, and says nothing back: what
+            it finds out (an oracle's claims) cannot reach what is chosen. Looks before a resumption are not shown.
 
     Raises:
         UserError: A run's clips lack a class, or its loss is no longer finite.
@@ -125,6 +132,8 @@ def fit(
             better = progress.update(epoch, np.array(train_loss), loss, accuracy, settings)
             _check_finite(runs, progress, epoch)
             best = _choose(jnp.asarray(better), state.params, best)
+            if observe:
+                observe(epoch, state.params)
             bar.set_postfix(running=int(progress.active.sum()), validation_loss=f"{loss.mean():.4f}", refresh=False)
             if checkpoints and progress.looks % settings.checkpoint_every == 0:
                 checkpoints.save(epoch, (state, best, progress))
