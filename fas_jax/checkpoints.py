@@ -47,7 +47,11 @@ class Checkpoints:
         """Writes `tree` (arrays only) as `step` and removes all but the two newest steps."""
         path = self.directory / f"{step:08d}"
         shutil.rmtree(path, ignore_errors=True)
-        orbax.save(path, tree)
+        try:
+            orbax.save(path, tree)
+        except (OSError, ValueError) as error:
+            # TensorStore reports a full or read-only disk as a ValueError.
+            raise UserError(f"cannot write checkpoint {path}: {error}") from error
         # Written last: a step without its hashes was not finished.
         write_json(path / _HASHES, _hashes(path))
         for old in self._steps()[:-2]:
