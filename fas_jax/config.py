@@ -32,7 +32,8 @@ class Synthesis:
     seed: int = 0
     """Seed of everything that is drawn; the same seed gives the same files."""
     faces: str = ""
-    """Folder of face photographs to use as textures; empty renders faces from scratch."""
+    """Folder of face photographs to use as textures, with a file eyes.csv that has a line for each:
+    name,x_reye,y_reye,x_leye,y_leye (pixels); empty renders faces from scratch."""
     workers: int = 0
     """Worker processes; 0 is one for each core."""
 
@@ -156,9 +157,13 @@ class Evaluation:
     """Who is trained on, who sets the threshold, and who is tested."""
 
     preset: str = "strict"
-    """Protocol preset: strict, or dle2023 (the paper's)."""
+    """Which videos of each dataset are used: strict, dle2023 (the paper's), ssdg-honest; or ssdg2020, flip2023 and
+    safas2023, which choose models and thresholds on the target, as their authors did."""
     targets: tuple[str, ...] = ("M", "C", "I", "O")
-    """Datasets that are left out in turn."""
+    """Datasets that are left out in turn, unless `protocols` says otherwise."""
+    protocols: tuple[str, ...] = ()
+    """Protocols by name: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C, intra-O-1 to intra-O-4,
+    intra-I, intra-M, intra-C, and their parts (see fas_jax/protocol_names.py)."""
     validation_fraction: float = 0.2
     """Share of the sources' subjects that is cut out for early stopping and the threshold."""
     fusion: Literal["mean", "last", "median", "minimum"] = "mean"
@@ -177,6 +182,8 @@ class Data:
     """Idiap Replay-Attack (I)."""
     msu_mfsd: str = ""
     """MSU-MFSD (M)."""
+    manifests: tuple[str, ...] = ()
+    """CSV or Parquet files that list videos of one's own, used beside the folders."""
     synthesize: bool = False
     """Render all four instead, as [synthesis] says."""
 

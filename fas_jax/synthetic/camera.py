@@ -10,6 +10,9 @@ from fas_jax.synthetic.motion import Wander, wander
 from fas_jax.synthetic.pixels import scale_channels, spread
 from fas_jax.synthetic.seeds import generator
 
+# Frames between two looks of the automatic exposure.
+_METER_EVERY = 4
+
 
 @dataclass(frozen=True)
 class CameraModel:
@@ -100,8 +103,8 @@ def capture(
     model = camera.model
     light = cv2.GaussianBlur(radiance, (0, 0), model.blur) if model.blur > 0.25 else radiance
     light = light * camera.shading
-    _adapt(camera, state, light, time)
-    assert state.gains is not None
+    if state.gains is None or index % _METER_EVERY == 0:
+        state.gains = _adapt(camera, state, light, time)
     scale_channels(light, state.gains)
     height, width = light.shape[:2]
     row, column = camera.offsets[index % len(camera.offsets)]
@@ -135,8 +138,10 @@ def distort(camera: Camera, points: Float32[np.ndarray, "k 2"]) -> Float32[np.nd
     return (centre + (points - centre) * (1 - camera.model.distortion * squared)).astype(np.float32)
 
 
-def _adapt(camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], time: float) -> None:
-    """Measures a thinned-out frame and moves the gains towards what it asks for."""
+def _adapt(
+    camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], time: float
+) -> Float32[np.ndarray, "3"]:
+    """Measures a thinned-out frame and moves `state` towards what it asks for; returns the new gains."""
     model = camera.model
     step = max(1, min(light.shape[:2]) // 40)
     sample = np.clip(light[step // 2 :: step, step // 2 :: step], 0, None)
@@ -159,12 +164,10 @@ def _adapt(camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"]
         signal = signal * correction
     exposure *= camera.exposure_bias * (1 + camera.exposure_drift.at(time))
     wanted = (wanted * exposure).astype(np.float32)
-    pace = 1.0 if state.gains is None else 0.08
-    if state.gains is None:
-        state.gains = wanted
-    state.gains = state.gains + np.float32(pace) * (wanted - state.gains)
+    pace = 1.0 if state.gains is None else 0.25
     state.black += pace * (black - state.black)
     state.white += pace * (white - state.white)
+    return wanted if state.gains is None else state.gains + np.float32(pace) * (wanted - state.gains)
 
 
 def _tone(signal: Float32[np.ndarray, "..."], lift: float) -> Float32[np.ndarray, "..."]:

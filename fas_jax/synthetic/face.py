@@ -4,6 +4,7 @@ Canonical coordinates: x to the image's right, y down, the face's centre at 0, h
 its height about 1.05. Albedo is linear reflectance, 0 to 1.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import cv2
@@ -102,6 +103,16 @@ def draw_appearance(seed: int, dataset: str, subject: str) -> Appearance:
         age=float(rng.uniform(0, 1)),
         shirt=int(rng.integers(0, 1 << 30)),
     )
+
+
+def match_skin(appearance: Appearance, texture: Float32[np.ndarray, "n m 3"]) -> Appearance:
+    """The appearance with the skin of a photograph's cheeks, for the neck, the ears and the eyelids."""
+    rows, columns = texture.shape[:2]
+    row = int((0.25 - TOP) / (BOTTOM - TOP) * rows)
+    sides = [int((x - LEFT) / (RIGHT - LEFT) * columns) for x in (-0.38, 0.38)]
+    patches = [texture[row - rows // 40 : row + rows // 40, at - columns // 40 : at + columns // 40] for at in sides]
+    skin = np.median(np.concatenate([patch.reshape(-1, 3) for patch in patches]), axis=0).astype(np.float32)
+    return dataclasses.replace(appearance, skin=skin)
 
 
 def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "n n 3"] | None = None) -> Head:

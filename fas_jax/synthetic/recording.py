@@ -22,7 +22,7 @@ from fas_jax.synthetic.seeds import generator
 Texture = Float32[np.ndarray, "n n 3"]
 Image = Float32[np.ndarray, "h w 3"]
 # Videos that are shown on a screen were recorded with fewer pixels than the screen covers in the frame.
-_VIDEO_DETAIL = (0.6, 0.95)
+_VIDEO_DETAIL = (0.55, 0.85)
 _PHOTO_DETAIL = (1.0, 1.6)
 
 
@@ -81,9 +81,12 @@ def _person(
     framing: Framing,
 ) -> Scene:
     domain = DOMAINS[video.layout]
+    appearance = draw_appearance(settings.seed, video.layout, f"{video.split}/{video.subject}")
+    if texture is not None:
+        appearance = face.match_skin(appearance, texture)
     return draw_scene(
         rng,
-        draw_appearance(settings.seed, video.layout, f"{video.split}/{video.subject}"),
+        appearance,
         texture,
         room=(settings.seed, video.layout, int(rng.integers(domain.rooms))),
         light=_light(rng, video),

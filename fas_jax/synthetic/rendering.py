@@ -21,8 +21,9 @@ from fas_jax.synthetic.encoding import write_video
 from fas_jax.synthetic.layouts import annotation, protocol_files
 from fas_jax.synthetic.plan import LETTERS, MSU_UPSIDE_DOWN, PlannedVideo, planned_videos
 from fas_jax.synthetic.recording import record
+from fas_jax.synthetic.textures import Photograph
 
-VERSION = 1
+VERSION = 2
 """Of the renderer: a change that changes any frame raises it."""
 MARKER = "SYNTHETIC.json"
 _NOTE = (
@@ -45,12 +46,16 @@ def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
     """
     root = Path(root)
     videos = planned_videos(layout, settings)
-    pictures = textures.photographs(settings.faces) if settings.faces else ()
-    marker = _marker(layout, settings, textures.digest(pictures)) | {"videos": _counts(videos)}
+    photos = textures.photographs(settings.faces) if settings.faces else ()
+    if photos:
+        # Before any work, so that a damaged picture does not stop it half-way.
+        for photo in dict.fromkeys(_photograph(video, settings, photos) for video in videos):
+            textures.load_texture(photo)
+    marker = _marker(layout, settings, textures.digest(photos)) | {"videos": _counts(videos)}
     if _begin(root, marker):
         return root
     missing = [video for video in videos if not (root / video.path).exists()]
-    _render(root, missing, settings, pictures, total=len(videos))
+    _render(root, missing, settings, photos, total=len(videos))
     for path, text in protocol_files(layout, videos).items():
         _write_bytes(root / path, text)
     write_json(root / MARKER, marker | {"complete": True})
@@ -118,7 +123,7 @@ def _differences(known: dict[str, object], wanted: dict[str, object]) -> list[st
 
 
 def _render(
-    root: Path, videos: Sequence[PlannedVideo], settings: Synthesis, pictures: tuple[Path, ...], total: int
+    root: Path, videos: Sequence[PlannedVideo], settings: Synthesis, photos: tuple[Photograph, ...], total: int
 ) -> None:
     if not videos:
         return
@@ -126,7 +131,7 @@ def _render(
     context = multiprocessing.get_context("spawn")
     bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
     with bar, without_main(), pebble.ProcessPool(workers, context=context, initializer=_start) as pool:
-        futures = [pool.schedule(render_video, args=[root, video, settings, pictures]) for video in videos]
+        futures = [pool.schedule(render_video, args=[root, video, settings, photos]) for video in videos]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -146,12 +151,11 @@ def _start() -> None:
     cv2.setNumThreads(1)
 
 
-def render_video(root: Path, video: PlannedVideo, settings: Synthesis, pictures: tuple[Path, ...]) -> None:
+def render_video(root: Path, video: PlannedVideo, settings: Synthesis, photos: tuple[Photograph, ...]) -> None:
     """Renders one video and its annotation; runs in a worker."""
     texture = None
-    if pictures:
-        chosen = textures.choose(pictures, settings.seed, video.layout, f"{video.split}/{video.subject}")
-        texture = textures.load_texture(chosen)
+    if photos:
+        texture = textures.load_texture(_photograph(video, settings, photos))
     recording = record(video, settings, texture)
     # The annotation goes first: a video that is there is then whole with all that belongs to it.
     note = annotation(video, recording.boxes, recording.eyes)
@@ -167,6 +171,10 @@ def render_video(root: Path, video: PlannedVideo, settings: Synthesis, pictures:
         and video.device == "android"
         and video.subject in MSU_UPSIDE_DOWN,
     )
+
+
+def _photograph(video: PlannedVideo, settings: Synthesis, photos: tuple[Photograph, ...]) -> Photograph:
+    return textures.choose(photos, settings.seed, video.layout, f"{video.split}/{video.subject}")
 
 
 def _write_bytes(path: Path, text: str) -> None:

@@ -84,7 +84,7 @@ def draw_scene(
     width, height = size
     short = min(size)
     unit = framing.face_share * short / (2 * face.HALF_WIDTH)
-    canvas = max(48, round(unit * (face.RIGHT - face.LEFT) * 1.15))
+    canvas = max(48, round(unit * (face.RIGHT - face.LEFT)))
     head = face.draw_head(appearance, canvas, texture)
     centre = (
         width * (0.5 + float(rng.normal(0, 0.02))),

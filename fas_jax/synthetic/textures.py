@@ -1,5 +1,14 @@
-"""Face photographs of the user's own as textures."""
+"""Face photographs of the user's own as textures.
 
+A file `eyes.csv` beside the pictures says where the eyes are, a line for each picture: file name, then x and y of the
+subject's right eye (left in the picture) and of the left eye, in pixels. It is asked for and not guessed: a hand or
+a lamp taken for a face would end up on a head without anyone noticing.
+"""
+
+import csv
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,39 +21,91 @@ from fas_jax.synthetic import face
 from fas_jax.synthetic.seeds import generator
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_SIDE = 512
+EYES = "eyes.csv"
+# Pixels of the canvas; a face is seldom rendered larger.
+_WIDTH, _HEIGHT = 520, 620
+
+Eyes = tuple[float, float, float, float]
 
 
-def photographs(folder: str) -> tuple[Path, ...]:
-    """The pictures of a folder in the order of their names; `UserError` where there is none."""
+@dataclass(frozen=True)
+class Photograph:
+    """A picture, and where its eyes are: x and y of the right eye, then of the left."""
+
+    path: Path
+    eyes: Eyes
+
+
+def photographs(folder: str) -> tuple[Photograph, ...]:
+    """The pictures of a folder in the order of their names.
+
+    Raises `UserError` where there is none, or where eyes.csv is missing, leaves one out or cannot be understood.
+    """
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"faces: {root} is not a folder")
     found = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise UserError(f"faces: {root} holds no picture ({', '.join(SUFFIXES)})")
-    return tuple(found)
+    if not (root / EYES).exists():
+        raise UserError(
+            f"faces: {root} has no {EYES}; write one that says where the eyes are, with a line for each picture: "
+            "name,x_reye,y_reye,x_leye,y_leye (pixels; the right eye is the one on the picture's left)"
+        )
+    eyes = _read_eyes(root / EYES)
+    left_out = [path.name for path in found if path.name not in eyes]
+    if left_out:
+        raise UserError(f"faces: {root / EYES} has no line for {', '.join(left_out[:5])}; add it or remove the picture")
+    return tuple(Photograph(path, eyes[path.name]) for path in found)
 
 
-def digest(paths: tuple[Path, ...]) -> str:
-    """Changes with any picture's name or bytes; empty for no pictures."""
-    return fingerprint([[path.name, sha256_file(path)] for path in paths]) if paths else ""
+def digest(photos: Iterable[Photograph]) -> str:
+    """Changes with any picture's name, bytes or eyes; empty for no pictures."""
+    known = [[photo.path.name, sha256_file(photo.path), photo.eyes] for photo in photos]
+    return fingerprint(known) if known else ""
 
 
-def choose(paths: tuple[Path, ...], seed: int, dataset: str, subject: str) -> Path:
+def choose(photos: tuple[Photograph, ...], seed: int, dataset: str, subject: str) -> Photograph:
     """The picture that textures a subject."""
-    return paths[int(generator("texture", seed, dataset, subject).integers(len(paths)))]
+    return photos[int(generator("texture", seed, dataset, subject).integers(len(photos)))]
 
 
-def load_texture(path: Path) -> Float32[np.ndarray, "n n 3"]:
-    """A picture's face in canonical coordinates, as linear reflectance."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+@functools.lru_cache(maxsize=4)
+def load_texture(photo: Photograph) -> Float32[np.ndarray, "n m 3"]:
+    """A picture's face in canonical coordinates, as linear reflectance; `UserError` where it cannot be read."""
+    picture = cv2.imread(str(photo.path), cv2.IMREAD_COLOR_RGB)
     if picture is None:
-        raise UserError(f"faces: {path} is not a picture that can be read; remove or replace it")
-    height, width = picture.shape[:2]
-    side = min(height / (face.BOTTOM - face.TOP), width / (face.RIGHT - face.LEFT))
-    half = np.array([side * (face.RIGHT - face.LEFT), side * (face.BOTTOM - face.TOP)]) / 2
-    left, top = np.floor([width / 2, height / 2] - half).astype(int)
-    crop = picture[top : top + int(2 * half[1]), left : left + int(2 * half[0])]
-    crop = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return (crop[..., ::-1].astype(np.float32) / 255) ** np.float32(2.2)
+        raise UserError(f"faces: {photo.path} is not a picture that can be read; remove or replace it")
+    across = (_WIDTH - 1) / (face.RIGHT - face.LEFT)
+    down = (_HEIGHT - 1) / (face.BOTTOM - face.TOP)
+    # The similarity that takes the eyes to where the drawn face has them, then the canvas's own scales.
+    right, left = complex(*photo.eyes[:2]), complex(*photo.eyes[2:])
+    turn = 2 * face.EYE_X / (left - right)
+    shift = complex(-face.EYE_X, face.EYE_Y) - turn * right
+    rows = np.array([[turn.real, -turn.imag, shift.real - face.LEFT], [turn.imag, turn.real, shift.imag - face.TOP]])
+    matrix = rows * np.array([[across], [down]])
+    shrink = float(np.hypot(matrix[0, 0], matrix[0, 1]))
+    if shrink < 0.7:  # smooth first, or the sampling would alias
+        picture = cv2.GaussianBlur(picture, (0, 0), 0.35 / shrink)
+    warped = cv2.warpAffine(picture, matrix, (_WIDTH, _HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip((warped.astype(np.float32) / 255) ** np.float32(2.2) * np.float32(0.9), 0.01, 0.9)
+
+
+def _read_eyes(path: Path) -> dict[str, Eyes]:
+    eyes: dict[str, Eyes] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for number, row in enumerate(csv.reader(file), start=1):
+                if not row or not "".join(row).strip():
+                    continue
+                try:
+                    name, *values = row
+                    x_right, y_right, x_left, y_left = map(float, values)
+                except ValueError:
+                    raise UserError(f"faces: {path} line {number} must be name,x_reye,y_reye,x_leye,y_leye") from None
+                if not x_left - x_right > 4:
+                    raise UserError(f"faces: {path} line {number}: the right eye comes first, left in the picture")
+                eyes[name.strip()] = (x_right, y_right, x_left, y_left)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"faces: {path} is not readable: {error}") from error
+    return eyes
