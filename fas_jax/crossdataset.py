@@ -17,7 +17,8 @@ from fas_jax.config import Experiment
 from fas_jax.datasets.record import ClipInfo, Failure, Video
 from fas_jax.feature_store import FeatureStore
 from fas_jax.files import fingerprint
-from fas_jax.protocols import PRESETS, Assignment, Protocol, assign, leave_one_out, subject_folds
+from fas_jax.protocol_names import choose_protocols
+from fas_jax.protocols import Assignment, Protocol, assign, subject_folds
 from fas_jax.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
 from fas_jax.training import Clips, Observer
@@ -94,7 +95,7 @@ def all_videos(stores: Sequence[FeatureStore]) -> tuple[tuple[Video, ...], tuple
 def plan(experiment: Experiment, videos: Sequence[Video]) -> tuple[Trial, ...]:
     """Who trains, validates and is tested, for every protocol and seed."""
     settings = experiment.evaluation
-    protocols = leave_one_out(settings.preset, settings.targets, {video.dataset for video in videos})
+    protocols = choose_protocols(settings, {video.dataset for video in videos})
     return tuple(
         Trial(protocol, seed, assign(protocol, videos, settings.validation_fraction, seed))
         for protocol in protocols
@@ -120,8 +121,7 @@ def train(
         folder: For checkpoints and finished models; an interrupted training goes on.
         observe: See `train_ensemble`.
     """
-    preset = PRESETS[experiment.evaluation.preset]
-    pool = Pool.load(stores, {*preset.train, *preset.validation})
+    pool = Pool.load(stores, splits_of(trials, videos, "train", "validation"))
     used = [_pick(videos, part) for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
     pool = pool.take(np.unique(np.concatenate([pool.find(part) for part in used])))
     tasks = []
@@ -148,11 +148,10 @@ def score(
     A test video that could not be prepared is a non-response: it has a row, with the reason instead of a score.
     """
     reasons = {(failure.video.dataset, failure.video.path): failure.reason for failure in failures}
-    preset = PRESETS[experiment.evaluation.preset]
     tables = []
-    for role, splits in ((VALIDATION, (*preset.train, *preset.validation)), (TEST, preset.test)):
+    for role in (VALIDATION, TEST):
         wanted = [_pick(videos, getattr(trial.assignment, role)) for trial in trials]
-        pool = Pool.load(stores, splits)
+        pool = Pool.load(stores, splits_of(trials, videos, role))
         rows = [pool.find(part) for part in wanted]
         frames = predict_ensemble(trained.ensemble, pool.clips(), rows)
         for number, (trial, part, own) in enumerate(zip(trials, wanted, rows, strict=True)):
@@ -172,6 +171,11 @@ def score(
                     ScoreTable.from_videos(trial.protocol.name, trial.seed, role, model, everyone, padded, why)
                 )
     return ScoreTable.concatenate(tables)
+
+
+def splits_of(trials: Sequence[Trial], videos: Sequence[Video], *parts: str) -> set[str]:
+    """The official splits of all videos that take some part (`train`, `validation`, `test`) in any trial."""
+    return {videos[int(i)].split for trial in trials for part in parts for i in getattr(trial.assignment, part)}
 
 
 def _pick(videos: Sequence[Video], indices: Int[np.ndarray, " m"]) -> list[Video]:

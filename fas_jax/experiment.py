@@ -30,7 +30,8 @@ from fas_jax.features import extract, load_backbone
 from fas_jax.files import fingerprint, read_json, write_json
 from fas_jax.learning import read_histories
 from fas_jax.page import Extras, read_extra_tables, write_extra_table
-from fas_jax.protocols import describe, leave_one_out
+from fas_jax.protocol_names import choose_protocols, used_preset
+from fas_jax.protocols import describe
 from fas_jax.reporting import write_report
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
@@ -93,8 +94,7 @@ def check(experiment: Experiment) -> None:
     """Tells now what would otherwise fail after hours of decoding: missing weights, folders, targets."""
     load_backbone(experiment.features)
     layouts = LAYOUTS if experiment.data.synthesize else _given_folders(experiment)
-    settings = experiment.evaluation
-    leave_one_out(settings.preset, settings.targets, [LAYOUTS[layout].letter for layout in layouts])
+    choose_protocols(experiment.evaluation, [LAYOUTS[layout].letter for layout in layouts])
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
@@ -113,7 +113,7 @@ def find_videos(experiment: Experiment) -> dict[str, Path]:
 
 def _given_folders(experiment: Experiment) -> dict[str, Path]:
     given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
-    if len(given) < 2:
+    if not given or (len(given) < 2 and not experiment.evaluation.protocols):
         raise UserError(
             "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
             "so on), or ask for rendered ones by --data.synthesize"
@@ -189,7 +189,7 @@ def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:
     first = run.stores[0].provenance
     return {
         "name": run.experiment.name,
-        "preset": run.experiment.evaluation.preset,
+        "preset": used_preset(run.experiment.evaluation),
         "experiment": to_dict(run.experiment),
         "datasets": [
             {

@@ -17,13 +17,12 @@ from jaxtyping import Array, Float, Int
 
 from fas_jax import crossdataset, metrics
 from fas_jax.config import Experiment
-from fas_jax.crossdataset import Pool, Trained, Trial
+from fas_jax.crossdataset import Pool, Trained, Trial, splits_of
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
 from fas_jax.feature_store import FeatureStore
 from fas_jax.grid import Grid
 from fas_jax.page import ExtraTable
-from fas_jax.protocols import PRESETS
 from fas_jax.recurrent import Params
 from fas_jax.scores import TEST, VALIDATION
 from fas_jax.stacking import BASE_MODELS, META, fuse, predict_ensemble, stack_predictions
@@ -82,10 +81,9 @@ def watch(
     Raises:
         UserError: the second training ended with other parameters than the first.
     """
-    preset = PRESETS[experiment.evaluation.preset]
     sides = {}
-    for role, splits in ((VALIDATION, (*preset.train, *preset.validation)), (TEST, preset.test)):
-        pool = Pool.load(stores, splits)
+    for role in (VALIDATION, TEST):
+        pool = Pool.load(stores, splits_of(trials, videos, role))
         rows = [pool.find([videos[int(i)] for i in getattr(trial.assignment, role)]) for trial in trials]
         sides[role] = _Side(pool, pool.clips(), rows)
     # The meta-learner's inputs do not change while it learns: the base models are finished by then.

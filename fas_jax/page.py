@@ -18,6 +18,7 @@ from fas_jax.breakdown import DIMENSIONS
 from fas_jax.curves import mean_roc, roc_band
 from fas_jax.errors import UserError
 from fas_jax.files import read_json, write_json
+from fas_jax.folds import fold_table
 from fas_jax.grid import Grid, to_html
 from fas_jax.learning import History
 from fas_jax.palette import CLASSES, style
@@ -99,8 +100,10 @@ def write_page(
     """The page's text."""
     named = tables.table_one(results, published)
     kinds = ["pub"] * len(published) + [""] * (len(named.rows) - len(published))
+    by_fold = fold_table(results, {model: tables.model_name(model) for model in results.models})
     sections = {
-        "Cross-dataset table": to_html(named, kinds)
+        tables.table_title(provenance): to_html(named, kinds)
+        + (_text("Mean ± standard deviation over the six folds:") + to_html(by_fold) if by_fold else "")
         + _list(tables.notes(results, provenance, published, refusal))
         + _details(
             "Videos behind the figures",
@@ -129,8 +132,19 @@ def write_page(
         _text("Polarity: label 1 is bona fide; a higher score means bona fide.") + f"<ul>{''.join(definitions)}</ul>"
     )
     sections["To reproduce"] = _provenance(provenance)
-    title = escape(f"Results: {provenance.get('name', 'scores')}")
-    warnings = "".join(f'<p class="warn">{escape(text)}</p>' for text in tables.warnings(results, scores, provenance))
+    warned = tables.warnings(results, scores, provenance)
+    return _page(f"Results: {provenance.get('name', 'scores')}", warned, sections)
+
+
+def simple_page(title: str, said: Sequence[str], shown: Sequence[ExtraTable]) -> str:
+    """A page of statements and tables in the same dress."""
+    sections = {"In short": _list(said)} if said else {}
+    return _page(title, (), sections | {each.title: _text(each.text) + to_html(each.grid) for each in shown})
+
+
+def _page(title: str, warned: Sequence[str], sections: Mapping[str, str]) -> str:
+    """Headings and warnings are escaped here; the sections' contents have to be HTML already."""
+    warnings = "".join(f'<p class="warn">{escape(text)}</p>' for text in warned)
     links = "".join(f'<a href="#s{number}">{escape(name)}</a>' for number, name in enumerate(sections))
     body = "".join(
         f'<section id="s{number}"><h2>{escape(name)}</h2>{content}</section>'
@@ -143,9 +157,10 @@ def write_page(
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">"
     )
-    page = f"{head}<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{warnings}"
+    head += f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+    page = f"{head}<body><h1>{escape(title)}</h1>{warnings}<nav>{links}</nav>{body}</body></html>\n"
     # File names need not be valid UTF-8; on a page such bytes are shown as question marks.
-    return f"{page}<nav>{links}</nav>{body}</body></html>\n".encode("utf-8", "replace").decode()
+    return page.encode("utf-8", "replace").decode()
 
 
 def _curves(results: Results, scores: ScoreTable) -> str:

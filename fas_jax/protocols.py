@@ -38,8 +38,16 @@ class Preset:
     subjects of `train` is cut out, within each source dataset."""
     test: tuple[str, ...]
     """Official splits of the target that give the final figures."""
+    on_target: bool = False
+    """Whether the target's own test videos choose the model and set the threshold, as in the published work; the
+    figures are then no estimate of an unknown target's."""
+    left_out: int = 0
+    """Videos of each class of the target that are tested by nobody."""
+    caveats: tuple[str, ...] = ()
+    """What every report of it has to say: how it differs from what was published under this name."""
 
 
+_CROPS = "the published work crops faces by MTCNN; here frames are as the run's preparation says"
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -59,8 +67,91 @@ PRESETS = {
             validation=("test",),
             test=("test",),
         ),
+        Preset(
+            name="ssdg-honest",
+            summary="Sources: training and test sets together (without development sets), a validation part cut out "
+            "by subject within each dataset. Target: training and test set together.",
+            train=("train", "test"),
+            validation=(),
+            test=("train", "test"),
+        ),
+        Preset(
+            name="ssdg2020",
+            summary="Sources: training and test sets together. Target: training and test set together, which also "
+            "choose the model and set the threshold (as Jia et al., CVPR 2020, do).",
+            train=("train", "test"),
+            validation=("train", "test"),
+            test=("train", "test"),
+            on_target=True,
+            caveats=(
+                _CROPS,
+                "it trains on frame 6 and scores the mean of frames 6 and 6 + n/2 of a video; here the run's frames",
+                "its threshold lies on a grid of 1e-4; here it is exact",
+            ),
+        ),
+        Preset(
+            name="flip2023",
+            summary="As ssdg2020, without ten videos of each class of the target (as Srivatsan et al., ICCV 2023, do).",
+            train=("train", "test"),
+            validation=("train", "test"),
+            test=("train", "test"),
+            on_target=True,
+            left_out=10,
+            caveats=(
+                "the published work also trains on CelebA-Spoof (40,000 + 40,000 images), which is not used here",
+                _CROPS,
+                "it scores two frames a video; here the run's own frames",
+                "which ten videos of a class are left out is drawn here, not taken from its lists",
+            ),
+        ),
+        Preset(
+            name="safas2023",
+            summary="Sources: all videos. Target: all videos, which also choose the model and set the threshold (as "
+            "Sun et al., CVPR 2023, do).",
+            train=("train", "dev", "test"),
+            validation=("train", "dev", "test"),
+            test=("train", "dev", "test"),
+            on_target=True,
+            caveats=(
+                "the published work scores one random frame and crop, and keeps the best of many evaluations by AUC "
+                "minus HTER; here the run's own frames, once",
+            ),
+        ),
+        Preset(
+            name="official",
+            summary="Within one dataset: its own training, development and test videos; where it has no development "
+            "set, a validation part is cut out of the training set by subject.",
+            train=("train",),
+            validation=("dev",),
+            test=("test",),
+        ),
     )
 }
+OFFICIAL = "official"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some videos of one dataset."""
+
+    dataset: str
+    """Without the `synth-` of rendered ones."""
+    splits: tuple[str, ...]
+    sessions: tuple[str, ...] = ()
+    """Empty: all, as for the others."""
+    devices: tuple[str, ...] = ()
+    species: tuple[str, ...] = ()
+    """Fine PAI species of the attacks; bona fide videos are taken in any case."""
+
+    def holds(self, video: Video) -> bool:
+        """Whether the video is one of them."""
+        return (
+            base_name(video.dataset) == self.dataset
+            and video.split in self.splits
+            and (not self.sessions or video.session in self.sessions)
+            and (not self.devices or video.device in self.devices)
+            and (not self.species or video.label == BONA_FIDE or video.pai_fine in self.species)
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +166,11 @@ class Protocol:
     sources: tuple[str, ...]
     """Datasets without the `synth-` of rendered ones."""
     target: str
+    train: tuple[Choice, ...] = ()
+    """What is trained on; empty: the preset's splits of the sources."""
+    validation: tuple[Choice, ...] = ()
+    """Empty, where `train` is not: cut out of it by subject."""
+    test: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +195,8 @@ def leave_one_out(preset: str, targets: Iterable[str], available: Iterable[str])
         UserError: an unknown preset, a target that is not at hand or named twice, no source, or rendered and
             real datasets together.
     """
-    _preset(preset)
+    if _preset(preset).name == OFFICIAL:
+        raise UserError("the preset 'official' is for protocols within one dataset; name one in evaluation.protocols")
     at_hand = _one_kind(available)
     protocols: list[Protocol] = []
     for target in map(base_name, targets):
@@ -170,17 +267,24 @@ def assign(protocol: Protocol, videos: Sequence[Video], validation_fraction: flo
     _one_kind(videos[index].dataset for index in order)
     _has_all_datasets(protocol, (videos[index].dataset for index in order))
 
-    def taken(datasets: tuple[str, ...], splits: tuple[str, ...]) -> list[int]:
-        return [i for i in order if base_name(videos[i].dataset) in datasets and videos[i].split in splits]
+    def taken(choices: Iterable[Choice]) -> list[int]:
+        choices = tuple(choices)
+        return [i for i in order if any(choice.holds(videos[i]) for choice in choices)]
 
-    train = taken(protocol.sources, preset.train)
-    if preset.validation:
-        validation = taken(protocol.sources, preset.validation)
+    def whole(datasets: Iterable[str], splits: tuple[str, ...]) -> list[Choice]:
+        return [Choice(dataset, splits) for dataset in datasets]
+
+    train = taken(protocol.train or whole(protocol.sources, preset.train))
+    test = taken(protocol.test or whole([protocol.target], preset.test))
+    test = _without(videos, test, preset.left_out)
+    if preset.on_target:
+        validation = list(test)
+    elif protocol.validation or (preset.validation and not protocol.train):
+        validation = taken(protocol.validation or whole(protocol.sources, preset.validation))
     else:
         held_out = _validation_subjects([videos[index] for index in train], validation_fraction, seed)
         validation = [index for index in train if _subject(videos[index]) in held_out]
         train = [index for index in train if _subject(videos[index]) not in held_out]
-    test = taken((protocol.target,), preset.test)
     assignment = Assignment(protocol, *(np.array(part, np.int64) for part in (train, validation, test)))
     check(assignment, videos)
     return assignment
@@ -191,12 +295,17 @@ def check(assignment: Assignment, videos: Sequence[Video]) -> None:
 
     No video and no subject is on two sides, training and validation hold videos of the sources only, test
     holds videos of the target only, every part has both classes, and rendered and real videos are not mixed.
+    A preset that is marked as validating on the target is held to just that: its validation videos are its test
+    videos, and training is apart from both.
     """
     protocol = assignment.protocol
+    on_target = _preset(protocol.preset).on_target
+    if on_target and assignment.validation.tolist() != assignment.test.tolist():
+        raise UserError(f"preset {protocol.preset}: validation videos must be the test videos")
     where = f"protocol {protocol.display} ({protocol.preset})"
     side_of_video: dict[tuple[str, str], str] = {}
     side_of_subject: dict[tuple[str, str], str] = {}
-    for part in PARTS:
+    for part in PARTS if not on_target else ("train", "test"):
         members = [videos[index] for index in getattr(assignment, part)]
         allowed = (protocol.target,) if part == "test" else protocol.sources
         for video in members:
@@ -277,6 +386,19 @@ def describe(assignment: Assignment, videos: Sequence[Video]) -> dict[str, Any]:
             for dataset in sorted({video.dataset for video in members})
         }
     return found
+
+
+def _without(videos: Sequence[Video], indices: list[int], number: int) -> list[int]:
+    """Leaves out some videos of each class, the same ones whatever else is there."""
+    if number == 0:
+        return indices
+    dropped: set[int] = set()
+    for label, name in _CLASS_NAMES.items():
+        mine = sorted((i for i in indices if videos[i].label == label), key=lambda i: _draw(0, *_key(videos[i])))
+        if len(mine) <= number:
+            raise UserError(f"{len(mine)} {name} videos are too few to leave {number} out, as the preset does")
+        dropped |= set(mine[:number])
+    return [index for index in indices if index not in dropped]
 
 
 def _validation_subjects(videos: Sequence[Video], fraction: float, seed: int) -> set[tuple[str, str]]:

@@ -62,6 +62,12 @@ def write_report(
     write_pad_scores(run / PAD, scores)
     models = [(model, tables.model_name(model)) for model in tables.ordered_models(results)]
     kind = ", rendered data" if any(each["synthetic"] for each in provenance["datasets"]) else ""
+    # A rendered tree is a part of the official set by its plan, and is named rendered already.
+    kind += (
+        ", partial data"
+        if any(each["complete"] is False and not each["synthetic"] for each in provenance["datasets"])
+        else ""
+    )
     kind += f", mean of {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
     pictures = []
     for protocol in tables.ordered_protocols(results):

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from fas_jax.folds import fold_table
 from fas_jax.grid import NOT_SCORED, UNDEFINED, Grid, Strong, markdown
 from fas_jax.intervals import CONFIDENCE, RESAMPLES, Interval
-from fas_jax.protocols import PRESETS
+from fas_jax.protocols import OFFICIAL, PRESETS
 from fas_jax.published import CITATION, PAPER_PROTOCOLS, PublishedRow
 from fas_jax.results import DEFINITIONS, Figures, Results, Summary
 from fas_jax.scores import TEST, VALIDATION, ScoreTable
@@ -80,7 +81,9 @@ def main_part(
     """Warnings, the table in the layout of Table I, and the notes that it needs to be understood."""
     parts = [f"# Results: {provenance.get('name', 'scores')}"]
     parts += [f"> **{warning}**" for warning in warnings(results, scores, provenance)]
-    parts += ["## Cross-dataset table", markdown(table_one(results, published))]
+    parts += [f"## {table_title(provenance)}", markdown(table_one(results, published))]
+    if (by_fold := fold_table(results, _MODEL_NAMES)) is not None:
+        parts += ["### Mean ± standard deviation over the six folds", markdown(by_fold)]
     parts.append("\n".join(f"- {note}" for note in notes(results, provenance, published, refusal)))
     parts += [
         "### Videos behind the figures",
@@ -132,6 +135,14 @@ def warnings(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]
     """What a reader must know before any figure."""
     found = []
     datasets = provenance["datasets"]
+    preset = PRESETS.get(provenance["preset"])
+    if preset and preset.on_target:
+        found.append(
+            f"Preset {preset.name}: models and thresholds are chosen on the target's own test videos, as in the "
+            "published work. The figures are optimistic; they are no estimate for an unknown target."
+        )
+    if preset and preset.caveats:
+        found.append(f"Preset {preset.name} is not the published protocol in full: {'; '.join(preset.caveats)}.")
     if rendered := [each["dataset"] for each in datasets if each["synthetic"]]:
         found.append(
             f"Rendered data ({', '.join(rendered)}): this report exercises the pipeline and says nothing about real "
@@ -150,6 +161,11 @@ def warnings(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]
             "the rates with non-responses counted as rejections."
         )
     return found + [text[0].upper() + text[1:] + "." for text in results.warnings]
+
+
+def table_title(provenance: Mapping[str, Any]) -> str:
+    """What the main table is of."""
+    return "Results within one dataset" if provenance["preset"] == OFFICIAL else "Cross-dataset table"
 
 
 def table_one(results: Results, published: Sequence[PublishedRow]) -> Grid:
@@ -202,7 +218,10 @@ def notes(
         "Unit: the video. "
         + (f"A video's score is the {fusion} of its frames' P(bona fide). " if fusion else "")
         + "HTER = (FAR + FRR) / 2; AUC needs no threshold.",
-        f"Threshold: equal error rate on the validation videos of the sources, {rule}; the target takes no part in it.",
+        "Threshold: equal error rate on the target's own test videos, as the preset says."
+        if preset and preset.on_target
+        else f"Threshold: equal error rate on the validation videos of the sources, {rule}; the target takes no part "
+        "in it.",
         f"In brackets: {_CONFIDENCE} interval by bootstrap over the target's subjects ({RESAMPLES} resamples; "
         "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors.",
         "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0. "
