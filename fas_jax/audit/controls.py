@@ -1,0 +1,115 @@
+"""What a model reaches when something is taken away from it: the order of frames, all frames but one, all content.
+
+Every control is trained, stopped and given its threshold from the sources as the model itself, and judged on the
+target once.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fas_jax import training
+from fas_jax.baselines import BASELINES, fit_logistic
+from fas_jax.config import Training
+from fas_jax.crossdataset import Pool
+from fas_jax.protocols import Assignment
+from fas_jax.recurrent import Architecture, Kind
+from fas_jax.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.stacking import fuse
+from fas_jax.training import Run
+
+MODEL, SHUFFLED, ONE_FRAME, NOISE = "model", "frames shuffled", "one frame", "noise of the real lengths"
+BACKGROUND = "background only"
+MEAN, COLOUR, METADATA = "mean feature", "colour only", "metadata only"
+_LOGISTIC = {MEAN: "mean-feature", COLOUR: "colour", METADATA: "metadata"}
+
+EXPLAINED = {
+    MODEL: "the model on the features as they are",
+    SHUFFLED: "the same, with the frames of every clip in random order, in training and test",
+    ONE_FRAME: "the same, on the middle frame of every clip",
+    NOISE: "the same, on noise in place of features; the lengths are the real ones",
+    BACKGROUND: "the same, on features of frames whose middle (where the face is) is grey",
+    MEAN: "logistic regression on the clip's mean feature",
+    COLOUR: "logistic regression on mean and standard deviation of the colour channels",
+    METADATA: "logistic regression on length, frame rate, frame size and bytes",
+}
+
+
+def run_controls(
+    pool: Pool,
+    assignment: Assignment,
+    seeds: Sequence[int],
+    kind: Kind,
+    hidden: int,
+    settings: Training,
+    background: Pool | None = None,
+) -> ScoreTable:
+    """Scores of validation and test videos by the model and by every control, for `evaluate`.
+
+    Args:
+        pool: Features of all videos that `assignment` names, in the same rows.
+        assignment: Who trains, validates and is tested.
+        seeds: Of weights, order, shuffles and noise.
+        kind: The recurrent model.
+        hidden: Its size.
+        settings: How it is trained.
+        background: The same videos with the middle of their frames masked, if at hand.
+    """
+    changed: dict[str, Callable[[Pool, int], Pool]] = {
+        MODEL: lambda pool, seed: pool,
+        SHUFFLED: shuffle_frames,
+        ONE_FRAME: lambda pool, seed: middle_frame(pool),
+        NOISE: noise_of_real_lengths,
+    }
+    if background is not None:
+        changed[BACKGROUND] = lambda pool, seed: background
+    roles = {VALIDATION: assignment.validation, TEST: assignment.test}
+    tables = []
+
+    def add(name: str, seed: int, scores: np.ndarray) -> None:
+        for role, rows in roles.items():
+            videos = [pool.videos[int(i)] for i in rows]
+            tables.append(ScoreTable.from_videos(assignment.protocol.name, seed, role, name, videos, scores[rows]))
+
+    architecture = Architecture(kind, pool.features.shape[-1], hidden, "he")
+    for name, change in changed.items():
+        for seed in seeds:
+            own = change(pool, seed)
+            clips = own.clips()
+            run = Run(name, seed, assignment.train, assignment.validation)
+            fitted = training.fit(architecture, [run], clips, settings, title=f"{name}, seed {seed}")
+            (frames,) = training.predict(architecture, fitted.params, clips, [np.arange(len(own.videos))])
+            add(name, seed, fuse(frames, own.mask, "mean"))
+    labels = np.array([video.label for video in pool.videos])
+    for name, baseline in _LOGISTIC.items():
+        inputs = BASELINES[baseline](pool.features, pool.mask, pool.infos)
+        model = fit_logistic(inputs[assignment.train], labels[assignment.train])
+        for seed in seeds:
+            add(name, seed, model.scores(inputs))
+    return ScoreTable.concatenate(tables)
+
+
+def shuffle_frames(pool: Pool, seed: int) -> Pool:
+    """The real frames of every clip in random order."""
+    generator = np.random.default_rng([seed, 1])
+    features = pool.features.copy()
+    for row, real in enumerate(pool.mask):
+        places = np.flatnonzero(real)
+        features[row, places] = pool.features[row, generator.permutation(places)]
+    return Pool(pool.videos, pool.infos, features, pool.mask)
+
+
+def middle_frame(pool: Pool) -> Pool:
+    """The middle one of every clip's real frames, alone."""
+    middle = np.array([np.flatnonzero(real)[real.sum() // 2] for real in pool.mask])
+    features = pool.features[np.arange(len(middle)), middle][:, None]
+    return Pool(pool.videos, pool.infos, features, np.ones((len(middle), 1), bool))
+
+
+def noise_of_real_lengths(pool: Pool, seed: int, width: int = 16) -> Pool:
+    """Noise where there are frames; the width is small, because noise has nothing to say in any."""
+    generator = np.random.default_rng([seed, 2])
+    noise = np.zeros_like(pool.features)
+    width = min(width, noise.shape[-1])
+    noise[..., :width] = generator.normal(size=(*pool.mask.shape[:2], width))
+    return Pool(pool.videos, pool.infos, noise * pool.mask[..., None], pool.mask)
