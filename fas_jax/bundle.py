@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fas_jax import backbones
-from fas_jax.backbones import Backbone, Params
+from fas_jax.backbones import Backbone, Params, cast_kernels
 from fas_jax.config import Experiment, from_dict, to_dict
 from fas_jax.datasets.decoding import Undecoded, decode_files
 from fas_jax.errors import UserError, unknown_name
@@ -46,8 +46,11 @@ class Bundle:
         """The video's score by every model; at least one frame, RGB, prepared as `experiment.preparation` says."""
         count = len(frames)
         # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
-        size = min(self.experiment.preparation.max_frames or 8, self.experiment.features.batch_size)
-        features = frame_features(self.backbone, self.backbone_params, frames, size)
+        settings = self.experiment.features
+        size = min(self.experiment.preparation.max_frames or 8, settings.batch_size)
+        features = frame_features(
+            self.backbone, self.backbone_params, frames, size, settings.precision, settings.store_dtype
+        )
         # Padded as in training, so that clips of all lengths run the same compiled program.
         length = max(self.experiment.preparation.max_frames, count)
         mask = np.arange(length)[None] < count
@@ -135,4 +138,5 @@ def load_bundle(folder: Path) -> Bundle:
             raise UserError(f"{folder / _HEADS}: the parameters of {model} do not have the shapes of its settings")
     ensemble = Ensemble(architectures, jax.tree.map(jnp.asarray, params), combine)
     backbone_params, _ = load_tree(folder / _BACKBONE)
-    return Bundle(experiment, about, ensemble, backbone, jax.device_put(backbone_params))
+    backbone_params = jax.device_put(cast_kernels(backbone_params, experiment.features.precision))
+    return Bundle(experiment, about, ensemble, backbone, backbone_params)

@@ -75,8 +75,8 @@ def frame_features(
     params: Params,
     frames: UInt8[np.ndarray, "t h w 3"],
     batch_size: int,
-    precision: Precision = "float32",
-    store_dtype: str = "float32",
+    precision: Precision = Features.precision,
+    store_dtype: str = Features.store_dtype,
 ) -> Float32[np.ndarray, "t d"]:
     """Features of a few frames, the same as a store with this batch size, precision and type holds for them."""
     check_frames(frames)

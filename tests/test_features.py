@@ -31,7 +31,7 @@ BACKBONE = Backbone(
     apply=partial(densenet.apply, TINY),
     import_weights=partial(densenet_weights.import_weights, TINY, "tiny"),
 )
-SETTINGS = Features(backbone="tiny", weights="random", batch_size=4)
+SETTINGS = Features(backbone="tiny", weights="random", batch_size=4, store_dtype="float32")
 # Frames of each clip, by shard; a shard may hold less than a batch, or nothing.
 LENGTHS = {"a": (3, 1, 7, 2), "b": (2,), "c": (), "d": (5, 4)}
 SPLITS = {"a": "train", "b": "dev", "c": "dev", "d": "test"}
@@ -130,7 +130,7 @@ def test_a_single_video_gets_the_stores_bits(prepared, tmp_path):
     table = extract(prepared, tmp_path, SETTINGS).load()
     backbone, params, _ = load_backbone(SETTINGS)
     for row, (shard, i) in enumerate([("a", 0), ("a", 1), ("a", 2)]):
-        found = frame_features(backbone, params, clip_frames(shard, i), SETTINGS.batch_size)
+        found = frame_features(backbone, params, clip_frames(shard, i), SETTINGS.batch_size, store_dtype="float32")
         assert np.array_equal(found, table.features[row, : len(found)])
 
 
@@ -356,7 +356,7 @@ from tests.test_features import BACKBONE
 from tests.backbone_cases import frames
 assert jax.local_device_count() == int(sys.argv[2])
 images = frames((21, 40, 32))
-np.save(sys.argv[1], frame_features(BACKBONE, BACKBONE.init(0), images, 4))
+np.save(sys.argv[1], frame_features(BACKBONE, BACKBONE.init(0), images, 4, store_dtype="float32"))
 """
 
 
