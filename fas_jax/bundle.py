@@ -79,7 +79,8 @@ class Bundle:
             if isinstance(outcome, Undecoded):
                 verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
             else:
-                score = self.score(np.stack([decode_png(png) for png in outcome.frames["whole"]]))[model]
+                stored = outcome.frames[self.experiment.features.rendition]
+                score = self.score(np.stack([decode_png(png) for png in stored]))[model]
                 verdict |= {"score": score, "decision": "bona fide" if score >= threshold else "attack"}
                 verdict |= {"frames": list(outcome.info.frame_indices), "sha256": sha256_file(path)}
             yield verdict | {"seconds": round(time.monotonic() - start, 3)}

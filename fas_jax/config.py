@@ -91,6 +91,8 @@ class Features:
     """Seed of random weights."""
     batch_size: int = 32
     """Frames in one step on each device; features are the same bits for any number of devices."""
+    rendition: Literal["whole", "face"] = "whole"
+    """Which of the prepared renditions of a frame: the whole frame, as in the paper, or the face crop."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
     keeps three digits."""
@@ -169,6 +171,9 @@ class Evaluation:
     """Share of the sources' subjects that is cut out for early stopping and the threshold."""
     fusion: Literal["mean", "last", "median", "minimum"] = "mean"
     """How the frames' P(bona fide) become the video's score."""
+    threshold: Literal["pooled", "balanced"] = "pooled"
+    """Equal error rate of all validation videos together, or with every source dataset weighing the same. Which errs
+    less differs by less than the noise (scripts/compare_thresholds.py)."""
 
 
 @dataclass(frozen=True)

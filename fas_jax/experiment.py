@@ -19,9 +19,11 @@ from fas_jax.bundle import write_bundle
 from fas_jax.checkpoints import describe_differences
 from fas_jax.config import Experiment, from_dict, to_dict
 from fas_jax.crossdataset import Trained, Trial
+from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS
-from fas_jax.datasets.preparation import prepare_dataset
-from fas_jax.datasets.prepared import CONTENT_SETTINGS, Prepared
+from fas_jax.datasets.manifest import read_manifest
+from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
+from fas_jax.datasets.prepared import CONTENT_SETTINGS, Prepared, content_settings
 from fas_jax.datasets.record import Failure, Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation import Results, evaluate
@@ -93,14 +95,19 @@ def run(experiment: Experiment) -> Path:
 def check(experiment: Experiment) -> None:
     """Tells now what would otherwise fail after hours of decoding: missing weights, folders, targets."""
     load_backbone(experiment.features)
-    layouts = LAYOUTS if experiment.data.synthesize else _given_folders(experiment)
-    choose_protocols(experiment.evaluation, [LAYOUTS[layout].letter for layout in layouts])
+    if experiment.features.rendition == "face" and experiment.preparation.faces == "whole":
+        raise UserError("features.rendition is 'face', but preparation.faces is 'whole', which makes no face crops")
+    synthetic = experiment.data.synthesize
+    layouts = LAYOUTS if synthetic else _given_folders(experiment)
+    letters = [LAYOUTS[layout].letter for layout in layouts]
+    own = [] if synthetic else [listing.dataset for listing in _manifests(experiment)]
+    choose_protocols(experiment.evaluation, [*letters, *own])
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
     """Folders of the datasets by layout; renders them first if the experiment says so."""
     if experiment.data.synthesize:
-        named = [name for name in LAYOUTS if getattr(experiment.data, name)]
+        named = [name for name in (*LAYOUTS, "manifests") if getattr(experiment.data, name)]
         if named:
             raise UserError(f"[data] asks for rendered videos and names folders as well ({', '.join(named)}); choose")
         settings = to_dict(experiment.synthesis) | {"workers": 0, "version": RENDERER_VERSION}
@@ -113,10 +120,11 @@ def find_videos(experiment: Experiment) -> dict[str, Path]:
 
 def _given_folders(experiment: Experiment) -> dict[str, Path]:
     given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
-    if not given or (len(given) < 2 and not experiment.evaluation.protocols):
+    count = len(given) + len(experiment.data.manifests)
+    if not count or (count < 2 and not experiment.evaluation.protocols):
         raise UserError(
             "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
-            "so on), or ask for rendered ones by --data.synthesize"
+            "so on) or their manifests, or ask for rendered ones by --data.synthesize"
         )
     for name, root in given.items():
         if not root.is_dir():
@@ -132,7 +140,19 @@ def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
         key = fingerprint([str(root.resolve()), content])[:16]
         out = Path(experiment.cache) / "prepared" / f"{layout}-{key}"
         prepared.append(prepare_dataset(root, out, experiment.preparation, layout))
+    for listing in _manifests(experiment):
+        key = fingerprint([str(listing.root), content_settings(experiment.preparation)])[:16]
+        out = Path(experiment.cache) / "prepared" / f"manifest-{listing.dataset}-{key}"
+        prepared.append(prepare_listing(listing, out, experiment.preparation))
     return prepared
+
+
+def _manifests(experiment: Experiment) -> list[Listing]:
+    listings = [listing for name in experiment.data.manifests for listing in read_manifest(Path(name))]
+    names = [listing.dataset for listing in listings]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"data.manifests: dataset {', '.join(twice)} is in several manifests; put it into one")
+    return listings
 
 
 def train(experiment: Experiment) -> Run:
@@ -161,7 +181,7 @@ def report(run: Run) -> Path:
     with seconds.stage("evaluate"):
         trained = _trained(run)
         scores = crossdataset.score(run.experiment, run.trials, run.videos, run.failures, run.stores, trained)
-        results = evaluate(scores)
+        results = evaluate(scores, run.experiment.evaluation.threshold)
         _write_bundles(run, trained, results)
     write_report(run.folder, results, scores, provenance(run, seconds.known), find_extras(run, results))
     return run.folder

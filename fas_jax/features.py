@@ -141,6 +141,7 @@ def _identity(backbone: Backbone, origin: Mapping[str, Any], prepared: Prepared,
         "weights": origin["weights_sha256"],
         "preprocessing": backbone.preprocessing,
         "precision": settings.precision,
+        "rendition": settings.rendition,
         "dtype": settings.store_dtype,
         "batch_size": settings.batch_size,
         "record": [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)],
@@ -163,7 +164,7 @@ def _compute(
 
     def batches() -> Iterator[tuple[Shard, int, Any]]:
         for shard in shards:
-            for batch in shard_frames(prepared, shard, size):
+            for batch in shard_frames(prepared, shard, size, settings.rendition):
                 check_frames(batch.frames)
                 yield shard, batch.valid, send(batch.frames)
             yield shard, 0, None

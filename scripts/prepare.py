@@ -7,7 +7,9 @@ import tyro
 
 from fas_jax import cli
 from fas_jax.config import Preparation
-from fas_jax.datasets.preparation import counts_table, prepare_dataset
+from fas_jax.datasets.manifest import read_manifest
+from fas_jax.datasets.preparation import counts_table, prepare_dataset, prepare_listing
+from fas_jax.datasets.prepared import Prepared
 
 
 def main(
@@ -24,12 +26,22 @@ def main(
     unless --allow-partial accepts it.
 
     Args:
-        root: Folder of the dataset, in its official layout.
+        root: Folder of the dataset, in its official layout; or a manifest (CSV or Parquet) of videos of your own, of
+            which every dataset goes into a folder of its own where there are several.
         out: Folder of the prepared dataset.
         settings: How clips are made.
         layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd; found out when it is not given.
     """
-    prepared = prepare_dataset(root, out, settings, layout or None)
+    if root.is_file():
+        listings = read_manifest(root)
+        for listing in listings:
+            tell(prepare_listing(listing, out / listing.dataset if len(listings) > 1 else out, settings))
+    else:
+        tell(prepare_dataset(root, out, settings, layout or None))
+
+
+def tell(prepared: Prepared) -> None:
+    """Prints what a prepared dataset holds."""
     clips = ", ".join(f"{count} {split}" for split, count in prepared.splits.items())
     whole = "the complete official set" if prepared.complete else "not the complete official set"
     for line in counts_table(prepared):

@@ -122,8 +122,9 @@ class Listing:
 
     @property
     def complete(self) -> bool:
-        """Whether every video of the official set is there. Names are unique, so that counts suffice."""
-        return not self.missing and not self.absent and self.counts == self.layout.official
+        """Whether every video of the official set is there; a manifest is its own official set."""
+        whole = not self.layout.official or self.counts == self.layout.official
+        return whole and not self.missing and not self.absent
 
     @property
     def fingerprint(self) -> str:

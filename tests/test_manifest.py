@@ -1,0 +1,235 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from fas_jax.config import Data, Evaluation, Experiment, Features, Preparation
+from fas_jax.datasets.builder import from_record
+from fas_jax.datasets.frame_lists import convert_lists
+from fas_jax.datasets.manifest import natural_order, read_manifest
+from fas_jax.datasets.preparation import prepare_listing
+from fas_jax.datasets.record import Video
+from fas_jax.errors import UserError
+from fas_jax.experiment import prepare
+from fas_jax.protocol_names import choose_protocols
+from fas_jax.protocols import assign
+from fas_jax.video import decode_png
+from tests.trees import moving_frames, msu_mfsd, write_video
+
+SMALL = Preparation(segment=1, max_frames=0, frame_size=32, workers=1)
+
+
+def write_frames(folder: Path, names: list[str], seed: int = 0) -> list[np.ndarray]:
+    """PNG files in this order; returns the RGB frames."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = moving_frames(len(names), seed, (32, 32, 3))
+    for name, frame in zip(names, frames, strict=True):
+        cv2.imwrite(str(folder / name), frame[..., ::-1])
+    return frames
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_video(tmp_path / "видео/影.avi", moving_frames(5), codec="mjpeg")
+    write_video(tmp_path / "b.mov", moving_frames(5, 1), codec="mjpeg")
+    write_frames(tmp_path / "folder", ["f10.png", "f9.png", "f100.png"])
+    write_frames(tmp_path / "glob", ["x1_a2.png", "x1_a1.png", "x1_a3.png"], 3)
+    write_frames(tmp_path / "other", ["0.png", "1.png", "2.png"], 4)
+    return tmp_path
+
+
+HEADER = "video,label,subject,split,pai,fps,x,y,w,h,session\n"
+GOOD = (
+    "видео/影.avi,bonafide,anna,train,,,,,,,\n"
+    "b.mov,attack,anna,train,print-a4,,1,2,30,40,lab\n"
+    "folder,Bonafide,ben,dev,,12.5,,,,,\n"
+    "glob/x1_*.png,attack,ben,dev,mask,,,,,,\n"
+    '"other/{2,0}.png",attack,cem,test,,,,,,,\n'
+    "other/1.png,bonafide,cem,test,,,,,,,\n"
+)
+
+
+def write(root: Path, text: str, name: str = "mine.csv") -> Path:
+    (root / name).write_text(text, encoding="utf-8")
+    return root / name
+
+
+def test_a_manifest_of_all_kinds(root: Path, tmp_path: Path) -> None:
+    (listing,) = read_manifest(write(root, HEADER + GOOD))
+    assert (listing.dataset, listing.complete, listing.synthetic) == ("mine", True, False)
+    assert listing.videos[1] == Video("видео/影.avi", "mine", "anna", "train", 1, "bonafide", "bonafide", "", "")
+    first = listing.videos[0]
+    assert (first.pai, first.pai_fine, first.session) == ("print", "print-a4", "lab")
+    assert listing.sources["b.mov"].box == (1, 2, 30, 40)
+    assert listing.sources["folder"].frames == ("folder/f9.png", "folder/f10.png", "folder/f100.png")
+    assert listing.sources["glob/x1_*.png"].frames == tuple(f"glob/x1_a{k}.png" for k in (1, 2, 3))
+    assert listing.sources["other/{2,0}.png"].frames == ("other/0.png", "other/2.png")
+    prepared = prepare_listing(listing, tmp_path / "out", SMALL)
+    assert (prepared.splits, prepared.complete) == ({"train": 2, "dev": 2, "test": 2}, True)
+    source = prepared.builder().as_data_source("dev")
+    clips = {clip[0].path: clip for clip in (from_record(source[i]) for i in range(2))}
+    video, info, frames = clips["folder"]
+    # A frame folder is a clip like any other; its frames come in the order of their numbers.
+    expected = [cv2.imread(str(root / "folder" / name))[..., ::-1] for name in ("f9.png", "f10.png", "f100.png")]
+    np.testing.assert_array_equal([decode_png(frame) for frame in frames["whole"]], expected)
+    assert (info.frame_count, info.frame_indices, info.fps, info.codec) == (3, (0, 1, 2), 12.5, "png")
+    assert video.pai_fine == "bonafide"
+    assert clips["glob/x1_*.png"][0].pai == "mask"
+
+
+def test_parquet_says_the_same(root: Path) -> None:
+    (expected,) = read_manifest(write(root, HEADER + GOOD))
+    rows = [dict(zip(HEADER.strip().split(","), line.split(","), strict=True)) for line in GOOD.splitlines()[:4]]
+    texts, numbers = ("video", "label", "subject", "split", "pai", "session"), ("fps", "x", "y", "w", "h")
+    columns = {name: [row[name] or None for row in rows] for name in texts}
+    columns |= {name: [float(row[name]) if row[name] else None for row in rows] for name in numbers}
+    pyarrow.parquet.write_table(pyarrow.table(columns), root / "mine.parquet")
+    (found,) = read_manifest(root / "mine.parquet")
+    assert found.videos == expected.videos[:4]
+    assert found.sources == {video.path: expected.sources[video.path] for video in found.videos}
+
+
+def test_all_errors_at_once_with_their_lines(root: Path) -> None:
+    outside = root.parent / f"{root.name}-outside"
+    write_frames(outside, ["1.png"])
+    (root / "link").symlink_to(outside)
+    (root / "link.png").symlink_to(outside / "1.png")
+    write_frames(root / "twins", ["a1.png", "b1.png"])
+    write_frames(root / "unnumbered", ["a.png"])
+    (root / "empty").mkdir()
+    rows = {
+        "nothing.mov,attack,s,train": "does not exist",
+        "../b.mov,attack,s,train": "without '..'",
+        "/etc/passwd,attack,s,train": "must be relative",
+        "link.png,attack,s,train": "leads out",
+        "link,attack,s,train": "leads out",
+        "twins,attack,s,train": "same number",
+        "unnumbered,attack,s,train": "no number",
+        "empty,attack,s,train": "holds no PNG",
+        "folder,real,s,train": "label 'real' is not bonafide or attack",
+        "folder,attack,s,eval": "split 'eval'",
+        "folder,attack,,train": "subject is empty",
+        "folder,bonafide,s,train,print": "bona fide video has no PAI",
+        "folder,attack,s,train,,fast": "fps 'fast' is not a number",
+        "folder,attack,s,train,,,1,2": "must be given together",
+        "folder,attack,s,train,,,1,2,0,5": "w '0' is out of range",
+        "folder,attack,s,train,,,,,,,,too much": "more cells than columns",
+        "other,attack,anna,train": "",
+        "other/1.png,attack,anna,train": "is in line 18 already",
+        "b.mov,attack,anna,test": "subject anna is in test, and by line 18 in train",
+    }
+    with pytest.raises(UserError) as caught:
+        read_manifest(write(root, HEADER + "".join(f"{row}\n" for row in rows)))
+    lines = str(caught.value).splitlines()
+    assert f"has {len(rows) - 1} errors" in lines[0]
+    for number, expected in enumerate(rows.values(), 2):
+        found = [line for line in lines if line.strip().startswith(f"line {number}:")]
+        assert ([expected in line for line in found] == [True]) if expected else not found
+
+
+def test_bad_files_and_columns(root: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'video'"):
+        read_manifest(write(root, "vidio,label,subject,split\n"))
+    with pytest.raises(UserError, match="no column split"):
+        read_manifest(write(root, "video,label,subject\n"))
+    with pytest.raises(UserError, match="lists no video"):
+        read_manifest(write(root, HEADER))
+    with pytest.raises(UserError, match=r"gone\.csv is not a readable"):
+        read_manifest(root / "gone.csv")
+    (root / "no.parquet").write_text("text")
+    with pytest.raises(UserError, match=r"no\.parquet is not a readable Parquet"):
+        read_manifest(root / "no.parquet")
+    for name in ("O", "synth-O", "a b"):
+        with pytest.raises(UserError, match=f"line 2: dataset '{name}' must be"):
+            read_manifest(write(root, f"video,label,subject,split,dataset\nb.mov,attack,s,train,{name}\n"))
+    (root / "latin.csv").write_bytes("video,label,subject,split\nM\xfcller.avi,attack,s,train\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin\.csv is not a readable"):
+        read_manifest(root / "latin.csv")
+
+
+def test_natural_order() -> None:
+    assert natural_order(["v2/f010.png", "v2/f9.png", "v2/f1.png"]) == ["v2/f1.png", "v2/f9.png", "v2/f010.png"]
+
+
+def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path: Path) -> None:
+    rows = "video,label,subject,split,dataset\n"
+    for dataset, split in (("A", "train"), ("B", "train"), ("own-test", "test")):
+        for subject in range(2):
+            for label in ("bonafide", "attack"):
+                name = f"{dataset}{subject}{label}.avi"
+                write_video(root / name, moving_frames(2, subject), codec="mjpeg")
+                rows += f"{name},{label},{subject},{split},{dataset}\n"
+    manifest = write(root, rows, "all.csv")
+    msu = msu_mfsd(tmp_path / "msu", frames=2)
+    experiment = Experiment(
+        cache=str(tmp_path / "cache"),
+        data=Data(manifests=(str(manifest),), msu_mfsd=str(msu)),
+        preparation=Preparation(frame_size=16, workers=1, allow_partial=True),
+        features=Features(weights="random"),
+        evaluation=Evaluation(protocols=("A+M_to_own-test", "B_to_M"), validation_fraction=0.5),
+    )
+    prepared = prepare(experiment, {"msu_mfsd": msu})
+    assert {each.dataset for each in prepared} == {"M", "A", "B", "own-test"}
+    videos = [video for each in prepared for shard in each.shards for video, _ in each.clips(shard)]
+    own, official = choose_protocols(experiment.evaluation, {video.dataset for video in videos})
+    assert (own.display, official.sources) == ("A&M to own-test", ("B",))
+    # The two clients of this small copy cannot be cut into training and validation: two more.
+    more = [Video(f"{s}{label}", "M", s, "train", label, "print", "print", "", "") for s in "xy" for label in (0, 1)]
+    assignment = assign(own, videos + more, 0.5, 0)
+    assert {(videos + more)[i].dataset for i in assignment.test} == {"own-test"}
+    assert {(videos + more)[i].dataset for i in assignment.train} == {"A", "M"}
+
+
+def test_ssdg_lists(root: Path) -> None:
+    for video in ("real/client3_a", "fake/client3_b", "fake/client4_c"):
+        write_frames(root / "crops" / video, ["6.png", "20.png", "34.png"])
+
+    def rows(video: str, label: object, *frames: int) -> list[dict[str, object]]:
+        return [{"photo_path": f"/home/x/crops/{video}/{k}.png", "photo_label": label} for k in frames]
+
+    train = root / "train_label.json"
+    train.write_text(json.dumps(rows("real/client3_a", 1, 6) + rows("fake/client3_b", 0, 20, 6)))
+    test = root / "test_label.json"
+    test.write_text(json.dumps(rows("fake/client4_c", 0, 6, 20, 34)))
+    (root / "home").symlink_to(root, target_is_directory=True)
+    (root / "x").symlink_to(root, target_is_directory=True)
+    out = root / "ssdg.csv"
+    assert convert_lists({"train": [train], "test": [test]}, out, r"client(\d+)") == 3
+    (listing,) = read_manifest(out)
+    found = {(video.subject, video.split, video.label): listing.sources[video.path].frames for video in listing.videos}
+    assert {key: [Path(name).name for name in names] for key, names in found.items()} == {
+        ("3", "train", 1): ["6.png"],
+        ("3", "train", 0): ["6.png", "20.png"],
+        ("4", "test", 0): ["6.png", "20.png", "34.png"],
+    }
+    with pytest.raises(UserError, match="finds nothing"):
+        convert_lists({"train": [train]}, out, r"user(\d+)")
+    train.write_text(json.dumps(rows("real/client3_a", "live", 6)))
+    with pytest.raises(UserError, match="photo_label must be 1"):
+        convert_lists({"train": [train]}, out, "x")
+    train.write_text("[1]")
+    with pytest.raises(UserError, match="not a list of objects"):
+        convert_lists({"train": [train]}, out, "x")
+
+
+def test_flip_lists(root: Path) -> None:
+    write_frames(root / "frame/casia/train/fake", ["4_6_frame0.png", "4_6_frame1.png", "10_8_frame0.png"])
+    write_frames(root / "frame/casia/train/real", ["4_1_frame0.png"])
+    (root / "casia_fake_train.txt").write_text(
+        "casia/train/fake/4_6_frame0.png\ncasia/train/fake/4_6_frame1.png\r\ncasia/train/fake/10_8_frame0.png"
+    )
+    (root / "casia_real_train.txt").write_text("casia/train/real/4_1_frame0.png\n")
+    lists = [root / "casia_fake_train.txt", root / "casia_real_train.txt"]
+    assert convert_lists({"train": lists}, root / "flip.csv", r"/(\d+)_", prefix="frame") == 3
+    (listing,) = read_manifest(root / "flip.csv")
+    assert {(video.subject, video.label, len(listing.sources[video.path].frames)) for video in listing.videos} == {
+        ("4", 0, 2),
+        ("10", 0, 1),
+        ("4", 1, 1),
+    }
+    with pytest.raises(UserError, match="neither JSON nor named"):
+        convert_lists({"train": [write(root, "", "list.txt")]}, root / "x.csv", "x")
