@@ -1,0 +1,30 @@
+"""Gets published ImageNet weights: python scripts/fetch_weights.py densenet201"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fas_jax import cli
+from fas_jax.fetching import default_cache, fetch
+
+
+def main(
+    backbone: Annotated[str, tyro.conf.Positional] = "densenet201", folder: Path | None = None, source: str = ""
+) -> None:
+    """Downloads weights from their publisher, checks their hash, and prints their path for --weights.
+
+    What is there already is only checked; an interrupted download goes on.
+
+    Args:
+        backbone: densenet121, densenet169 or densenet201. EfficientNet-Lite0 needs no download: its weights come as
+            a package.
+        folder: Where the file goes; the user's cache folder if not given.
+        source: Another address of the same file, such as a mirror.
+    """
+    found = fetch(backbone, folder or default_cache(), source)
+    print(f"{found.path}\nsha256 {found.sha256}, {'was there' if found.was_there else 'fetched'}")
+
+
+if __name__ == "__main__":
+    cli.main(main)
