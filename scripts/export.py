@@ -1,0 +1,28 @@
+"""Exports a bundle as programs that run without this project: python scripts/export.py --bundle DIR --out DIR"""
+
+from pathlib import Path
+
+from fas_jax import cli
+
+
+def main(bundle: Path, out: Path, model: str = "meta") -> None:
+    """Writes the feature stage and the function from frames and mask to score as programs for any batch size.
+
+    They run where jax, flatbuffers, numpy and safetensors are installed; run.py beside them shows how.
+
+    Args:
+        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder.
+        out: Folder for the programs.
+        model: Whose score: meta, lstm, bilstm or gru.
+    """
+    from fas_jax.bundle import load_bundle
+    from fas_jax.serving import write_serving
+
+    about = write_serving(load_bundle(bundle), out, model)
+    for name, size in about["bytes"].items():
+        print(f"{out / name}: {size / 2**20:.2f} MiB")
+    print(f"threshold of {model}: {about['threshold']}")
+
+
+if __name__ == "__main__":
+    cli.main(main)
