@@ -136,9 +136,12 @@ def write_page(
     return _page(f"Results: {provenance.get('name', 'scores')}", warned, sections)
 
 
-def simple_page(title: str, said: Sequence[str], shown: Sequence[ExtraTable]) -> str:
-    """A page of statements and tables in the same dress."""
+def simple_page(
+    title: str, said: Sequence[str], shown: Sequence[ExtraTable], drawn: Mapping[str, str] | None = None
+) -> str:
+    """A page of statements, charts (of `charts`) and tables in the same dress."""
     sections = {"In short": _list(said)} if said else {}
+    sections |= {name: f"<figure>{svg}</figure>" for name, svg in (drawn or {}).items()}
     return _page(title, (), sections | {each.title: _text(each.text) + to_html(each.grid) for each in shown})
 
 

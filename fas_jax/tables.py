@@ -160,6 +160,13 @@ def warnings(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]
             f"{silent} test scores are missing (non-responses). HTER and AUC are of the videos with a score; see "
             "the rates with non-responses counted as rejections."
         )
+    turned = [each for each in results.summaries if each.auc_interval.high < 0.5]
+    if turned:
+        names = ", ".join(f"{model_name(each.model)} ({protocol_name(each.protocol)})" for each in turned)
+        found.append(
+            f"AUC below 0.5, and not by chance: {names}. If a higher score means attack there, negate the scores and "
+            "evaluate again; nothing is flipped here."
+        )
     return found + [text[0].upper() + text[1:] + "." for text in results.warnings]
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fas_jax.audit import frames, planted, sequence, verdict
+from fas_jax.audit import cost, frames, planted, sequence, verdict
 from fas_jax.audit.controls import (
     MEAN,
     MODEL,
@@ -159,3 +159,34 @@ def test_frames_are_joined_as_the_published_code_does():
     assert np.array_equal(features, expected)
     assert (np.diff(whose) >= 0).all()
     assert len(set(whose.tolist())) == 60
+
+
+def test_frames_are_kept_evenly(pool):
+    kept = {count: cost.keep_evenly(pool, count) for count in (1, 2, 5, 9)}
+    for row, length in enumerate(pool.mask.sum(1).tolist()):
+        for count, own in kept.items():
+            number = own.mask[row].sum()
+            assert number == min(count, length)
+            places = [
+                next(i for i in range(length) if np.array_equal(pool.features[row, i], frame))
+                for frame in own.features[row, :number]
+            ]
+            # In order, none twice, and as far from both ends.
+            assert places == sorted(set(places))
+            assert abs(places[0] - (length - 1 - places[-1])) <= 1
+    assert np.array_equal(kept[5].features, pool.features)
+
+
+def test_the_curve_has_every_count(pool):
+    datasets = np.array([video.dataset[-1] for video in pool.videos])
+    first = np.array([int(video.subject[1:]) < 3 for video in pool.videos])
+    parts = (np.flatnonzero((datasets != "M") & ~first), np.flatnonzero((datasets != "M") & first))
+    assignment = Assignment(make_protocol("strict", "OCI", "M"), *parts, np.flatnonzero(datasets == "M"))
+    settings = Training(learning_rate=2e-2, max_epochs=2, validate_every=1, patience=10, monitor="loss")
+    results = evaluate(cost.curve(pool, assignment, (1, 3), [0], "gru", 3, settings))
+    table, figure = cost.report(results, (1, 3), 0.01)
+    assert [row[:2] for row in table.grid.rows] == [
+        ["gru", "1"], ["gru", "3"], ["mean-feature", "1"], ["mean-feature", "3"],
+    ]  # fmt: skip
+    assert [row[-1] for row in table.grid.rows] == ["10.0", "30.0"] * 2
+    assert figure.count("<polyline") >= 2

@@ -7,6 +7,7 @@ target once.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from fas_jax import training
 from fas_jax.baselines import BASELINES, fit_logistic
@@ -63,30 +64,60 @@ def run_controls(
     }
     if background is not None:
         changed[BACKGROUND] = lambda pool, seed: background
-    roles = {VALIDATION: assignment.validation, TEST: assignment.test}
     tables = []
-
-    def add(name: str, seed: int, scores: np.ndarray) -> None:
-        for role, rows in roles.items():
-            videos = [pool.videos[int(i)] for i in rows]
-            tables.append(ScoreTable.from_videos(assignment.protocol.name, seed, role, name, videos, scores[rows]))
-
-    architecture = Architecture(kind, pool.features.shape[-1], hidden, "he")
     for name, change in changed.items():
         for seed in seeds:
-            own = change(pool, seed)
-            clips = own.clips()
-            run = Run(name, seed, assignment.train, assignment.validation)
-            fitted = training.fit(architecture, [run], clips, settings, title=f"{name}, seed {seed}")
-            (frames,) = training.predict(architecture, fitted.params, clips, [np.arange(len(own.videos))])
-            add(name, seed, fuse(frames, own.mask, "mean"))
-    labels = np.array([video.label for video in pool.videos])
+            scores = _recurrent(change(pool, seed), assignment, seed, kind, hidden, settings, name)
+            tables.append(_rows(pool, assignment, name, seed, scores))
     for name, baseline in _LOGISTIC.items():
-        inputs = BASELINES[baseline](pool.features, pool.mask, pool.infos)
-        model = fit_logistic(inputs[assignment.train], labels[assignment.train])
-        for seed in seeds:
-            add(name, seed, model.scores(inputs))
+        scores = _logistic(pool, assignment, baseline)
+        tables += [_rows(pool, assignment, name, seed, scores) for seed in seeds]
     return ScoreTable.concatenate(tables)
+
+
+def score_models(
+    pool: Pool,
+    assignment: Assignment,
+    seeds: Sequence[int],
+    kind: Kind,
+    hidden: int,
+    settings: Training,
+    suffix: str = "",
+) -> ScoreTable:
+    """Scores of the recurrent model and of the mean-feature baseline, whose names get the suffix."""
+    tables = []
+    for seed in seeds:
+        scores = _recurrent(pool, assignment, seed, kind, hidden, settings, kind + suffix)
+        tables.append(_rows(pool, assignment, kind + suffix, seed, scores))
+        scores = _logistic(pool, assignment, "mean-feature")
+        tables.append(_rows(pool, assignment, "mean-feature" + suffix, seed, scores))
+    return ScoreTable.concatenate(tables)
+
+
+def _recurrent(
+    pool: Pool, assignment: Assignment, seed: int, kind: Kind, hidden: int, settings: Training, title: str
+) -> Float64[np.ndarray, " n"]:
+    """Scores of all videos of the pool by a model trained on those that the assignment names."""
+    architecture = Architecture(kind, pool.features.shape[-1], hidden, "he")
+    clips = pool.clips()
+    run = Run(title, seed, assignment.train, assignment.validation)
+    fitted = training.fit(architecture, [run], clips, settings, title=f"{title}, seed {seed}")
+    (frames,) = training.predict(architecture, fitted.params, clips, [np.arange(len(pool.videos))])
+    return fuse(frames, pool.mask, "mean")
+
+
+def _logistic(pool: Pool, assignment: Assignment, baseline: str) -> Float64[np.ndarray, " n"]:
+    inputs = BASELINES[baseline](pool.features, pool.mask, pool.infos)
+    labels = np.array([video.label for video in pool.videos])
+    return fit_logistic(inputs[assignment.train], labels[assignment.train]).scores(inputs)
+
+
+def _rows(pool: Pool, assignment: Assignment, name: str, seed: int, scores: Float64[np.ndarray, " n"]) -> ScoreTable:
+    parts = []
+    for role, rows in ((VALIDATION, assignment.validation), (TEST, assignment.test)):
+        videos = [pool.videos[int(i)] for i in rows]
+        parts.append(ScoreTable.from_videos(assignment.protocol.name, seed, role, name, videos, scores[rows]))
+    return ScoreTable.concatenate(parts)
 
 
 def shuffle_frames(pool: Pool, seed: int) -> Pool:

@@ -1,0 +1,284 @@
+"""The HTML page, the tables' other forms, breakdowns, curves, and scores that are not as they should be."""
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from fas_jax import breakdown_tables, charts, curves, grid, reporting
+from fas_jax.breakdown import WORST
+from fas_jax.config import Experiment, load_experiment, to_dict
+from fas_jax.errors import UserError
+from fas_jax.evaluation import evaluate
+from fas_jax.grid import Grid, Strong
+from fas_jax.learning import History, read_histories
+from fas_jax.page import Extras, ExtraTable, _toml, read_extra_tables, write_extra_table, write_page
+from fas_jax.parameters import save_tree
+from fas_jax.scores import TEST, ScoreTable
+from tests.test_reporting import provenance, table
+
+NASTY = '<script>alert(1)</script>&"|\\_$'
+
+
+class Tags(HTMLParser):
+    """Every tag and attribute of a page; fails on tags that do not close as they opened."""
+
+    VOID = ("meta", "br", "img", "line", "rect", "circle", "polyline", "polygon")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page(scores, about, extras=None):
+    return write_page(evaluate(scores), scores, about, (), "published rows are refused: a test", extras or Extras())
+
+
+def test_the_page_needs_nothing_else_and_shows_everything():
+    scores = table("synth-", seeds=(0, 1))
+    look = np.array([1, 2, 3], np.float32)
+    history = History("gru", "OCI_to_M seed 0", 2, look, look / 2, look / 3, look / 4)
+    worst = evaluate(scores).worst[0]
+    extras = Extras(
+        (history,),
+        {(worst.dataset, worst.video): ("data:image/jpeg;base64,AAAA",)},
+        (ExtraTable("An audit's verdict", "what it is", Grid(["a"], [["1"]])),),
+    )
+    about = provenance("synth-", "strict", experiment=to_dict(Experiment()), versions={"numpy": "2"})
+    text = page(scores, about, extras)
+    found = Tags(text)
+    assert not {"script", "link", "iframe", "object"} & set(found.tags)
+    for name, value in found.attributes:
+        assert not (name in ("src", "href") and not value.startswith(("data:", "#")))
+        assert not name.startswith("on")
+    assert "url(" not in text
+    # ROC and DET of four protocols, four histograms, one learning curve.
+    assert found.tags.count("svg") == 4 * 2 + 4 + 1
+    assert found.tags.count("polygon") >= 4 * 2
+    for words in (
+        "An audit&#x27;s verdict",
+        "Strict beside oracle",
+        "gap",
+        "Worst-scored videos",
+        "says nothing about",
+    ):
+        assert words in text
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+
+
+def test_nothing_from_files_becomes_markup(tmp_path):
+    scores = table("", protocols=("OCI_to_M",))
+    changed = {name: getattr(scores, name) for name in ("video", "subject", "pai", "pai_fine", "device", "model")}
+    changed = {name: np.array([f"{value}{NASTY}" for value in column]) for name, column in changed.items()}
+    changed["pai"] = np.where(scores.label == 1, "bonafide", changed["pai"])
+    columns = {name: getattr(scores, name) for name in ("protocol", "seed", "role", "dataset", "label", "session")}
+    rest = {name: getattr(scores, name) for name in ("split", "score", "reason")}
+    nasty = ScoreTable(**columns, **changed, **rest)
+    about = provenance(experiment={"name": NASTY}, weights=NASTY, versions={NASTY: NASTY})
+    text = page(nasty, about | {"name": NASTY})
+    assert "script" not in Tags(text).tags
+    assert "&lt;script&gt;" in text
+    reporting.write_report(tmp_path, evaluate(nasty), nasty, about)
+    assert all(path.resolve().parent == (tmp_path / "pad").resolve() for path in (tmp_path / "pad").iterdir())
+
+
+def test_settings_on_the_page_are_those_of_the_run(tmp_path):
+    experiment = Experiment(name='odd "name"', seeds=(1, 2))
+    (tmp_path / "settings.toml").write_text(_toml(to_dict(experiment)))
+    assert load_experiment(tmp_path / "settings.toml") == experiment
+
+
+def test_a_grid_in_every_form():
+    shown = Grid(["model", "HTER"], [[NASTY, Strong("1.5 [1.0, 2.0]")], ["b", "[3]"]])
+    assert list(csv.reader(io.StringIO(grid.to_csv(shown), newline=""))) == [list(shown.header), *map(list, shown.rows)]
+    assert "| **1.5 [1.0, 2.0]** |" in grid.markdown(shown)
+    assert "<b>1.5<br><small>[1.0, 2.0]</small></b>" in grid.to_html(shown)
+    text = grid.latex(shown, "50 % of_it")
+    assert r"\textbf{1.5 [1.0, 2.0]}" in text
+    assert r"50 \% of\_it" in text
+    assert r"\&" in text
+    assert r"\_\$" in text
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+def test_scores_for_other_tools_come_back_as_they_went(tmp_path):
+    scores = table("", protocols=("OCI_to_M",), silent=2)
+    reporting.write_pad_scores(tmp_path, scores)
+    assert len(list(tmp_path.iterdir())) == 2 * len(scores.distinct("model"))
+    path = tmp_path / "OCI_to_M-gru-seed0-test.csv"
+    assert path.read_text().splitlines()[0] == "is_bonafide,attack_type,score,video_key"
+    wanted, found = scores.select(model="gru", role=TEST), ScoreTable.read_csv(path)
+    assert found.score.tobytes() == wanted.score.tobytes()
+    assert found.label.tolist() == wanted.label.tolist()
+    assert [pai or "bonafide" for pai in found.pai] == wanted.pai.tolist()
+
+
+def test_groups_against_counting():
+    scores = table("", seeds=(0, 1), protocols=("OCI_to_M",), silent=3)
+    results = evaluate(scores)
+    tau = {(each.model, each.seed): each.values["threshold"] for each in results.figures}
+    assert {each.dimension for each in results.groups} == {"pai", "pai_fine", "subject"}
+    for group in results.groups:
+        rows = scores.select(role=TEST, model=group.model)
+        counts = {0: [0, 0], 1: [0, 0]}
+        for i in range(len(rows)):
+            if getattr(rows, group.dimension)[i] == group.value and not np.isnan(rows.score[i]):
+                accepted = rows.score[i] >= tau[group.model, int(rows.seed[i])]
+                counts[int(rows.label[i])][0] += accepted != (rows.label[i] == 1)
+                counts[int(rows.label[i])][1] += 1
+        for label, rate, interval in ((0, group.far, group.far_interval), (1, group.frr, group.frr_interval)):
+            wrong, total = counts[label]
+            assert (np.isnan(rate) and not total) or rate == pytest.approx(wrong / total)
+            if total and group.subjects > 1:
+                assert interval.low <= rate <= interval.high
+            else:
+                assert np.isnan(interval.low)
+    assert sum(g.non_responses for g in results.groups if (g.model, g.dimension) == ("gru", "subject")) == 6
+    assert len(breakdown_tables.all_groups(results).rows) == len(results.groups)
+
+
+def test_the_worst_videos_are_the_worst():
+    scores = table("", protocols=("OCI_to_M",))
+    results = evaluate(scores)
+    tau = next(each.values["threshold"] for each in results.figures if each.model == "gru")
+    rows = scores.select(role=TEST, model="gru")
+    margins = rows.score - tau
+    expected = []
+    for label, sign in ((0, 1), (1, -1)):
+        wrong = np.flatnonzero((rows.label == label) & ((margins >= 0) == (label == 0)))
+        expected += rows.video[wrong[np.argsort(-sign * margins[wrong])]][:WORST].tolist()
+    assert [each.video for each in results.worst if each.model == "gru"] == expected
+
+
+def test_a_band_is_that_of_single_resamples():
+    """Against scikit-free counting of one resample, and around the curve itself."""
+    rows = table("", protocols=("OCI_to_M",)).select(role=TEST, model="gru")
+    band = curves.roc_band([rows])
+    far, accepted = curves.mean_roc([rows])
+    held = accepted[np.searchsorted(far, band.far, side="right") - 1]
+    assert (band.low <= held + 1e-12).all()
+    assert (band.high >= held - 1e-12).all()
+    assert (np.diff(band.low) >= 0).all()
+    places = {f"M/s{i}": i for i in range(8)}
+    everyone_once = curves._resampled(rows, places, np.ones((1, 8), np.int64))[0]
+    np.testing.assert_allclose(everyone_once, held)
+
+
+def test_det_points_are_normal_deviates():
+    curve = charts.Curve("a", "#000", False, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]), (0.5, 0.5), None)
+    text = charts.det("t", [curve])
+    x, y = map(float, re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text).groups())
+    ends = [float(v) for v in re.search(r'<polyline points="([\d.]+),([\d.]+) ', text).groups()]
+    # 0.5 lies at 0, between the deviates of the ends, 0.1 % and 98 %.
+    share = 3.0902 / (3.0902 + 2.0537)
+    assert (x - 52) / (430 - 52) == pytest.approx(share, abs=0.002)
+    assert (354 - y) / (354 - 12) == pytest.approx(share, abs=0.002)
+    assert ends == [52.0, 12.0]
+
+
+def test_histories_are_read_from_the_models(tmp_path):
+    about = {"model": "gru", "runs": [{"name": "A seed 0"}, {"name": "A seed 0 without fold 0"}, {"name": "B seed 0"}]}
+    history = {name: np.arange(6, dtype=np.float32).reshape(2, 3) for name in ("train_loss", "validation_loss")}
+    history |= {"validation_accuracy": np.ones((2, 3), np.float32), "epoch": np.array([1, 2], np.float32)}
+    save_tree(
+        tmp_path / "models" / "gru-0000.safetensors", {"history": history, "best_epoch": np.array([1, 2, 2])}, about
+    )
+    one, other = read_histories(tmp_path)
+    assert (one.run, other.run, one.best_epoch, other.best_epoch) == ("A seed 0", "B seed 0", 1, 2)
+    assert other.train_loss.tolist() == [2, 5]
+    assert read_histories(tmp_path / "nothing") == ()
+    (tmp_path / "models" / "lstm-0000.safetensors").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"lstm-0000.safetensors is no finished model"):
+        read_histories(tmp_path)
+
+
+def test_extra_tables_wait_in_the_run(tmp_path):
+    written = ExtraTable("t", "x", Grid(["a", "b"], [["1", "2"]]))
+    write_extra_table(tmp_path, "one", written)
+    assert read_extra_tables(tmp_path) == (written,)
+    (tmp_path / "extras" / "two.json").write_text("[]")
+    with pytest.raises(UserError, match=r"two.json is no table"):
+        read_extra_tables(tmp_path)
+
+
+def lines(**columns):
+    rows = []
+    for role in ("validation", "test"):
+        for n in range(40):
+            pai = "" if n % 2 else "print"
+            score = (n % 2) + n / 100
+            rows.append({"video": f"{role}v{n}", "label": n % 2, "score": score, "role": role, "pai": pai})
+    for row in rows:
+        row |= {name: change(row) for name, change in columns.items()}
+    return rows
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_the_other_polarity_is_said_and_not_flipped(tmp_path):
+    path = write_csv(tmp_path / "turned.csv", lines(score=lambda row: -row["score"]))
+    results = reporting.evaluate_scores(path, tmp_path / "out")
+    assert results.figures[0].values["auc"] == 0
+    for name in ("report.md", "report.html", "results.md"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "negate the scores and evaluate again; nothing is flipped here" in text
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["figures"][0]["values"]["auc"] == 0
+    reporting.evaluate_scores(write_csv(tmp_path / "right.csv", lines()), tmp_path / "fine")
+    assert "AUC below 0.5" not in (tmp_path / "fine" / "report.html").read_text()
+
+
+def test_an_empty_species_is_said(tmp_path):
+    path = write_csv(tmp_path / "some.csv", lines(pai=lambda row: "" if row["video"] == "testv0" else row["pai"]))
+    results = reporting.evaluate_scores(path, tmp_path / "out")
+    assert np.isnan(results.figures[0].values["apcer"])
+    assert not np.isnan(results.figures[0].values["hter"])
+    assert "1 test attacks have no PAI species" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": lambda row: 1, "pai": lambda row: ""}, "there is no attack among the 40 scores"),
+        ({"score": lambda row: "inf"}, "the score is infinite"),
+        ({"score": lambda row: "high"}, "is not a number"),
+        ({"video": lambda row: "same"}, "twice"),
+        ({"label": lambda row: 2}, "is not 1 or bonafide"),
+        ({"pai": lambda row: "bonafide"}, "an attack cannot be of species"),
+    ],
+)
+def test_scores_that_cannot_be_are_refused(change, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        reporting.evaluate_scores(write_csv(tmp_path / "bad.csv", lines(**change)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_videos_that_only_one_model_has_are_refused(tmp_path):
+    rows = lines(model=lambda row: "a")
+    rows += [row | {"model": "b"} for row in rows if row["video"] != "testv7"]
+    with pytest.raises(UserError, match="testv7; a video without a decision is a row without a score"):
+        reporting.evaluate_scores(write_csv(tmp_path / "bad.csv", rows), tmp_path / "out")
