@@ -55,6 +55,14 @@ def shard_clips(prepared: Prepared, shard: Shard) -> list[tuple[Video, ClipInfo]
     return prepared.clips(shard)
 
 
+def shard_records(prepared: Prepared, shard: Shard) -> Iterator[bytes]:
+    """The stored records of a shard in order, for `RecordCodec.decode`."""
+    if shard.clips:
+        records = _records(prepared, [shard])
+        for index in range(shard.clips):
+            yield records[index]
+
+
 def shard_frames(prepared: Prepared, shard: Shard, batch_size: int, rendition: str = "whole") -> Iterator[FrameBatch]:
     """All frames of a shard's clips in stored order, in batches of one fixed size, whatever clip they are of.
 

@@ -147,7 +147,7 @@ def test_killed_and_restarted_it_ends_with_the_same_bits(batches, prepared, tmp_
     wanted = extract(prepared, tmp_path / "whole", SETTINGS)
     computed = []
 
-    def dying(prepared, shard, batch_size):
+    def dying(prepared, shard, batch_size, rendition="whole"):
         for batch in shard_frames(prepared, shard, batch_size):
             if len(computed) == batches:
                 raise KeyboardInterrupt

@@ -94,7 +94,7 @@ def _read(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
             for cells in reader:
                 where = f"line {reader.line_num}"
                 # The reader puts what is too much under None, and None where something lacks.
-                extra = cells.pop(None, None)  # type: ignore[call-overload]
+                extra = cells.pop(None, None)
                 row = {name: (value or "").strip() for name, value in cells.items()}
                 yield where, row | ({"": str(extra)} if extra else {})
     except (OSError, ValueError, csv.Error) as error:
