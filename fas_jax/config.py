@@ -32,8 +32,9 @@ class Synthesis:
     seed: int = 0
     """Seed of everything that is drawn; the same seed gives the same files."""
     faces: str = ""
-    """Folder of face photographs to use as textures, with a file eyes.csv that has a line for each:
-    name,x_reye,y_reye,x_leye,y_leye (pixels); empty renders faces from scratch."""
+    """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say
+    where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it scikit-image looks for the faces, and
+    only pictures in which it is sure are used."""
     workers: int = 0
     """Worker processes; 0 is one for each core."""
 
@@ -134,9 +135,20 @@ class Training:
     monitor: Literal["accuracy", "loss"] = "accuracy"
     """Which validation score says what is better; a tie is not."""
     mapping: Literal["shard_map", "pmap"] = "shard_map"
-    """How a step is spread over the local devices."""
+    """How a step is spread over the devices."""
+    weight_decay: float = 0.0
+    """Decoupled (AdamW), of matrices only."""
+    balance: Literal["none", "sampling", "weights", "both"] = "none"
+    """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
+    none leaves them as they are. docs/imbalance.md has the measurements behind the default."""
     runs_per_program: int = 0
-    """Most runs (protocols x seeds x folds) trained side by side; 0 trains all of a kind at once."""
+    """Most runs (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
+    run_devices: int = 0
+    """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
+    resident_mb: int = 0
+    """Features that take more than this on a device are streamed from disk; 0 is half of its free memory."""
+    part_mb: int = 256
+    """Features that are streamed at a time."""
     checkpoint_every: int = 5
     """Looks at the validation clips between two checkpoints."""
 
@@ -172,8 +184,8 @@ class Evaluation:
     fusion: Literal["mean", "last", "median", "minimum"] = "mean"
     """How the frames' P(bona fide) become the video's score."""
     threshold: Literal["pooled", "balanced"] = "pooled"
-    """Equal error rate of all validation videos together, or with every source dataset weighing the same. Which errs
-    less differs by less than the noise (scripts/compare_thresholds.py)."""
+    """Equal error rate of all validation videos together, or with every source dataset weighing the same.
+    Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_the_picture_shows_in_the_video_and_dresses_the_skin(tmp_path):
 @pytest.mark.parametrize(
     ("eyes", "word"),
     [
-        (None, "has no eyes.csv"),
+        (None, "no face is sure in any of the 1 pictures"),
         ("other.png,1,2,30,4\n", "no line for a.png"),
         ("a.png,1,2,3\n", "line 1"),
         ("a.png,one,2,3,4\n", "line 1"),
@@ -70,6 +70,30 @@ def test_the_picture_shows_in_the_video_and_dresses_the_skin(tmp_path):
 def test_missing_or_wrong_eyes_are_an_error(tmp_path, eyes, word):
     with pytest.raises(UserError, match=word):
         textures.photographs(folder(tmp_path, eyes=eyes))
+
+
+def test_without_eyes_csv_only_sure_faces_are_used(shared, tmp_path, capsys):
+    """The eyes found are near those marked by hand; a picture without a face is left out, and that is said."""
+    import shutil
+
+    for name in (*EYES, "cgi-model-23.jpg"):
+        shutil.copy(shared / "data" / "faces" / name, tmp_path / name)
+    photos = {photo.path.name: photo.eyes for photo in textures.photographs(str(tmp_path))}
+    assert photos
+    for name, eyes in photos.items():
+        marked = EYES[name]
+        apart = marked[2] - marked[0]
+        assert np.abs(np.subtract(eyes, marked)).max() < 0.35 * apart
+    assert "cgi-model-23.jpg" in capsys.readouterr().out
+
+
+def test_without_detector_and_eyes_csv_both_ways_are_told(tmp_path, monkeypatch):
+    def absent():
+        raise ImportError
+
+    monkeypatch.setattr(textures, "_detector", absent)
+    with pytest.raises(UserError, match=r"no eyes\.csv; write .* or install scikit-image"):
+        textures.photographs(folder(tmp_path, eyes=None))
 
 
 def test_an_empty_or_missing_folder_is_an_error(tmp_path):

@@ -1,8 +1,9 @@
 """Face photographs of the user's own as textures.
 
 A file `eyes.csv` beside the pictures says where the eyes are, a line for each picture: file name, then x and y of the
-subject's right eye (left in the picture) and of the left eye, in pixels. It is asked for and not guessed: a hand or
-a lamp taken for a face would end up on a head without anyone noticing.
+subject's right eye (left in the picture) and of the left eye, in pixels. Without it a detector looks for them, and
+only a picture in which it is sure is used: a hand or a lamp taken for a face would end up on a head without anyone
+noticing.
 """
 
 import csv
@@ -10,10 +11,12 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
+from tqdm import tqdm
 
 from fas_jax.errors import UserError
 from fas_jax.files import fingerprint, sha256_file
@@ -24,6 +27,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 EYES = "eyes.csv"
 # Pixels of the canvas; a face is seldom rendered larger.
 _WIDTH, _HEIGHT = 520, 620
+# Pixels of the longer side of a picture in which a face is looked for.
+_SEARCHED = 800
 
 Eyes = tuple[float, float, float, float]
 
@@ -39,7 +44,8 @@ class Photograph:
 def photographs(folder: str) -> tuple[Photograph, ...]:
     """The pictures of a folder in the order of their names.
 
-    Raises `UserError` where there is none, or where eyes.csv is missing, leaves one out or cannot be understood.
+    Raises `UserError` where there is none, where eyes.csv leaves one out or cannot be understood, or where there is
+    no eyes.csv and no face is found either. Pictures in which no face is sure are named and left out.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -48,10 +54,7 @@ def photographs(folder: str) -> tuple[Photograph, ...]:
     if not found:
         raise UserError(f"faces: {root} holds no picture ({', '.join(SUFFIXES)})")
     if not (root / EYES).exists():
-        raise UserError(
-            f"faces: {root} has no {EYES}; write one that says where the eyes are, with a line for each picture: "
-            "name,x_reye,y_reye,x_leye,y_leye (pixels; the right eye is the one on the picture's left)"
-        )
+        return _detected(root, found)
     eyes = _read_eyes(root / EYES)
     left_out = [path.name for path in found if path.name not in eyes]
     if left_out:
@@ -73,9 +76,7 @@ def choose(photos: tuple[Photograph, ...], seed: int, dataset: str, subject: str
 @functools.lru_cache(maxsize=4)
 def load_texture(photo: Photograph) -> Float32[np.ndarray, "n m 3"]:
     """A picture's face in canonical coordinates, as linear reflectance; `UserError` where it cannot be read."""
-    picture = cv2.imread(str(photo.path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise UserError(f"faces: {photo.path} is not a picture that can be read; remove or replace it")
+    picture = _read(photo.path)
     across = (_WIDTH - 1) / (face.RIGHT - face.LEFT)
     down = (_HEIGHT - 1) / (face.BOTTOM - face.TOP)
     # The similarity that takes the eyes to where the drawn face has them, then the canvas's own scales.
@@ -89,6 +90,72 @@ def load_texture(photo: Photograph) -> Float32[np.ndarray, "n m 3"]:
         picture = cv2.GaussianBlur(picture, (0, 0), 0.35 / shrink)
     warped = cv2.warpAffine(picture, matrix, (_WIDTH, _HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.clip((warped.astype(np.float32) / 255) ** np.float32(2.2) * np.float32(0.9), 0.01, 0.9)
+
+
+def _detected(root: Path, pictures: list[Path]) -> tuple[Photograph, ...]:
+    by_hand = f"write {root / EYES} with a line name,x_reye,y_reye,x_leye,y_leye (pixels) for each picture"
+    try:
+        _detector()
+    except ImportError:
+        raise UserError(
+            f"faces: {root} has no {EYES}; {by_hand}, or install scikit-image (the extra 'faces'), which can find faces"
+        ) from None
+    found = {}
+    for path in tqdm(pictures, desc="looking for faces", unit="picture"):
+        if eyes := _find_eyes(path, path.stat().st_mtime_ns):
+            found[path] = eyes
+    if not found:
+        raise UserError(f"faces: no face is sure in any of the {len(pictures)} pictures of {root}; {by_hand}")
+    unsure = [path.name for path in pictures if path not in found]
+    if unsure:
+        print(f"faces: not exactly one sure face in {', '.join(unsure)}; left out. To use them, {by_hand}", flush=True)
+    return tuple(Photograph(path, eyes) for path, eyes in found.items())
+
+
+@functools.cache
+def _detector() -> Any:
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
+    return Cascade(lbp_frontal_face_cascade_filename())
+
+
+@functools.cache
+def _find_eyes(path: Path, changed: int) -> Eyes | None:
+    """The eyes of the one frontal face that the detector finds both in the picture and in its mirror image.
+
+    `changed` is when the file was: all four datasets of a run ask for the same pictures, and one search takes a second.
+    """
+    picture = _read(path)
+    scale = _SEARCHED / max(picture.shape[:2])
+    small = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
+
+    def boxes(image: UInt8[np.ndarray, "h w 3"]) -> list[tuple[int, int, int]]:
+        limits = {"min_size": (40, 40), "max_size": (600, 600)}
+        found = _detector().detect_multi_scale(np.ascontiguousarray(image), scale_factor=1.1, step_ratio=1, **limits)
+        return [(each["c"], each["r"], each["width"]) for each in found]
+
+    def same(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+        near = 0.3 * min(one[2], other[2])
+        centres = (np.array(box[:2]) + box[2] / 2 for box in (one, other))
+        return bool(np.hypot(*np.subtract(*centres)) < near and 0.6 < one[2] / other[2] < 1.6)
+
+    mirrored = [(small.shape[1] - x - size, y, size) for x, y, size in boxes(small[:, ::-1])]
+    sure = [box for box in boxes(small) if any(same(box, other) for other in mirrored)]
+    if len(sure) != 1:
+        return None
+    x, y, size = sure[0]
+    # Where the detector's training pictures have the eyes, as shares of its box.
+    return tuple(value / scale for value in (x + 0.3 * size, y + 0.37 * size, x + 0.7 * size, y + 0.37 * size))
+
+
+def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise UserError(f"faces: {path} is not a picture that can be read; remove or replace it")
+    return picture
 
 
 def _read_eyes(path: Path) -> dict[str, Eyes]:
