@@ -5,11 +5,9 @@ import itertools
 import multiprocessing
 import os
 import sys
-import types
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from fas_jax.datasets.record import ClipInfo, Source
 from fas_jax.errors import UserError
 from fas_jax.faces import face_renderer
 from fas_jax.files import inside
+from fas_jax.processes import core_count, without_main
 from fas_jax.video import DecodeError, decode_frames, decode_views, encode_png, is_image
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
@@ -73,11 +72,11 @@ def decode_files(paths: Iterable[Path], settings: Preparation) -> Generator[Deco
 def _in_pool(
     function: Callable[..., Decoded | Undecoded], calls: Iterable[tuple[Any, ...]], settings: Preparation
 ) -> Generator[Decoded | Undecoded, None, None]:
-    workers = worker_count(settings)
+    workers = settings.workers or core_count()
     calls = iter(calls)
     waiting: deque[pebble.ProcessFuture] = deque()
     context = multiprocessing.get_context("spawn")
-    with _empty_main(), pebble.ProcessPool(max_workers=workers, context=context, initializer=_start) as pool:
+    with without_main(), pebble.ProcessPool(max_workers=workers, context=context, initializer=_start) as pool:
 
         def hand_out(number: int) -> None:
             for arguments in itertools.islice(calls, number):
@@ -92,13 +91,6 @@ def _in_pool(
         except BaseException:
             pool.stop()
             raise
-
-
-def worker_count(settings: Preparation) -> int:
-    """Decoding processes: `settings.workers`, or one for each core that this process may use."""
-    if settings.workers:
-        return settings.workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _outcome(future: pebble.ProcessFuture, timeout: float) -> Decoded | Undecoded:
@@ -157,14 +149,3 @@ def _start() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
-
-
-@contextmanager
-def _empty_main() -> Iterator[None]:
-    """Hides the main script from new workers, which would otherwise run its imports (JAX, for one) again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
