@@ -30,7 +30,8 @@ _STYLE = (
     "body{font:14px/1.45 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}th,td{padding:.2rem .7rem;border-bottom:1px solid #ddd;"
     "text-align:left;vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}"
-    ".warn{background:#fff3cd;padding:.5rem .8rem;border-left:4px solid #c98a00}figure{display:inline-block;margin:.3rem}"
+    ".warn{background:#fff3cd;padding:.5rem .8rem;border-left:4px solid #c98a00}"
+    "figure{display:inline-block;margin:.3rem}"
     "figcaption{font-size:11px;max-width:420px;overflow-wrap:anywhere}img{display:block}"
 )
 
@@ -112,7 +113,8 @@ def _strip(video: Video, info: ClipInfo, frames: dict[str, list[bytes]]) -> str:
     assert done
     data = base64.b64encode(content.tobytes()).decode()
     caption = f"{video.path} ({video.split}, subject {video.subject}; frames {', '.join(map(str, info.frame_indices))})"
-    return f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+    image = f'<img alt="" src="data:image/jpeg;base64,{data}">'
+    return f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _page(
@@ -144,8 +146,9 @@ def _page(
     else:
         parts.append(f"<p>None: no two videos in different splits differ in {SAME} of 256 bits or fewer.</p>")
     title = html.escape(f"Data: {prepared.dataset}")
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
-    return f"{head}<body>{''.join(part + chr(10) for part in parts)}</body></html>\n"
+    head = f'<head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
+    body = "\n".join(parts)
+    return f'<!doctype html><html lang="en">{head}<body>{body}</body></html>\n'
 
 
 def _warnings(prepared: Prepared, pairs: tuple[Duplicate, ...]) -> str:

@@ -6,6 +6,7 @@ What a container announces is never believed, only compared with what was decode
 
 import math
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,14 +325,17 @@ def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s
 
 def _file_bytes(path: Path) -> int:
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        # Opening a pipe would wait for a writer that never comes.
+        if not stat.S_ISREG(about.st_mode):
+            raise DecodeError("cannot be read: not a plain file")
         with path.open("rb"):
             pass
     except OSError as error:
         raise DecodeError(f"cannot be read: {error.strerror or error}") from error
-    if size == 0:
+    if about.st_size == 0:
         raise DecodeError("empty file (0 bytes)")
-    return size
+    return about.st_size
 
 
 def _announced(capture: cv2.VideoCapture) -> int:

@@ -57,7 +57,7 @@ class InMemory(Prepared):
         return [(video(shard.name, i), info(length)) for i, length in enumerate(LENGTHS[shard.name])]
 
 
-def shard_frames(prepared, shard, batch_size):
+def shard_frames(prepared, shard, batch_size, rendition="whole"):
     del prepared
     clips = [clip_frames(shard.name, i) for i in range(len(LENGTHS[shard.name]))]
     if not clips:

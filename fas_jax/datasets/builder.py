@@ -1,8 +1,10 @@
 """The record of a clip as TFDS features, and what the layouts' TFDS builders share; the only TFDS import."""
 
 import dataclasses
+import functools
+import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +16,7 @@ from fas_jax.config import Preparation
 from fas_jax.datasets.decoding import decode_video
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, check_whole, list_videos
 from fas_jax.datasets.record import ClipInfo, Source, Video
+from fas_jax.errors import UserError
 
 RECORD_VERSION = "1.1.0"
 RENDITIONS = ("whole", "face")
@@ -76,6 +79,16 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     `prepare_dataset` writes the same records by itself, because TFDS's own writer works in one process, starts
     from zero after a kill, and crashes above 1 GB a split without TensorFlow. Below that size the builder's
     `download_and_prepare` works too.
+
+    Where one machine is not enough, Apache Beam decodes on an engine that exists already: with the dataset on a file
+    system that all workers see at the same path, and this package installed on them,
+
+        options = PipelineOptions(["--runner=FlinkRunner", "--flink_master=HOST:8081", "--environment_type=LOOPBACK"])
+        config = tfds.download.DownloadConfig(manual_dir=ROOT, beam_options=options)
+        Builder(data_dir=OUT, settings=settings, beam=True).download_and_prepare(download_config=config)
+
+    (Spark and Dataflow alike, by their own options). An undecodable video ends that build: see first to it that
+    `prepare_dataset` or a partial copy has none. Beam's local runner keeps all data in memory and is for tests.
     """
 
     LAYOUT: ClassVar[Layout]
@@ -88,8 +101,10 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         "The dataset needs a signed licence. Put your own copy, in its official layout, into the manual folder."
     )
 
-    def __init__(self, *, settings: Preparation | None = None, **options: Any) -> None:
+    def __init__(self, *, settings: Preparation | None = None, beam: bool = False, **options: Any) -> None:
+        """With `beam` the videos are decoded by Apache Beam, on the runner that the download configuration names."""
         self._settings = settings or Preparation()
+        self._beam = beam
         super().__init__(file_format=options.pop("file_format", FILE_FORMAT), **options)
 
     def _info(self) -> Any:
@@ -101,12 +116,24 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
         splits = dict.fromkeys(video.split for video in listing.videos)
         return {split: self._generate_examples(listing, split) for split in splits}
 
-    def _generate_examples(self, listing: Listing, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """One example a video; an undecodable video raises `DecodeError`."""
-        for video in listing.videos:
-            if video.split == split:
-                clip = decode_video(listing.root, video.path, listing.sources.get(video.path, Source()), self._settings)
-                yield video.path, to_record(video, clip.info, clip.frames)
+    def _generate_examples(self, listing: Listing, split: str) -> Any:
+        """One example a video; an undecodable video raises `DecodeError`, and ends the whole build."""
+        calls = [(video, listing.sources.get(video.path, Source())) for video in listing.videos if video.split == split]
+        decode = functools.partial(_example, os.fspath(listing.root), self._settings)
+        if not self._beam:
+            return map(decode, calls)
+        try:
+            import apache_beam
+        except ImportError:
+            raise UserError("beam=True needs Apache Beam; install fas-jax[beam]") from None
+        # Without the reshuffle one worker would decode all.
+        return apache_beam.Create(calls) | apache_beam.Reshuffle() | apache_beam.Map(decode)
+
+
+def _example(root: str, settings: Preparation, call: tuple[Video, Source]) -> tuple[str, dict[str, Any]]:
+    video, source = call
+    clip = decode_video(Path(root), video.path, source, settings)
+    return video.path, to_record(video, clip.info, clip.frames)
 
 
 def metadata(layout: Layout) -> dict[str, str]:
