@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def _compute(
     waiting: collections.deque[tuple[Shard, int, Any]] = collections.deque()
     rows = [np.zeros((0, backbone.dimension), np.float32)]
 
-    def batches() -> Iterator[tuple[Shard, int, Any]]:
+    def batches() -> Generator[tuple[Shard, int, Any], None, None]:
         for shard in shards:
             for batch in shard_frames(prepared, shard, size, settings.rendition):
                 check_frames(batch.frames)
