@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from fas_jax.curves import Band
 
 _WIDTH, _HEIGHT = 440, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 18, 12, 46
 # The DET plot's ticks, and its ends.
 _DET = (0.002, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 _DET_LIMITS = (0.001, 0.98)

@@ -119,7 +119,7 @@ def main(
     )
     for number, table in enumerate(tables if run else ()):
         assert run is not None
-        write_extra_table(run, f"audit{number}", table)
+        write_extra_table(run, f"2-audit-{number}", table)
     print("\n".join(said))
     print(f"The page is {out / 'audit.html'}.")
 

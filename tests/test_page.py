@@ -1,17 +1,20 @@
 """The HTML page, the tables' other forms, breakdowns, curves, and scores that are not as they should be."""
 
+import base64
 import csv
 import io
 import json
 import re
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 
-from fas_jax import breakdown_tables, charts, curves, grid, reporting
+from fas_jax import breakdown_tables, charts, curves, grid, reporting, thumbnails
 from fas_jax.breakdown import WORST
 from fas_jax.config import Experiment, load_experiment, to_dict
+from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation import evaluate
 from fas_jax.grid import Grid, Strong
@@ -190,7 +193,7 @@ def test_det_points_are_normal_deviates():
     ends = [float(v) for v in re.search(r'<polyline points="([\d.]+),([\d.]+) ', text).groups()]
     # 0.5 lies at 0, between the deviates of the ends, 0.1 % and 98 %.
     share = 3.0902 / (3.0902 + 2.0537)
-    assert (x - 52) / (430 - 52) == pytest.approx(share, abs=0.002)
+    assert (x - 52) / (422 - 52) == pytest.approx(share, abs=0.002)
     assert (354 - y) / (354 - 12) == pytest.approx(share, abs=0.002)
     assert ends == [52.0, 12.0]
 
@@ -282,3 +285,28 @@ def test_videos_that_only_one_model_has_are_refused(tmp_path):
     rows += [row | {"model": "b"} for row in rows if row["video"] != "testv7"]
     with pytest.raises(UserError, match="testv7; a video without a decision is a row without a score"):
         reporting.evaluate_scores(write_csv(tmp_path / "bad.csv", rows), tmp_path / "out")
+
+
+def test_thumbnails_are_of_the_wanted_videos(monkeypatch):
+    """Frames that say which video they are of, through the prepared dataset's own order."""
+
+    class Fake:
+        dataset, shards = "M", ("one", "two")
+
+        def clips(self, shard):
+            names = {"one": ("a", "b"), "two": ("c",)}[shard]
+            return [(Video(name, "M", "s", "test", 1, "bonafide", "bonafide", "", ""), None) for name in names]
+
+    def clips(dataset, shards, rendition):
+        levels = {"one": (10, 90), "two": (200,)}[shards[0]]
+        return [{"sequence": np.full((7, 120, 60, 3), level, np.uint8)} for level in levels]
+
+    monkeypatch.setattr(thumbnails, "FrameClips", clips)
+    found = thumbnails.read_thumbnails([Fake()], {("M", "b"), ("M", "c"), ("O", "a"), ("M", "absent")})
+    assert found.keys() == {("M", "b"), ("M", "c")}
+    for (_, name), pictures in found.items():
+        assert len(pictures) == 4
+        content = base64.b64decode(pictures[0].removeprefix("data:image/jpeg;base64,"))
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        assert picture.shape == (96, 48, 3)
+        assert abs(int(picture.mean()) - {"b": 90, "c": 200}[name]) <= 1
