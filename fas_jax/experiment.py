@@ -200,7 +200,7 @@ def watch_target(run: Run) -> Path:
     names = [f"{trial.protocol.name} seed {trial.seed}" for trial in run.trials]
     chosen = {(each.model, names.index(each.run)): each.best_epoch for each in histories}
     write_json(run.folder / "oracle.json", [dataclasses.asdict(look) for look in looks])
-    write_extra_table(run.folder, "oracle", oracle.table(looks, run.trials, chosen))
+    write_extra_table(run.folder, "1-oracle", oracle.table(looks, run.trials, chosen))
     return run.folder
 
 

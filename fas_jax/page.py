@@ -37,7 +37,8 @@ nav{display:flex;flex-wrap:wrap;gap:.1rem .9rem}a{color:#0059a8}
 .scroll{overflow-x:auto;margin:.5rem 0}table{border-collapse:collapse;font-size:.86rem}
 th,td{padding:.22rem .6rem;border-bottom:1px solid #e4e4e4;text-align:left;vertical-align:top}
 td,th{overflow-wrap:normal}th{background:#f5f5f5}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td:first-child{min-width:7.5rem;max-width:16rem;overflow-wrap:anywhere}td small{white-space:nowrap}th.n{white-space:normal}
+td:first-child{min-width:7.5rem;max-width:16rem;overflow-wrap:anywhere}td small{white-space:nowrap}
+th.n{white-space:normal}
 tr.pub td{color:#666;font-style:italic}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.6rem 1.2rem}
 figure{margin:0}figcaption{font-size:.86rem;font-weight:600}svg{width:100%;max-width:520px;height:auto;display:block}
