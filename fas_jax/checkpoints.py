@@ -6,6 +6,7 @@ gets a list of its files' hashes, and a step that does not match is passed over 
 
 import shutil
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as orbax
 
+from fas_jax import devices
 from fas_jax.errors import UserError
 from fas_jax.files import read_json, sha256_file, write_json
 
@@ -40,15 +42,23 @@ class Checkpoints:
                     f"{self.directory} holds checkpoints of a training with other settings "
                     f"({'; '.join(differences)}); remove the folder or choose another run name"
                 )
-        else:
+        elif devices.is_first():
             write_json(known, settings)
+        # Before that the others might find no folder; after it they find the same steps.
+        devices.wait_for_all(f"checkpoints {self.directory}")
 
     def save(self, step: int, tree: Any) -> None:
-        """Writes `tree` (arrays only) as `step` and removes all but the two newest steps."""
+        """Writes `tree` (arrays only) as `step` and removes all but the two newest steps.
+
+        Returns when all is on disk. Of several processes, which all have to hold the whole tree, the first writes.
+        """
+        if not devices.is_first():
+            return
         path = self.directory / f"{step:08d}"
         shutil.rmtree(path, ignore_errors=True)
         try:
-            orbax.save(path, tree)
+            with _alone():
+                orbax.save(path, tree)
         except (OSError, ValueError) as error:
             # TensorStore reports a full or read-only disk as a ValueError.
             raise UserError(f"cannot write checkpoint {path}: {error}") from error
@@ -68,14 +78,28 @@ class Checkpoints:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), like)
         for path in reversed(self._steps()):
-            if not (path / _HASHES).exists() or read_json(path / _HASHES) != _hashes(path):
+            if not _is_whole(path):
                 warnings.warn(f"checkpoint {path} is damaged or unfinished; using the one before", stacklevel=2)
                 continue
-            return int(path.name), orbax.load(path, abstract)
+            with _alone():
+                return int(path.name), orbax.load(path, abstract)
         return None
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
+
+
+def _alone() -> Any:
+    """Orbax without its barriers between processes: each of ours reads by itself, and one writes."""
+    process = jax.process_index()
+    options = orbax.options.MultiprocessingOptions(primary_host=process, active_processes={process})
+    return orbax.Context(multiprocessing_options=options) if jax.process_count() > 1 else nullcontext()
+
+
+def known_settings(directory: Path) -> dict[str, Any] | None:
+    """Settings of the training whose checkpoints a folder holds; None where there is none."""
+    path = directory / _SETTINGS
+    return read_json(path) if path.exists() else None
 
 
 def describe_differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -86,6 +110,13 @@ def describe_differences(old: Any, new: Any, name: str = "") -> list[str]:
             lines += describe_differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
         return lines
     return [] if old == new else [f"{name}: {old!r} there, {new!r} now"]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return bool(read_json(path / _HASHES) == _hashes(path))
+    except UserError:
+        return False
 
 
 def _hashes(path: Path) -> dict[str, str]:

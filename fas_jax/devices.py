@@ -1,21 +1,37 @@
-"""Spreading one per-device function over the local devices."""
+"""Spreading one per-device function over all devices: one mesh of runs by data, and the processes that hold it."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fas_jax.errors import UserError
 
-AXIS = "data"
+RUNS, DATA = "runs", "data"
+AXIS = DATA
+# How an argument lies on the mesh: the same everywhere; runs apart; a leading axis of the devices that share the
+# batch; or that axis and then the runs.
+SAME, BY_RUN, BY_ROW, BY_ROW_AND_RUN = (
+    PartitionSpec(), PartitionSpec(RUNS), PartitionSpec(DATA), PartitionSpec(DATA, RUNS)
+)  # fmt: skip
+Mapping = Literal["shard_map", "pmap"]
+
+# Set by the launcher for each of several processes.
+_COORDINATOR, _PROCESS, _PROCESSES = "FAS_JAX_COORDINATOR", "FAS_JAX_PROCESS", "FAS_JAX_PROCESSES"
+# A process that nobody has heard of for so long is lost, and ends the others.
+HEARTBEAT_SECONDS = 15
 
 
 def connect(coordinator: str, processes: int, index: int) -> None:
     """Joins several processes, on one machine or many; to be called before anything else of JAX.
 
-    When one of them dies, JAX ends the others within some two minutes; which one it was, the launcher has to say.
+    When one of them dies, JAX ends the others within `HEARTBEAT_SECONDS` or so; which one it was, the launcher says.
 
     Args:
         coordinator: HOST:PORT of the first process; `auto` takes all three from the cluster that JAX finds itself in
@@ -34,68 +50,185 @@ def connect(coordinator: str, processes: int, index: int) -> None:
         raise UserError(f"--process-index {index} must lie in [0, --processes), which is {processes}")
     try:
         if coordinator == "auto":
-            jax.distributed.initialize()
+            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         else:
-            jax.distributed.initialize(coordinator, processes, index)
+            jax.distributed.initialize(coordinator, processes, index, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except (ValueError, RuntimeError) as error:
         raise UserError(f"--coordinator {coordinator}: {error}") from error
 
 
-def local_mesh() -> Mesh:
-    """All local devices along `AXIS`."""
-    return Mesh(np.array(jax.local_devices()), (AXIS,))
+def join() -> None:
+    """Joins the other processes of the job where `scripts/launch.py` started several, by the environment it set."""
+    if _COORDINATOR in os.environ and not jax.distributed.is_initialized():
+        connect(os.environ[_COORDINATOR], int(os.environ[_PROCESSES]), int(os.environ[_PROCESS]))
 
 
-def replicate(tree: Any) -> Any:
-    """Puts a copy of every array on every local device."""
-    return jax.device_put(tree, NamedSharding(local_mesh(), PartitionSpec()))
+def process_environment(coordinator: str, process: int, processes: int) -> dict[str, str]:
+    """What tells a process its place in the job; see `join`."""
+    return {_COORDINATOR: coordinator, _PROCESS: str(process), _PROCESSES: str(processes)}
 
 
-def data_parallel(
+def is_first() -> bool:
+    """Whether this is the process that writes files."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is true in any process; all have to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
+    """All devices of all processes, as `run_devices` by what that leaves for the rows of a batch.
+
+    0 chooses the division under which a device has the least to do; of equals the one with the fewer devices to a
+    batch, because runs need no communication and batches do.
+
+    Raises:
+        UserError: `run_devices` does not divide the number of devices.
+    """
+    devices = np.array(jax.devices())
+    if run_devices and len(devices) % run_devices:
+        raise UserError(
+            f"training.run_devices is {run_devices}, which does not divide the {len(devices)} devices; choose a "
+            "divisor, or 0"
+        )
+    divisors = [k for k in range(1, len(devices) + 1) if len(devices) % k == 0]
+    chosen = run_devices or min(divisors, key=lambda k: (-(-runs // k) * -(-batch_size // (len(devices) // k)), -k))
+    return Mesh(devices.reshape(chosen, -1), (RUNS, DATA))
+
+
+def place(tree: Any, mesh: Mesh, spec: PartitionSpec = SAME) -> Any:
+    """Puts arrays, which every process has whole, on the mesh."""
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return _reshard(sharding)(leaf)
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(one, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """The arrays as NumPy has them, whole, in every process."""
+
+    def one(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            leaf = _whole(leaf)
+            return np.array(leaf.addressable_data(0))
+        return np.array(leaf)
+
+    return jax.tree.map(one, tree)
+
+
+def _whole(leaf: jax.Array) -> jax.Array:
+    sharding: Any = leaf.sharding
+    return _reshard(NamedSharding(sharding.mesh, SAME))(leaf)
+
+
+def _reshard(sharding: Any) -> Callable[[Any], Any]:
+    return jax.jit(lambda x: x, out_shardings=sharding)
+
+
+def parallel(
     function: Callable[..., Any],
+    mesh: Mesh,
+    inputs: Sequence[Any],
+    outputs: PartitionSpec,
     *,
-    sharded: tuple[int, ...],
-    arguments: int,
-    mapping: Literal["shard_map", "pmap"] = "shard_map",
+    mapping: Mapping = "shard_map",
     donate: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
-    """Compiles `function` to run on every local device at once.
+    """Compiles `function` to run on every device of the mesh at once.
 
-    `function` sees one device's share and may use collectives over the axis `AXIS`; its results must be equal on
-    all devices. Gradients have to be taken of `varying` weights: see there.
+    `function` sees one device's share and may use collectives over the axis `DATA`; its results must be equal on
+    all devices of that axis. Gradients have to be taken of `varying` weights: see there.
 
     Args:
-        function: Takes `arguments` positional arguments.
-        sharded: Which arguments have a leading axis of devices; the function gets its own device's entry. All
-            others are the same everywhere.
-        arguments: How many there are.
-        mapping: `shard_map`, or its predecessor `pmap`.
+        function: Takes one positional argument for each of `inputs`.
+        mesh: From `make_mesh`.
+        inputs: How each argument lies: `SAME`, `BY_RUN`, `BY_ROW` or `BY_ROW_AND_RUN`, or a tree of these. Of the
+            last two the function gets its device's entry of the leading axis.
+        outputs: How the results lie, `SAME` or `BY_RUN`.
+        mapping: `shard_map`, or its predecessor `pmap`, which knows no runs apart.
         donate: Arguments whose buffers the result may reuse.
     """
+    by_row = [spec in (BY_ROW, BY_ROW_AND_RUN) for spec in inputs]
     if mapping == "pmap":
-        axes = tuple(0 if i in sharded else None for i in range(arguments))
-        return jax.pmap(function, AXIS, in_axes=axes, out_axes=None, donate_argnums=donate)
+        if mesh.shape[RUNS] > 1 or jax.process_count() > 1:
+            raise UserError("training.mapping 'pmap' knows one process and no division of the runs; use shard_map")
+        axes = tuple(0 if rows else None for rows in by_row)
+        return jax.pmap(function, DATA, in_axes=axes, out_axes=None, donate_argnums=donate)
 
     def local(*args: Any) -> Any:
         # shard_map keeps the sharded axis, of length 1 here, where pmap drops it.
-        own = (jax.tree.map(lambda x: x[0], arg) if i in sharded else arg for i, arg in enumerate(args))
+        own = (jax.tree.map(lambda x: x[0], arg) if rows else arg for arg, rows in zip(args, by_row, strict=True))
         return function(*own)
 
-    specs = tuple(PartitionSpec(AXIS) if i in sharded else PartitionSpec() for i in range(arguments))
-    mapped = jax.shard_map(local, mesh=local_mesh(), in_specs=specs, out_specs=PartitionSpec())
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=tuple(inputs), out_specs=outputs)
     return jax.jit(mapped, donate_argnums=donate)
 
 
 def varying(tree: Any) -> Any:
-    """Marks replicated arrays as differing between devices, so that `grad` gives each device's own gradient.
+    """Marks weights as differing between the devices of a batch, so that `grad` gives each device's own gradient.
 
     Without it shard_map sums the gradients of replicated weights by itself and pmap does not; with it, both leave
     the sum to an explicit `psum`.
     """
-    return jax.tree.map(lambda x: jax.lax.pcast(x, AXIS, to="varying"), tree)
+    return jax.tree.map(lambda x: jax.lax.pcast(x, DATA, to="varying"), tree)
+
+
+def free_memory() -> int:
+    """Bytes that arrays can still take on the device that has the least."""
+    found = []
+    for device in jax.local_devices():
+        stats = device.memory_stats() if device.platform != "cpu" else None
+        if stats and "bytes_limit" in stats:
+            found.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    if found:
+        return min(found)
+    return _free_host_memory() // jax.local_device_count()
+
+
+def _free_host_memory() -> int:
+    table = Path("/proc/meminfo")
+    if table.exists():
+        for line in table.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "win32":  # no sysconf there; what the smallest machine has
+        return 4 << 30
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def describe() -> dict[str, Any]:
     """What computes: for the report, so that nobody takes a CPU's figures for a GPU's."""
     devices = jax.local_devices()
-    return {"platform": devices[0].platform, "device": devices[0].device_kind, "count": len(devices)}
+    return {"platform": devices[0].platform, "device": devices[0].device_kind, "count": jax.device_count()}
+
+
+def one_device() -> Mesh:
+    """This process's first device alone."""
+    return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (RUNS, DATA))
+
+
+def local_mesh() -> Mesh:
+    """This process's devices along `AXIS`, for work that each process does by itself."""
+    return Mesh(np.array(jax.local_devices()), (AXIS,))
+
+
+def replicate(tree: Any) -> Any:
+    """Puts a copy of every array on every device of this process."""
+    return jax.device_put(tree, NamedSharding(local_mesh(), SAME))

@@ -38,6 +38,15 @@ def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return tree, about
 
 
+def load_about(path: Path) -> dict[str, Any]:
+    """What the header says, without reading an array."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return dict(json.loads((file.metadata() or {}).get("about", "{}")))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+
+
 def _flatten(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     items: list[tuple[str, Any]] = []
     for name, value in tree.items():

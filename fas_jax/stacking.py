@@ -6,6 +6,7 @@ subject. One validation part, seen by no model, stops all of them.
 
 import dataclasses
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fas_jax.checkpoints import Checkpoints, describe_differences
+from fas_jax import devices
+from fas_jax.checkpoints import Checkpoints, describe_differences, known_settings
 from fas_jax.config import Experiment, Models, Training, to_dict
 from fas_jax.errors import UserError
 from fas_jax.files import fingerprint
-from fas_jax.parameters import load_tree, save_tree
+from fas_jax.parameters import load_about, load_tree, save_tree
 from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
-from fas_jax.training import Clips, Observer, Run, fit, predict
+from fas_jax.stopping import describe_failures
+from fas_jax.training import Clips, Observer, Run, fit, predict, wave_size
 
 BASE_MODELS: tuple[Kind, ...] = ("lstm", "bilstm", "gru")
 META = "meta"
@@ -149,6 +152,13 @@ def fuse(
 ) -> Float[np.ndarray, " m"]:
     """A video's score from its frames' P(bona fide): mean, last, median or minimum over the real frames."""
     real = np.where(mask, probabilities.astype(np.float64), np.nan)
+    # A run that failed scores nothing; its NaN is not a frame that is missing.
+    known = ~np.isnan(probabilities).any(axis=1, where=mask)
+    if not known.all():
+        found = np.full(len(real), np.nan)
+        if known.any():
+            found[known] = fuse(probabilities[known], mask[known], fusion)
+        return found
     if fusion == "last":
         return real[np.arange(len(mask)), mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)]
     joined: dict[str, Any] = {"mean": np.nanmean, "median": np.nanmedian, "minimum": np.nanmin}
@@ -194,28 +204,20 @@ def _train(
     data: str,
     observe: Callable[[str, int], Observer] | None,
 ) -> Params:
-    """Parameters of all runs, trained in waves of `settings.runs_per_program`, or read where they are finished."""
-    size = settings.runs_per_program or len(runs)
-    waves = []
-    for start in range(0, len(runs), size):
-        own = slice(start, start + size)
-        title = f"{name}, runs {start + 1} to {start + len(runs[own])} of {len(runs)}"
-        features = clips.features[own] if clips.features.ndim == 4 else clips.features
+    """Parameters of all runs, trained in as many waves as it takes, or read where they are finished."""
+    waves: list[Params] = []
+    start = 0
+    while start < len(runs):
+        path = folder / "models" / f"{name}-{start:04d}.safetensors"
+        unfinished = folder / "checkpoints" / path.stem
+        end = start + _wave(architecture, runs, start, clips, settings, path, unfinished)
         about = {
             "model": name,
             "architecture": dataclasses.asdict(architecture),
-            "training": to_dict(settings),
-            "runs": [
-                {
-                    "name": run.name,
-                    "seed": run.seed,
-                    "clips": fingerprint([run.train.tolist(), run.validation.tolist()]),
-                }
-                for run in runs[own]
-            ],
+            "training": _binding(settings),
+            "runs": [_describe(run) for run in runs[start:end]],
             "data": data,
         }
-        path = folder / "models" / f"{name}-{start:04d}.safetensors"
         if path.exists():
             tree, known = load_tree(path)
             if differences := describe_differences(known, about):
@@ -224,13 +226,75 @@ def _train(
                     "choose another --name, or remove the run's folder"
                 )
         else:
-            unfinished = folder / "checkpoints" / path.stem
-            wave = clips._replace(features=features)
+            features = clips.features[start:end] if len(clips.features.shape) == 4 else clips.features
             shown = observe(name, start) if observe else None
-            checkpoints = Checkpoints(unfinished, about)
-            found = fit(architecture, runs[own], wave, settings, checkpoints, title=title, observe=shown)
-            tree = {"params": found.params, "best_epoch": found.best_epoch, "history": found.history}
-            save_tree(path, tree, about)
-            shutil.rmtree(unfinished)
+            found = fit(
+                architecture,
+                runs[start:end],
+                clips._replace(features=features),
+                settings,
+                Checkpoints(unfinished, about),
+                title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
+                observe=shown,
+            )
+            tree = {
+                "params": found.params,
+                "best_epoch": found.best_epoch,
+                "failed": found.failed,
+                "history": found.history,
+            }
+            if devices.is_first():
+                save_tree(path, tree, about)
+                shutil.rmtree(unfinished)
+            devices.wait_for_all(str(path))
+        if failures := describe_failures([run.name for run in runs[start:end]], np.asarray(tree["failed"])):
+            warnings.warn(f"{name}: {failures}; nothing that depends on these runs is scored", stacklevel=2)
         waves.append(tree["params"])
+        start = end
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *waves)
+
+
+def _wave(
+    architecture: Architecture,
+    runs: Sequence[Run],
+    start: int,
+    clips: Clips,
+    settings: Training,
+    path: Path,
+    unfinished: Path,
+) -> int:
+    """How many runs are trained side by side from `start` on: what was begun so, or what the memory holds."""
+    left = len(runs) - start
+    if path.exists():
+        return min(left, len(load_about(path)["runs"]))
+    if known := known_settings(unfinished):
+        return min(left, len(known["runs"]))
+    if settings.runs_per_program:
+        return min(left, settings.runs_per_program)
+    size = wave_size(architecture, left, clips, settings)
+    if size < left:
+        # Waves of one size, so that they are one program.
+        waves = -(-left // size)
+        size = -(-left // waves)
+        print(
+            f"{architecture.kind} {architecture.hidden}: {left} runs are more than the memory holds; "
+            f"they are trained in {waves} waves of up to {size}",
+            flush=True,
+        )
+    return size
+
+
+def _binding(settings: Training) -> dict[str, Any]:
+    """The settings that change what comes out, beyond the order of sums."""
+    free = ("runs_per_program", "run_devices", "resident_mb", "part_mb", "mapping", "checkpoint_every")
+    return {name: value for name, value in to_dict(settings).items() if name not in free}
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    own = {
+        name: getattr(run, name)
+        for name in ("learning_rate", "weight_decay", "class_weights")
+        if getattr(run, name) is not None
+    }
+    clips = fingerprint([run.train.tolist(), run.validation.tolist()])
+    return {"name": run.name, "seed": run.seed, "clips": clips, **own}

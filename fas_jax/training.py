@@ -1,48 +1,50 @@
-"""Fitting recurrent classifiers: many runs (protocols, seeds, folds) side by side in one program.
+"""Fitting recurrent classifiers: many runs (protocols, seeds, folds, settings) side by side in one program.
 
-A run is a row of a leading axis: its own parameters, its own clips in its own order, its own early stopping. All
-runs read the same clips, which lie on the devices; batches are gathered there by index, so that nothing crosses
-from the host inside an epoch. A single run is the case of one.
+A run is a row of a leading axis: its own parameters, its own clips in its own order, its own settings and early
+stopping. All runs read the same clips, which lie on the devices or stream from disk; batches are gathered by index. A
+single run is the case of one.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from functools import cache, partial
+from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float, Int
 
-from fas_jax import devices
+from fas_jax import devices, steps, streaming
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
+from fas_jax.interruption import TerminatedError, termination
 from fas_jax.progress import progress_bar
-from fas_jax.recurrent import Architecture, Params, bona_fide_probability
+from fas_jax.recurrent import Architecture, Params
+from fas_jax.sampling import batched, class_weights, epoch_order
+from fas_jax.steps import Clips, Form, Knobs, State
+from fas_jax.stopping import Progress, describe_failures
 
-
-class Clips(NamedTuple):
-    """Feature sequences that all runs draw from."""
-
-    features: Float[Array, "*r n t d"]
-    """Padded with zeros; with a leading axis of runs where each run has its own (the meta-learner)."""
-    mask: Bool[Array, "n t"]
-    """True at real frames."""
-    labels: Int[Array, " n"]
-    """1 bona fide, 0 attack."""
+__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "fit", "predict", "wave_size"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: which clips it learns from and which tell it when to stop."""
+    """One training: which clips it learns from, which tell it when to stop, and what it has of its own."""
 
     name: str
     seed: int
     train: Int[np.ndarray, " n1"]
     validation: Int[np.ndarray, " n2"]
+    learning_rate: float | None = None
+    """Instead of the settings'."""
+    weight_decay: float | None = None
+    """Instead of the settings'."""
+    class_weights: tuple[float, float] | None = None
+    """What an attack and a bona fide clip count in the loss, instead of what `balance` makes of the settings; one on
+    average over the clips that are drawn keeps the learning rate's meaning."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,34 @@ class Fit:
     """What training found, one entry a run."""
 
     params: Params
-    """The best parameters by validation, each leaf with a leading axis of runs."""
+    """The best parameters by validation, each leaf with a leading axis of runs; NaN where the run failed."""
     best_epoch: Int[np.ndarray, " r"]
+    failed: Int[np.ndarray, " r"]
+    """The epoch at which the run's loss was found not to be finite; 0 where it always was."""
     history: dict[str, np.ndarray]
     """`epoch` [k], and `train_loss`, `validation_loss`, `validation_accuracy` [k r]; NaN once a run has ended."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """What is seen at a look at the validation clips; arrays [r] are NaN where a run has ended."""
+
+    epoch: int
+    train_loss: Float[np.ndarray, " r"]
+    validation_loss: Float[np.ndarray, " r"]
+    validation_accuracy: Float[np.ndarray, " r"]
+    running: int
+    """Runs that go on."""
+    steps_per_second: float
+    """Of all runs together, since the look before."""
+
+
+# Floating-point operations for which one compiles a program: some seconds of two cores.
+_COMPILATION = 1 << 39
 # Takes an epoch and the parameters of all runs after it.
 Observer: TypeAlias = Callable[[int, Params], None]
-
-
-class _State(NamedTuple):
-    params: Params
-    optimiser: Any
-
-
-_ADAM = optax.scale_by_adam()
+# Takes what is seen at a look, for logs.
+Watcher: TypeAlias = Callable[[Look], None]
 
 
 def fit(
@@ -77,10 +91,12 @@ def fit(
     *,
     title: str = "",
     observe: Observer | None = None,
+    watch: Watcher | None = None,
 ) -> Fit:
     """Trains all runs until each has stopped improving on its validation clips.
 
-    Loss: cross-entropy at every frame, mean over a clip's real frames, then over the batch's clips.
+    Loss: cross-entropy at every frame, mean over a clip's real frames, then weighted mean over the batch's clips.
+    A run whose loss is no longer finite ends, is marked, and has NaN for parameters; the others go on.
 
     Args:
         architecture: The same for all runs.
@@ -88,56 +104,75 @@ def fit(
         clips: What the runs' indices point into.
         settings: Optimiser, batch and early stopping.
         checkpoints: Where to save and from where to go on; an interrupted training that goes on ends with the
-            same bits as an unbroken one.
+            same bits as an unbroken one. SIGTERM saves and ends the program.
         title: For the progress bar.
         observe: Is shown the parameters at every look, after the look has been judged, and says nothing back: what
             it finds out (an oracle's claims) cannot reach what is chosen. Looks before a resumption are not shown.
+        watch: Is told what is seen at every look.
 
     Raises:
-        UserError: A run's clips lack a class, or its loss is no longer finite.
+        UserError: A run's clips lack a class, or no run's loss is finite any more.
+        TerminatedError: After SIGTERM.
     """
-    _check(runs, np.asarray(clips.labels))
-    axes = _axes(clips)
-    parallel = partial(devices.data_parallel, mapping=settings.mapping)
-    train_epoch = parallel(partial(_train_epoch, architecture, axes), sharded=(4,), arguments=5, donate=(0,))
-    validate = parallel(partial(_validate, architecture, axes), sharded=(2,), arguments=3)
+    labels = np.asarray(clips.labels)
+    _check(runs, labels)
+    program = _Program(architecture, runs, clips, settings)
+    count, names = len(runs), [run.name for run in runs]
+    state, best, progress, done = program.start(checkpoints)
+    spent, last_look = 0, time.monotonic()
 
-    rates = jnp.full(len(runs), settings.learning_rate, jnp.float32)
-    keys = jnp.stack([jax.random.key(run.seed) for run in runs])
-    params = jax.jit(jax.vmap(architecture.init))(keys)
-    state = _State(params, jax.vmap(_ADAM.init)(params))
-    best = jax.tree.map(jnp.copy, params)
-    progress = _Progress.start(len(runs), settings)
-    validation_order = _orders([run.validation for run in runs], settings.batch_size)
-
-    restored = checkpoints.restore((state, best, progress)) if checkpoints else None
-    epoch = 0
-    if restored:
-        epoch, (state, best, progress) = restored
-        progress = jax.tree.map(np.array, progress)
-    # Where the first epoch would leave them: an array that lies elsewhere would have the second one recompiled.
-    state, best, clips = devices.replicate((state, best, clips))
-
-    with progress_bar(total=settings.max_epochs, initial=epoch, desc=title, unit="epoch") as bar:
-        while epoch < settings.max_epochs and progress.active.any():
-            # A pure function of seed and epoch: nothing of the order has to be saved.
-            orders = [_shuffled(run, epoch) for run in runs]
-            order = _orders(orders, settings.batch_size)
-            state, train_loss = train_epoch(state, clips, rates, progress.active, order)
+    with (
+        termination() as asked,
+        progress_bar(total=settings.max_epochs, initial=done // program.steps, desc=title, unit="epoch") as bar,
+    ):
+        while done < settings.max_epochs * program.steps and progress.active.any():
+            epoch, first = divmod(done, program.steps)
+            live = program.live(progress)
+            own = state if len(live) == program.width else program.take(state, live)
+            if not first:
+                own = program.without_sums(own)
+            for new, reached in program.epoch(own, live, progress.active, epoch, first):
+                own, step = new, reached
+                stop = devices.any_process(asked.is_set())
+                if stop:
+                    break
+            state = own if len(live) == program.width else program.put(state, live, own)
+            spent += (step - first) * int(progress.active.sum())
+            done = epoch * program.steps + step
+            if step < program.steps:
+                _terminate(checkpoints, done, (state, best, progress))
             epoch += 1
             bar.update()
-            if epoch % settings.validate_every and epoch < settings.max_epochs:
-                continue
-            loss, accuracy = (np.array(x) for x in validate(state.params, clips, validation_order))
-            better = progress.update(epoch, np.array(train_loss), loss, accuracy, settings)
-            _check_finite(runs, progress, epoch)
-            best = _choose(jnp.asarray(better), state.params, best)
-            if observe:
-                observe(epoch, state.params)
-            bar.set_postfix(running=int(progress.active.sum()), validation_loss=f"{loss.mean():.4f}", refresh=False)
-            if checkpoints and progress.looks % settings.checkpoint_every == 0:
-                checkpoints.save(epoch, (state, best, progress))
-    return Fit(best, progress.best_epoch, progress.history())
+            if not epoch % settings.validate_every or epoch >= settings.max_epochs:
+                train_loss, loss, accuracy = program.look(state, live)
+                better = progress.update(epoch, train_loss, loss, accuracy, settings)
+                best = program.choose(better, state.params, best)
+                if not progress.active.any() and progress.failed[:count].all():
+                    raise UserError(describe_failures(names, progress.failed[:count]))
+                if observe:
+                    observe(epoch, jax.tree.map(lambda leaf: leaf[:count], state.params))
+                now = time.monotonic()
+                seen = progress.log[progress.looks - 1][:, :count]
+                running = int(progress.active.sum())
+                if watch:
+                    watch(Look(epoch, seen[1], seen[2], seen[3], running, spent / max(now - last_look, 1e-9)))
+                bar.set_postfix(
+                    {
+                        "finished": f"{count - running}/{count}",
+                        "loss": f"{np.nanmean(seen[1]):.4f}" if np.isfinite(seen[1]).any() else "nan",
+                        "validation": f"{np.nanmean(seen[2]):.4f}" if np.isfinite(seen[2]).any() else "nan",
+                        "steps/s": f"{spent / max(now - last_look, 1e-9):.0f}",
+                    },
+                    refresh=False,
+                )
+                spent, last_look = 0, now
+                if checkpoints and progress.looks % settings.checkpoint_every == 0:
+                    checkpoints.save(done, devices.fetch((state, best, progress)))
+            if stop:
+                _terminate(checkpoints, done, (state, best, progress))
+    params, best_epoch, failed = program.result(best, progress)
+    history = {name: values[..., :count] if values.ndim > 1 else values for name, values in progress.history().items()}
+    return Fit(params, best_epoch, failed, history)
 
 
 def predict(
@@ -146,197 +181,250 @@ def predict(
     clips: Clips,
     rows: Sequence[Int[np.ndarray, " m"]],
     batch_size: int = 64,
+    *,
+    resident_mb: int = 0,
+    part_mb: int = 256,
 ) -> list[Float[np.ndarray, "m t"]]:
     """P(bona fide) at every frame of the clips `rows[r]`, by the parameters of run r.
 
     The batch shape is fixed and padded, so that a clip's score does not depend on which clips come with it.
     Values at padded frames mean nothing.
     """
-    order = _orders(rows, batch_size, parts=1)[0]
-    axes = _axes(clips)
-    probabilities = np.asarray(_probabilities(architecture, axes, params, clips, order))
-    frames = probabilities.shape[-1]
-    return [probabilities[r].reshape(-1, frames)[: len(row)] for r, row in enumerate(rows)]
+    order = batched(rows, batch_size, 1)
+    form = Form(own_clips=len(clips.features.shape) == 4, same_rows=False)
+    mesh = devices.one_device()
+    placed = streaming.place(clips, mesh, _limit(resident_mb))
+    params = devices.place(params, mesh)
+    found = [
+        np.asarray(_probabilities(architecture, form, params, part, own[0]))
+        for part, own in streaming.parts(placed, order, 0, mesh, part_mb << 20)
+    ]
+    joined = np.concatenate(found, axis=1)
+    return [joined[r].reshape(-1, joined.shape[-1])[: len(row)] for r, row in enumerate(rows)]
+
+
+def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Training) -> int:
+    """How many runs of this kind the devices' memory holds at once, at least one; by estimate."""
+    _, frames, width = clips.features.shape[-3:]
+    weights = _weights(architecture)
+    units = architecture.hidden * (2 if architecture.kind == "bilstm" else 1)
+    # Weights, two moments, the best, gradients, updates and what a step writes anew; then a batch's features, gates
+    # and states, forth and back.
+    run = 4 * (8 * weights + settings.batch_size * frames * (2 * width + 24 * units))
+    own = len(clips.features.shape) == 4
+    shared = 0 if own else min(streaming.size(clips.features), 3 * settings.part_mb << 20)
+    if own:
+        run += streaming.size(clips.features) // clips.features.shape[0]
+    if isinstance(clips.features, jax.Array):
+        shared = 0  # there already
+    room = int(0.8 * devices.free_memory()) - shared
+    return int(min(runs, max(1, room // run)))
+
+
+class _Program:
+    """The compiled functions of one `fit`, and everything about it that does not change."""
+
+    def __init__(self, architecture: Architecture, runs: Sequence[Run], clips: Clips, settings: Training) -> None:
+        self._architecture, self._settings = architecture, settings
+        self._labels = np.asarray(clips.labels)
+        pmapped = settings.mapping == "pmap"
+        self.mesh: Mesh = devices.make_mesh(len(runs), settings.batch_size, 1 if pmapped else settings.run_devices)
+        # Rows that fill up the mesh; never active.
+        self.count = len(runs)
+        self.width = -(-len(runs) // self.mesh.shape[devices.RUNS]) * self.mesh.shape[devices.RUNS]
+        self._runs = [*runs, *[runs[-1]] * (self.width - len(runs))]
+        if len(clips.features.shape) == 4 and self.width > len(runs):
+            last = clips.features[-1:]
+            clips = clips._replace(features=np.concatenate([clips.features, *[last] * (self.width - len(runs))]))
+        self._clips = streaming.place(clips, self.mesh, _limit(settings.resident_mb))
+        own_clips = len(clips.features.shape) == 4
+        self._train_form = Form(own_clips, len({(run.seed, run.train.tobytes()) for run in runs}) == 1)
+        self._look_form = Form(own_clips, len({run.validation.tobytes() for run in runs}) == 1)
+        self._knobs, self._look_weights = self._settings_of_runs()
+        self._own: dict[bytes, Any] = {}
+        self.steps = max(-(-len(self._order(run, 0)) // settings.batch_size) for run in runs)
+
+        self._train, self._validate = _compiled(
+            architecture, self._train_form, self._look_form, self.mesh, settings.mapping
+        )
+        # How many runs have to end before a narrower program is worth its compilation; by estimate, so that a training
+        # that goes on after a stop does the same.
+        work = 6 * _weights(architecture) * settings.batch_size * clips.mask.shape[1] * self.steps * settings.patience
+        self._worth = max(1, -(-_COMPILATION // work))
+
+    def live(self, progress: Progress) -> np.ndarray:
+        """The rows to go on with."""
+        return progress.live(self.mesh.shape[devices.RUNS], self._worth)
+
+    def start(self, checkpoints: Checkpoints | None) -> tuple[State, Params, Progress, int]:
+        """State, best parameters and progress before the first step or where a checkpoint left them; steps done."""
+        keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
+        state = jax.jit(partial(steps.init, self._architecture))(keys)
+        progress = Progress.start(self.width, self._settings)
+        progress.active[self.count :] = False
+        tree, done = (state, state.params, progress), 0
+        restored = checkpoints.restore(tree) if checkpoints else None
+        if restored:
+            done, tree = restored
+        state, best, progress = tree
+        state, best = devices.place((state, jax.tree.map(np.array, best)), self.mesh, devices.BY_RUN)
+        return state, best, Progress._make(np.array(leaf) for leaf in progress), done
+
+    def epoch(self, state: State, live: np.ndarray, active: Bool[np.ndarray, " r"], epoch: int, first: int) -> Any:
+        """Yields the state and the number of steps done, from step `first` to the end of the epoch."""
+        runs = [self._runs[row] for row in live]
+        if self._train_form.same_rows:
+            runs = runs[:1]
+        order = batched([self._order(run, epoch) for run in runs], self._settings.batch_size, self._batch_devices)
+        order = np.pad(order, [(0, 0), (0, 0), (0, self.steps - order.shape[2]), (0, 0)], constant_values=-1)
+        clips, knobs = self._of(live)
+        mask = devices.place(active[live], self.mesh, devices.BY_RUN)
+        step = first
+        for part, own in streaming.parts(clips, order, first, self.mesh, self._settings.part_mb << 20):
+            state = self._train(state, part, knobs, mask, self._placed(own, self._train_form))
+            step = min(self.steps, step + own.shape[2])
+            yield state, step
+
+    def look(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""
+        clips, _ = self._of(live)
+        whole = len(live) == self.width
+        params = state.params if whole else self.take(state.params, live)
+        runs = [self._runs[row] for row in live]
+        order = batched(
+            [run.validation for run in (runs[:1] if self._look_form.same_rows else runs)],
+            self._settings.batch_size,
+            self._batch_devices,
+        )
+        weights = devices.place(self._look_weights[live], self.mesh, devices.BY_RUN)
+        sums = np.zeros((len(live), 3), np.float32)
+        for part, own in streaming.parts(clips, order, 0, self.mesh, self._settings.part_mb << 20):
+            sums += devices.fetch(self._validate(params, part, weights, self._placed(own, self._look_form)))
+        loss, weight = devices.fetch((state.loss, state.weight))
+        found = np.full((3, self.width), np.nan, np.float32)
+        with np.errstate(invalid="ignore"):
+            found[0] = np.where(weight > 0, loss / np.maximum(weight, 1e-30), np.nan)
+            found[1:, live] = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 1]
+        return found[0], found[1], found[2]
+
+    def choose(self, better: Bool[np.ndarray, " r"], params: Params, best: Params) -> Params:
+        """`steps.choose`, on the mesh."""
+        return steps.choose(devices.place(better, self.mesh, devices.BY_RUN), params, best)
+
+    def take(self, tree: Any, live: np.ndarray) -> Any:
+        """Some of the runs, on the mesh."""
+        return devices.place(steps.take(tree, devices.place(live, self.mesh)), self.mesh, devices.BY_RUN)
+
+    def put(self, tree: Any, live: np.ndarray, own: Any) -> Any:
+        """All runs with these in their places, on the mesh."""
+        return devices.place(steps.put(tree, devices.place(live, self.mesh), own), self.mesh, devices.BY_RUN)
+
+    def without_sums(self, state: State) -> State:
+        """At the beginning of an epoch."""
+        # Two arrays and not one twice: the step is given both buffers.
+        loss, weight = (
+            devices.place(np.zeros(state.loss.shape, np.float32), self.mesh, devices.BY_RUN) for _ in range(2)
+        )
+        return state._replace(loss=loss, weight=weight)
+
+    def result(self, best: Params, progress: Progress) -> tuple[Params, np.ndarray, np.ndarray]:
+        """The real runs' best parameters, epochs of these, and epochs of failure."""
+        failed = progress.failed[: self.count]
+
+        def own(leaf: np.ndarray) -> jax.Array:
+            leaf = leaf[: self.count]
+            leaf[failed > 0] = np.nan
+            return jax.numpy.asarray(leaf)
+
+        return jax.tree.map(own, devices.fetch(best)), progress.best_epoch[: self.count], failed
+
+    @property
+    def _batch_devices(self) -> int:
+        return self.mesh.shape[devices.DATA]
+
+    def _order(self, run: Run, epoch: int) -> np.ndarray:
+        return epoch_order(run.train, self._labels[run.train], run.seed, epoch, self._settings.balance)
+
+    def _settings_of_runs(self) -> tuple[Knobs, np.ndarray]:
+        settings, labels = self._settings, self._labels
+
+        def values(name: str) -> np.ndarray:
+            own = [getattr(run, name) for run in self._runs]
+            return np.array([getattr(settings, name) if each is None else each for each in own], np.float32)
+
+        weights = [
+            class_weights(labels[run.train], settings.balance) if run.class_weights is None else run.class_weights
+            for run in self._runs
+        ]
+        # Looks are taken as the classes are meant to count; every validation clip is seen once.
+        looks = [class_weights(labels[run.validation], _weighted(settings.balance)) for run in self._runs]
+        knobs = Knobs(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
+        return knobs, np.array(looks, np.float32)
+
+    def _of(self, live: np.ndarray) -> tuple[Clips, Knobs]:
+        """The clips and knobs of the live runs on the mesh; kept until others are live."""
+        key = live.tobytes()
+        if key not in self._own:
+            clips = self._clips
+            if self._train_form.own_clips and len(live) < self.width:
+                clips = clips._replace(features=self.take(clips.features, live))
+            knobs = jax.tree.map(lambda leaf: leaf[live], self._knobs)
+            self._own = {key: (clips, devices.place(knobs, self.mesh, devices.BY_RUN))}
+        return self._own[key]
+
+    def _placed(self, order: np.ndarray, form: Form) -> Any:
+        if self._settings.mapping == "pmap":
+            return order
+        return devices.place(order, self.mesh, _order_spec(form))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _probabilities(
-    architecture: Architecture, axes: Clips, params: Params, clips: Clips, order: Int[Array, "r s b"]
-) -> Float[Array, "r s b t"]:
-    def batch(index: Int[Array, "r b"]) -> Float[Array, "r b t"]:
-        def run(params: Params, clips: Clips, index: Int[Array, " b"]) -> Float[Array, "b t"]:
-            features, mask, _ = _gather(clips, index)
-            return bona_fide_probability(architecture.apply(params, features, mask))
-
-        return jax.vmap(run, (0, axes, 0))(params, clips, index)
-
-    return jnp.moveaxis(jax.lax.map(batch, jnp.moveaxis(order, 1, 0)), 0, 1)
+def _probabilities(architecture: Architecture, form: Form, params: Params, clips: Clips, order: Any) -> jax.Array:
+    return steps.probabilities(architecture, form, params, clips, order)
 
 
-def _train_epoch(
-    architecture: Architecture,
-    axes: Clips,
-    state: _State,
-    clips: Clips,
-    rates: Float[Array, " r"],
-    active: Bool[Array, " r"],
-    order: Int[Array, "r s b"],
-) -> tuple[_State, Float[Array, " r"]]:
-    """One device's part of an epoch: `order` holds its rows of each of the s batches, -1 for none."""
-
-    def run_step(
-        state: _State, clips: Clips, rate: Array, active: Array, index: Int[Array, " b"]
-    ) -> tuple[_State, tuple[Array, Array]]:
-        grads, loss, count = _mean_gradient(architecture, state.params, clips, index)
-        updates, optimiser = _ADAM.update(grads, state.optimiser)
-        params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-        # A run that has ended, or that has fewer batches than another, stays as it is.
-        step = active & (count > 0)
-        return _where(step, _State(params, optimiser), state), (loss, count)
-
-    def step(state: _State, index: Int[Array, "r b"]) -> tuple[_State, tuple[Array, Array]]:
-        return jax.vmap(run_step, (0, axes, 0, 0, 0))(state, clips, rates, active, index)
-
-    state, (losses, counts) = jax.lax.scan(step, state, jnp.moveaxis(order, 1, 0))
-    return state, jnp.sum(losses, 0) / jnp.sum(counts, 0)
+@cache
+def _compiled(architecture: Architecture, form: Form, look_form: Form, mesh: Mesh, mapping: devices.Mapping) -> Any:
+    """Training and validation on a mesh; kept, so that the next wave compiles nothing."""
+    placed: Any = Clips._make((devices.BY_RUN if form.own_clips else devices.SAME, devices.SAME, devices.SAME))
+    train = devices.parallel(
+        partial(steps.train, architecture, form),
+        mesh,
+        (devices.BY_RUN, placed, devices.BY_RUN, devices.BY_RUN, _order_spec(form)),
+        devices.BY_RUN,
+        mapping=mapping,
+        donate=(0,),
+    )
+    validate = devices.parallel(
+        partial(steps.validate, architecture, look_form),
+        mesh,
+        (devices.BY_RUN, placed, devices.BY_RUN, _order_spec(look_form)),
+        devices.BY_RUN,
+        mapping=mapping,
+    )
+    return train, validate
 
 
-def _mean_gradient(
-    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, " b"]
-) -> tuple[Params, Array, Array]:
-    """Gradient of the mean loss over all devices' clips, with the sum of losses and the number of clips."""
-    gradient = jax.value_and_grad(partial(_loss_sum, architecture), has_aux=True)
-    (loss, (count, _)), grads = gradient(devices.varying(params), clips, index)
-    # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
-    loss, count, grads = jax.lax.psum((loss, count, grads), devices.AXIS)
-    return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), loss, count
+def _weights(architecture: Architecture) -> int:
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(architecture.shapes()))
 
 
-def _validate(
-    architecture: Architecture, axes: Clips, params: Params, clips: Clips, order: Int[Array, "r s b"]
-) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
-    """Mean loss and share of rightly classified clips, over all devices' rows."""
-
-    def run(params: Params, clips: Clips, index: Int[Array, " b"]) -> tuple[Array, Array, Array]:
-        loss, (count, correct) = _loss_sum(architecture, params, clips, index)
-        return loss, count, correct
-
-    def batch(index: Int[Array, "r b"]) -> tuple[Array, Array, Array]:
-        return jax.vmap(run, (0, axes, 0))(params, clips, index)
-
-    sums = jax.lax.map(batch, jnp.moveaxis(order, 1, 0))
-    loss, count, correct = jax.lax.psum(jax.tree.map(lambda x: jnp.sum(x, 0), sums), devices.AXIS)
-    return loss / count, correct / count
+def _order_spec(form: Form) -> Any:
+    return devices.BY_ROW if form.same_rows else devices.BY_ROW_AND_RUN
 
 
-def _loss_sum(
-    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, " b"]
-) -> tuple[Array, tuple[Array, Array]]:
-    features, mask, labels = _gather(clips, index)
-    logits = architecture.apply(params, features, mask)
-    frame_losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[:, None])
-    real = (index >= 0).astype(logits.dtype)
-    scores = _masked_mean(bona_fide_probability(logits), mask)
-    correct = ((scores >= 0.5) == (labels == 1)).astype(logits.dtype)
-    return jnp.sum(_masked_mean(frame_losses, mask) * real), (jnp.sum(real), jnp.sum(correct * real))
+def _weighted(balance: Any) -> Any:
+    return "none" if balance == "none" else "weights"
 
 
-def _gather(clips: Clips, index: Int[Array, " b"]) -> tuple[Array, Array, Array]:
-    rows = jnp.maximum(index, 0)
-    return clips.features[rows], clips.mask[rows], clips.labels[rows]
+def _limit(resident_mb: int) -> int:
+    return resident_mb << 20 if resident_mb else devices.free_memory() // 2
 
 
-def _masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, " b"]:
-    return jnp.sum(jnp.where(mask, values, 0), -1) / jnp.sum(mask, -1)
-
-
-def _axes(clips: Clips) -> Clips:
-    """Which of the clips' arrays have an axis of runs, as vmap asks for it."""
-    return Clips._make((0 if clips.features.ndim == 4 else None, None, None))
-
-
-def _where(condition: Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
-
-
-@partial(jax.jit, donate_argnums=(2,))
-def _choose(better: Bool[Array, " r"], params: Params, best: Params) -> Params:
-    return jax.vmap(_where)(better, params, best)
-
-
-def _shuffled(run: Run, epoch: int) -> Int[np.ndarray, " n"]:
-    return np.random.default_rng([run.seed, epoch]).permutation(run.train)
-
-
-def _orders(
-    rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int | None = None
-) -> Int[np.ndarray, "devices r s b"]:
-    """Each run's indices as s batches, split over the devices and padded with -1 to equal shapes."""
-    parts = parts or jax.local_device_count()
-    steps = max(-(-len(row) // batch_size) for row in rows)
-    share = -(-batch_size // parts)
-    padded = np.full((len(rows), steps, parts * share), -1, np.int32)
-    for r, row in enumerate(rows):
-        batches = np.full(steps * batch_size, -1, np.int32)
-        batches[: len(row)] = row
-        padded[r, :, :batch_size] = batches.reshape(steps, batch_size)
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(len(rows), steps, parts, share), 2, 0))
-
-
-class _Progress(NamedTuple):
-    """Early stopping of every run; arrays only, so that it is part of the checkpoint."""
-
-    active: Bool[np.ndarray, " r"]
-    best: Float[np.ndarray, " r"]
-    """Monitored score of the best look, higher is better."""
-    best_epoch: Int[np.ndarray, " r"]
-    counter: Int[np.ndarray, " 1"]
-    """Looks at the validation clips so far."""
-    log: Float[np.ndarray, "k 4 r"]
-    """Epoch, training loss, validation loss and accuracy of every look."""
-
-    @staticmethod
-    def start(runs: int, settings: Training) -> "_Progress":
-        looks = -(-settings.max_epochs // settings.validate_every)
-        return _Progress(
-            active=np.ones(runs, bool),
-            best=np.full(runs, -np.inf, np.float32),
-            best_epoch=np.zeros(runs, np.int32),
-            counter=np.zeros(1, np.int32),
-            log=np.full((looks, 4, runs), np.nan, np.float32),
-        )
-
-    @property
-    def looks(self) -> int:
-        return int(self.counter[0])
-
-    def update(
-        self,
-        epoch: int,
-        train_loss: Float[np.ndarray, " r"],
-        loss: Float[np.ndarray, " r"],
-        accuracy: Float[np.ndarray, " r"],
-        settings: Training,
-    ) -> Bool[np.ndarray, " r"]:
-        """Notes a look at the validation clips; returns which runs are better than ever before."""
-        score = accuracy if settings.monitor == "accuracy" else -loss
-        better = self.active & (score > self.best)
-        row = np.stack([np.full_like(loss, epoch), train_loss, loss, accuracy])
-        self.log[self.looks] = np.where(self.active, row, np.nan)
-        self.best[better] = score[better]
-        self.best_epoch[better] = epoch
-        self.active[:] &= epoch - self.best_epoch < settings.patience
-        self.counter[0] += 1
-        return better
-
-    def history(self) -> dict[str, np.ndarray]:
-        log = self.log[: self.looks]
-        return {
-            "epoch": np.nanmax(log[:, 0], axis=1),
-            "train_loss": log[:, 1],
-            "validation_loss": log[:, 2],
-            "validation_accuracy": log[:, 3],
-        }
+def _terminate(checkpoints: Checkpoints | None, done: int, tree: Any) -> None:
+    if checkpoints:
+        checkpoints.save(done, devices.fetch(tree))
+    raise TerminatedError("the training was saved" if checkpoints else "nothing was to be saved")
 
 
 def _check(runs: Sequence[Run], labels: Int[np.ndarray, " n"]) -> None:
@@ -348,13 +436,3 @@ def _check(runs: Sequence[Run], labels: Int[np.ndarray, " n"]) -> None:
             missing = [name for name, label in (("bona fide", 1), ("attack", 0)) if label not in found]
             if missing:
                 raise UserError(f"run {run.name}: its {part} clips hold no {' and no '.join(missing)} video")
-
-
-def _check_finite(runs: Sequence[Run], progress: _Progress, epoch: int) -> None:
-    _, train_loss, loss, _ = progress.log[progress.looks - 1]
-    entered = ~np.isnan(progress.log[progress.looks - 1, 0])
-    broken = [run.name for run, bad in zip(runs, entered & ~np.isfinite(train_loss + loss), strict=True) if bad]
-    if broken:
-        raise UserError(
-            f"the loss of {', '.join(broken)} is no longer finite at epoch {epoch}; lower training.learning_rate"
-        )

@@ -6,13 +6,14 @@ Writes gradients of one batch and parameters after 50 steps, of two runs side by
 """
 
 import sys
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fas_jax import devices, training
+from fas_jax import devices, steps, training
 from fas_jax.config import Training
 from fas_jax.recurrent import Architecture
 from fas_jax.training import Clips, Run
@@ -33,19 +34,25 @@ RUNS = (Run("a", 1, np.arange(18), np.arange(18, 40)), Run("b", 2, np.arange(5, 
 ARCHITECTURE = Architecture("gru", 6, 8, "he")
 
 
-def main(mapping: str, out: str) -> None:
+def main(mapping: str, out: str, run_devices: str = "1") -> None:
     everything = clips()
     params = ARCHITECTURE.init(jax.random.key(3))
     batch = np.full((jax.local_device_count(), -(-18 // jax.local_device_count())), -1, np.int32)
     batch.reshape(-1)[:18] = np.arange(22, 40)
 
-    gradient = devices.data_parallel(
-        partial(training._mean_gradient, ARCHITECTURE), sharded=(2,), arguments=3, mapping=mapping
+    mesh = devices.make_mesh(1, 18, 1)
+    gradient = devices.parallel(
+        partial(steps.mean_gradient, ARCHITECTURE),
+        mesh,
+        (devices.SAME, devices.SAME, devices.BY_ROW, devices.SAME),
+        devices.SAME,
+        mapping=mapping,
     )
-    grads, loss, count = gradient(params, everything, batch)
+    grads, (loss, _, count) = gradient(params, everything, batch, jnp.ones(2))
     settings = Training(
         batch_size=12, max_epochs=25, validate_every=25, patience=99, learning_rate=1e-2, mapping=mapping
     )
+    settings = replace(settings, run_devices=int(run_devices))
     fitted = training.fit(ARCHITECTURE, RUNS, everything, settings)
     arrays = {f"gradient/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(grads))}
     arrays |= {f"params/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(fitted.params))}

@@ -1,6 +1,7 @@
 """One loop for all runs: data-parallel steps, runs side by side, early stopping, and going on after a stop."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,20 +14,21 @@ import optax
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fas_jax import training
+from fas_jax import devices, stacking, training
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
 from fas_jax.recurrent import Architecture
+from fas_jax.stopping import Progress
 from fas_jax.training import Clips, Run
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 
 SETTINGS = Training(batch_size=12, max_epochs=12, validate_every=2, patience=99, learning_rate=1e-2, monitor="loss")
 
 
-def trial(devices: int, mapping: str, out: Path) -> dict[str, np.ndarray]:
+def trial(devices: int, mapping: str, out: Path, run_devices: int = 1) -> dict[str, np.ndarray]:
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, "-m", "tests.device_trial", mapping, str(out)]
+    command = [sys.executable, "-m", "tests.device_trial", mapping, str(out), str(run_devices)]
     subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1], timeout=300)
     return dict(np.load(out))
 
@@ -36,10 +38,12 @@ def assert_same(one, other):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("mapping", ["shard_map", "pmap"])
-def test_four_devices_equal_one(mapping, tmp_path):
+@pytest.mark.parametrize(
+    ("mapping", "run_devices"), [("shard_map", 1), ("shard_map", 2), ("shard_map", 4), ("pmap", 1)]
+)
+def test_four_devices_equal_one(mapping, run_devices, tmp_path):
     """Gradients to 1e-5 and parameters after 50 steps to 1e-4, with masks and counts that differ by device."""
-    many = trial(4, mapping, tmp_path / "many.npz")
+    many = trial(4, mapping, tmp_path / "many.npz", run_devices)
     one = trial(1, mapping, tmp_path / "one.npz")
     assert (many["devices"], one["devices"]) == (4, 1)
     assert many["count"] == one["count"] == 18
@@ -146,10 +150,130 @@ def test_missing_class_is_an_error_that_says_where():
         training.fit(ARCHITECTURE, (replace(RUNS[0], validation=bona_fide),), clips(), SETTINGS)
 
 
-def test_loss_that_is_not_finite_is_an_error():
-    broken = clips()._replace(features=clips().features.at[3].set(jnp.nan))
-    with pytest.raises(UserError, match="no longer finite"):
+def test_a_run_that_fails_is_marked_and_the_others_go_on():
+    """Clip 3 belongs to run a alone."""
+    whole, broken = clips(), clips()._replace(features=clips().features.at[3].set(jnp.nan))
+    fitted = training.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
+    assert fitted.failed.tolist() == [2, 0]
+    unharmed = training.fit(ARCHITECTURE, RUNS, whole, SETTINGS)
+    for a, b in zip(jax.tree.leaves(fitted.params), jax.tree.leaves(unharmed.params), strict=True):
+        assert np.isnan(a[0]).all()
+        np.testing.assert_allclose(a[1], b[1], rtol=1e-4, atol=1e-6)
+    assert np.isnan(fitted.history["validation_loss"][1:, 0]).all()
+
+
+def test_no_run_left_is_an_error():
+    broken = clips()._replace(features=clips().features.at[10].set(jnp.nan))
+    with pytest.raises(UserError, match=r"no longer finite in a \(epoch 2\), b \(epoch 2\)"):
         training.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
+
+
+def test_settings_of_a_run_are_its_own():
+    """Learning rates, decays and class weights side by side: as if each had been the settings of a run alone."""
+    own = {"learning_rate": 3e-3, "weight_decay": 0.1, "class_weights": (1.5, 0.5)}
+    together = training.fit(ARCHITECTURE, (RUNS[0], replace(RUNS[0], **own)), clips(), SETTINGS)
+    settings = replace(SETTINGS, learning_rate=3e-3, weight_decay=0.1)
+    for number, alone in enumerate(
+        (
+            training.fit(ARCHITECTURE, RUNS[:1], clips(), SETTINGS),
+            training.fit(ARCHITECTURE, (replace(RUNS[0], class_weights=(1.5, 0.5)),), clips(), settings),
+        )
+    ):
+        for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
+            np.testing.assert_allclose(a[number], b[0], rtol=1e-4, atol=1e-6)
+
+
+def test_ended_runs_leave_the_program_without_changing_the_others(monkeypatch):
+    """Seven runs end one after the other by patience; all equal those of a program that carries them to the end."""
+    rng = np.random.default_rng(5)
+    everything = clips()._replace(labels=jnp.asarray(rng.integers(0, 2, 40), jnp.int32))
+    runs = [replace(RUNS[i % 2], name=str(i), seed=i, learning_rate=10 ** (-1 - i / 3)) for i in range(7)]
+    settings = replace(SETTINGS, max_epochs=40, validate_every=1, patience=3)
+    live, widths = Progress.live, []
+    monkeypatch.setattr(Progress, "live", lambda self, *_: widths.append(live(self, 1, 1)) or widths[-1])
+    shrinking = training.fit(ARCHITECTURE, runs, everything, settings)
+    monkeypatch.setattr(Progress, "live", lambda self, *_: np.arange(len(self.active)))
+    carried = training.fit(ARCHITECTURE, runs, everything, settings)
+    assert {len(rows) for rows in widths} >= {7, 4}
+    np.testing.assert_array_equal(shrinking.best_epoch, carried.best_epoch)
+    for a, b in zip(jax.tree.leaves(shrinking.params), jax.tree.leaves(carried.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+class OnDisk:
+    """Features that are read when they are asked for; counts the most that was asked for at once."""
+
+    def __init__(self, values):
+        self._values = np.asarray(values)
+        self.shape, self.dtype, self.most = self._values.shape, self._values.dtype, 0
+
+    def __getitem__(self, rows):
+        self.most = max(self.most, len(rows))
+        return self._values[rows]
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
+    """Parts of one step; also when the training is ended within an epoch and goes on."""
+    wide = clips(features=6000)
+    architecture = replace(ARCHITECTURE, features=6000)
+    settings = replace(SETTINGS, part_mb=1, max_epochs=3, validate_every=1)
+    resident = training.fit(architecture, RUNS, wide, settings)
+    source = OnDisk(wide.features)
+    settings = replace(settings, resident_mb=1)
+    if stop:
+        place, calls = devices.place, []
+
+        def terminate(tree, mesh, spec=devices.SAME):
+            if isinstance(tree, Clips) and not isinstance(tree.features, jax.Array):
+                calls.append(0)
+                if len(calls) == 5:
+                    os.kill(os.getpid(), signal.SIGTERM)
+            return place(tree, mesh, spec)
+
+        monkeypatch.setattr(devices, "place", terminate)
+        with pytest.raises(SystemExit) as ended:
+            training.fit(architecture, RUNS, wide._replace(features=source), settings, Checkpoints(tmp_path, {}))
+        assert ended.value.code == 143
+        monkeypatch.undo()
+        assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    streamed = training.fit(
+        architecture, RUNS, wide._replace(features=source), settings, Checkpoints(tmp_path, {}) if stop else None
+    )
+    assert source.most <= 24
+    assert_same(resident.params, streamed.params)
+    assert_same(resident.history, streamed.history)
+
+
+def test_more_runs_than_memory_holds_are_trained_in_waves(tmp_path, monkeypatch, capsys):
+    """Said, the same results, and kept when the memory is another on going on."""
+    runs = [replace(RUNS[i % 2], name=str(i), seed=i) for i in range(5)]
+    settings = replace(SETTINGS, max_epochs=2)
+
+    def train(folder):
+        return stacking._train("gru", ARCHITECTURE, runs, clips(), settings, folder, "data", None)
+
+    whole = train(tmp_path / "a")
+    assert "waves" not in capsys.readouterr().out
+    monkeypatch.setattr(stacking, "wave_size", lambda *_: 2)
+    waves = train(tmp_path / "b")
+    assert "5 runs are more than the memory holds; they are trained in 3 waves of up to 2" in capsys.readouterr().out
+    monkeypatch.setattr(stacking, "wave_size", lambda *_: 4)
+    assert_same(waves, train(tmp_path / "b"))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(waves), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_wave_size_follows_the_memory(monkeypatch):
+    architecture = Architecture("lstm", 1920, 1000, "he")
+    source = Clips(OnDisk(np.broadcast_to(np.float16(0), (2000, 8, 1920))), np.ones((2000, 8), bool), np.zeros(2000))
+    monkeypatch.setattr(devices, "free_memory", lambda: 16 << 30)
+    some = training.wave_size(architecture, 100, source, Training())
+    assert 10 < some < 40
+    monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
+    assert training.wave_size(architecture, 100, source, Training()) == 100
+    monkeypatch.setattr(devices, "free_memory", lambda: 1 << 20)
+    assert training.wave_size(architecture, 100, source, Training()) == 1
 
 
 @pytest.mark.parametrize(("capped", "low", "high"), [(True, 0.4, 0.6), (False, 0.97, 1.0)])

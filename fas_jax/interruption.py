@@ -1,0 +1,37 @@
+"""Being told to stop: SIGTERM is remembered, and obeyed where nothing is lost by it."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class TerminatedError(SystemExit):
+    """Ends the program with the exit code of a SIGTERM, after everything was saved."""
+
+    def __init__(self, saved: str) -> None:
+        super().__init__(128 + signal.SIGTERM)
+        print(f"terminated; {saved}; run the same command again to go on", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def termination() -> Iterator[threading.Event]:
+    """Yields an event that SIGTERM sets instead of ending the process.
+
+    Signals reach the main thread only; in another one the event is never set, and SIGTERM does what it did.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.set()
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)

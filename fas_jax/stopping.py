@@ -1,0 +1,100 @@
+"""Early stopping of many runs at once. Imports no JAX."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fas_jax.config import Training
+
+
+class Progress(NamedTuple):
+    """Where every run stands; arrays only, so that it is part of the checkpoint. Changed in place."""
+
+    active: Bool[np.ndarray, " r"]
+    failed: Int[np.ndarray, " r"]
+    """The epoch at which the loss was found not to be finite; 0 where it always was."""
+    best: Float[np.ndarray, " r"]
+    """Monitored score of the best look, higher is better."""
+    best_epoch: Int[np.ndarray, " r"]
+    counter: Int[np.ndarray, " 1"]
+    """Looks at the validation clips so far."""
+    log: Float[np.ndarray, "k 4 r"]
+    """Epoch, training loss, validation loss and accuracy of every look."""
+
+    @staticmethod
+    def start(runs: int, settings: Training) -> "Progress":
+        """Before the first epoch."""
+        looks = -(-settings.max_epochs // settings.validate_every)
+        return Progress(
+            active=np.ones(runs, bool),
+            failed=np.zeros(runs, np.int32),
+            best=np.full(runs, -np.inf, np.float32),
+            best_epoch=np.zeros(runs, np.int32),
+            counter=np.zeros(1, np.int32),
+            log=np.full((looks, 4, runs), np.nan, np.float32),
+        )
+
+    @property
+    def looks(self) -> int:
+        """At the validation clips so far."""
+        return int(self.counter[0])
+
+    def update(
+        self,
+        epoch: int,
+        train_loss: Float[np.ndarray, " r"],
+        loss: Float[np.ndarray, " r"],
+        accuracy: Float[np.ndarray, " r"],
+        settings: Training,
+    ) -> Bool[np.ndarray, " r"]:
+        """Notes a look at the validation clips; returns which runs are better than ever before.
+
+        A run whose loss is not finite ends here and is marked. Values of runs that have ended are not looked at.
+        """
+        score = accuracy if settings.monitor == "accuracy" else -loss
+        broken = self.active & ~np.isfinite(train_loss + loss)
+        better = self.active & ~broken & (score > self.best)
+        row = np.stack([np.full_like(loss, epoch), train_loss, loss, accuracy])
+        self.log[self.looks] = np.where(self.active, row, np.nan)
+        self.best[better] = score[better]
+        self.best_epoch[better] = epoch
+        self.failed[broken] = epoch
+        self.active[:] &= ~broken & (epoch - self.best_epoch < settings.patience)
+        self.counter[0] += 1
+        return better
+
+    def live(self, multiple: int, worth: int) -> Int[np.ndarray, " k"]:
+        """The rows to go on with: all that are active, and as many others as it takes for a good number.
+
+        The number is the number of runs halved as often as the active ones allow, so that the program is compiled
+        anew only a few times, as long as at least `worth` runs leave; and a multiple of the devices that share the
+        runs. It depends on `active` alone: a
+        training that goes on after a stop chooses the same.
+        """
+        count, active = len(self.active), int(self.active.sum())
+        width = count
+        while -(-width // 2) >= max(active, 1) and width // 2 >= worth:
+            width = -(-width // 2)
+        width = min(count, -(-width // multiple) * multiple)
+        order = np.argsort(~self.active, kind="stable")
+        return np.sort(order[:width])
+
+    def history(self) -> dict[str, np.ndarray]:
+        """The log by name; see `Fit.history`."""
+        log = self.log[: self.looks]
+        return {
+            "epoch": np.nanmax(log[:, 0], axis=1),
+            "train_loss": log[:, 1],
+            "validation_loss": log[:, 2],
+            "validation_accuracy": log[:, 3],
+        }
+
+
+def describe_failures(names: Sequence[str], failed: Int[np.ndarray, " r"]) -> str:
+    """Which runs' losses were no longer finite, in one line; empty if none."""
+    broken = [f"{name} (epoch {epoch})" for name, epoch in zip(names, failed.tolist(), strict=True) if epoch]
+    if not broken:
+        return ""
+    return f"the loss is no longer finite in {', '.join(broken)}; lower training.learning_rate"

@@ -1,0 +1,94 @@
+"""Clips for a sequence of batches: all of them on the device, or, where they do not fit, part by part.
+
+A part is some steps' clips, each once, with the order renumbered to fit. The program that reads them is the same, so
+that streaming changes no result; Grain reads the next parts while the device works on one.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from fas_jax import devices
+from fas_jax.steps import Clips
+
+# Parts that wait in memory beside the one in use, and threads that fill them.
+_WAITING, _THREADS = 2, 2
+
+
+class FeatureSource(Protocol):
+    """Features that stay on disk: what an array [n t d] offers, as far as it is needed."""
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m t d"]: ...
+
+
+def size(features: Any) -> int:
+    """Bytes that the features take in memory."""
+    return int(np.prod(features.shape)) * np.dtype(features.dtype).itemsize
+
+
+def place(clips: Clips, mesh: Mesh, limit: int) -> Clips:
+    """On the devices if the features take up to `limit` bytes there (or are there already), else as they are."""
+    features = clips.features
+    if not isinstance(features, jax.Array):
+        if len(features.shape) == 3 and size(features) > limit:
+            return clips._replace(mask=np.asarray(clips.mask), labels=np.asarray(clips.labels))
+        if not isinstance(features, np.ndarray):
+            features = features[np.arange(features.shape[0])]
+    own = devices.BY_RUN if len(features.shape) == 4 else devices.SAME
+    return Clips(devices.place(features, mesh, own), devices.place(clips.mask, mesh), devices.place(clips.labels, mesh))
+
+
+def parts(
+    clips: Clips, order: Int[np.ndarray, "parts r s b"], first: int, mesh: Mesh, part_bytes: int
+) -> Iterator[tuple[Clips, Int[np.ndarray, "parts r k b"]]]:
+    """What the steps of `order` from `first` on need, in order.
+
+    Args:
+        clips: From `place`.
+        order: Rows of all devices, runs, steps and batches; -1 is none.
+        first: Step to begin at.
+        mesh: Where the clips go to.
+        part_bytes: Most bytes of features in a part. The memory in use is a few times that, whatever the number of
+            clips.
+    """
+    if isinstance(clips.features, jax.Array):
+        yield clips, order[:, :, first:]
+        return
+    devices_, runs, steps, batch = order.shape
+    clip_bytes = size(clips.features) // max(1, clips.features.shape[0])
+    most = max(1, part_bytes // max(1, devices_ * runs * batch * clip_bytes))
+    # Parts of one size, so that they are one program; the last is filled up with empty batches.
+    count = -(-(steps - first) // most)
+    length = -(-(steps - first) // count)
+    count = -(-(steps - first) // length)
+    capacity = min(clips.features.shape[0], devices_ * runs * length * batch)
+
+    def part(number: int) -> tuple[Clips, np.ndarray]:
+        start = first + number * length
+        own = order[:, :, start : start + length]
+        own = np.pad(own, [(0, 0), (0, 0), (0, length - own.shape[2]), (0, 0)], constant_values=-1)
+        rows = np.unique(own[own >= 0])
+        features = np.zeros((capacity, *clips.features.shape[1:]), clips.features.dtype)
+        features[: len(rows)] = clips.features[rows]
+        mask = np.ones((capacity, features.shape[1]), bool)
+        mask[: len(rows)] = clips.mask[rows]
+        labels = np.zeros(capacity, np.int32)
+        labels[: len(rows)] = clips.labels[rows]
+        local = np.where(own >= 0, np.searchsorted(rows, own), -1).astype(np.int32)
+        return Clips(features, mask, labels), local
+
+    options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_WAITING)
+    iterator = iter(grain.MapDataset.range(count).map(part).to_iter_dataset(options))
+    try:
+        for found, local in iterator:
+            yield devices.place(found, mesh), local
+    finally:
+        iterator.close()

@@ -1,0 +1,79 @@
+"""A training that is told to stop, or killed, ends with the same bits as an unbroken one."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def start(folder: Path, out: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "tests.kill_trial", str(folder), str(out)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(folder: Path, out: Path) -> dict[str, np.ndarray]:
+    process = start(folder, out)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return dict(np.load(out))
+
+
+def steps(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.exists() else []
+
+
+def wait_for_step(process: subprocess.Popen, folder: Path) -> None:
+    while not steps(folder):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name])
+
+
+def test_sigterm_saves_and_exits(tmp_path):
+    whole = finish(tmp_path / "whole", tmp_path / "whole.npz")
+    process = start(tmp_path / "broken", tmp_path / "broken.npz")
+    wait_for_step(process, tmp_path / "broken")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "terminated; the training was saved" in errors
+    assert not (tmp_path / "broken.npz").exists()
+    assert 1 <= len(steps(tmp_path / "broken")) <= 2
+    assert_same(whole, finish(tmp_path / "broken", tmp_path / "broken.npz"))
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(tmp_path):
+    """Twenty processes are killed, wherever they are; the last one is let end."""
+    whole = finish(tmp_path / "whole", tmp_path / "whole.npz")
+    rng, folder, out = np.random.default_rng(0), tmp_path / "broken", tmp_path / "broken.npz"
+    kills = moved = 0
+    while kills < 20:
+        before = steps(folder)
+        process = start(folder, out)
+        # One in four anywhere, while it starts or restores; the others around a save.
+        until = time.monotonic() + (rng.uniform(0, 5) if kills % 4 == 0 else 60)
+        while steps(folder) == before and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, "ended before it was killed: make it longer"
+        kills += 1
+        moved += steps(folder) != before
+        # Two whole steps, one that is being written, and what is being removed or renamed.
+        assert len(steps(folder)) <= 4
+    assert moved >= 10
+    assert_same(whole, finish(folder, out))
+    assert len(steps(folder)) <= 2
