@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from fas_jax import backbones
-from fas_jax.backbones import densenet
+from fas_jax.backbones import cast_kernels, densenet
 from fas_jax.backbones.densenet_weights import import_weights
 from fas_jax.errors import UserError
 from tests.backbone_cases import DENSENET_CASES, TINY, densenet_tensors, frames, relative_error
 
 GOLDEN = Path(__file__).parent / "golden" / "densenet.safetensors"
-FORMS = ("plain", "restructured")
+FORMS = ("plain", "buffered", "restructured")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -129,3 +129,16 @@ def test_position_and_batch_mates_do_not_change_features(form):
     whole = np.asarray(stage(params, images))
     order = np.array([5, 0, 7, 7, 2, 1, 3, 6])
     assert np.array_equal(np.asarray(stage(params, images[order])), whole[order])
+
+
+@pytest.mark.parametrize("form", list(densenet.FORMS))
+def test_bfloat16_stays_close_to_float32(form):
+    images, params = frames((3, 75, 91)), densenet.init(TINY, 0)
+    exact, reduced = (
+        np.asarray(jax.jit(partial(densenet.apply, TINY, precision=precision, form=form))(weights, images))
+        for precision, weights in (("float32", params), ("bfloat16", cast_kernels(params, "bfloat16")))
+    )
+    assert reduced.dtype == np.float32
+    assert not np.array_equal(reduced, exact)
+    cosines = (reduced * exact).sum(1) / np.linalg.norm(reduced, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosines.min() > 0.999

@@ -5,8 +5,8 @@ TensorFlow's SAME, the normalisation's epsilon 1e-3, and pixels go in as (x - 12
 folded into the convolution before it.
 
 There are two forms of the same network. `plain` gives the channel-wise convolutions to the compiler;
-`restructured` adds the shifted views that they are made of, which on a CPU is some six times as fast. In bfloat16
-only the matrix products, where nearly all the arithmetic is, are rounded.
+`restructured` adds the shifted views that they are made of, which on a CPU is some six times as fast. In bfloat16 the
+kernels and what enters the matrix products are rounded; the rest is float32.
 """
 
 from collections.abc import Callable
