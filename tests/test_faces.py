@@ -109,6 +109,16 @@ def test_upside_down_videos_by_tag_or_by_list_and_never_both(tmp_path: Path) -> 
     assert quarters(by_list, rotated(bare), Source(upside_down=False)) == ([0, 0, 0, 1], 0)
 
 
+def test_a_lost_tag_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = msu_mfsd(tmp_path / "root", frames=1, clients=((3,), (1,)))
+    settings = Preparation(frame_size=16, workers=1, allow_partial=True)
+    prepare_dataset(root, tmp_path / "tag", settings)
+    assert "1 videos that MSU-MFSD lists as upside down carry no rotation tag" in caplog.text
+    caplog.clear()
+    prepare_dataset(root, tmp_path / "list", dataclasses.replace(settings, rotation="list"))
+    assert "upside down" not in caplog.text
+
+
 def test_the_list_of_upside_down_videos_is_the_official_one(shared: Path) -> None:
     lines = (shared / "data/protocols/msu_mfsd/rotated_videos/rotated_videos.txt").read_text().split()
     names = [f"{name}.mp4" for name in LAYOUTS["msu_mfsd"].names()]

@@ -88,7 +88,29 @@ def prepare_listing(listing: Listing, out: Path, settings: Preparation) -> Prepa
             write_json(out / PLAN, plan)
             prepared = _prepare(listing, out, settings, plan)
         _check_failures(prepared.failures, out, settings.allow_failures)
+    _warn_of_lost_tags(listing, prepared)
     return prepared
+
+
+def _warn_of_lost_tags(listing: Listing, prepared: Prepared) -> None:
+    """Tells of videos that the dataset's list calls upside down and whose files carry no tag that says so."""
+    listed = {path for path, source in listing.sources.items() if source.upside_down}
+    if not listed or prepared.settings.rotation == "list":
+        return
+    lost = [
+        video.path
+        for shard in prepared.shards
+        for video, info in prepared.clips(shard)
+        if video.path in listed and info.rotation == 0
+    ]
+    if lost:
+        log.warning(
+            "%d videos that %s lists as upside down carry no rotation tag, such as %s: if this copy was encoded anew "
+            "they may be upright already; if they are not, prepare it with --rotation list",
+            len(lost),
+            listing.layout.title,
+            lost[0],
+        )
 
 
 def counts_table(prepared: Prepared) -> list[str]:
