@@ -177,6 +177,7 @@ def test_frames_are_kept_evenly(pool):
     assert np.array_equal(kept[5].features, pool.features)
 
 
+@pytest.mark.slow
 def test_the_curve_has_every_count(pool):
     datasets = np.array([video.dataset[-1] for video in pool.videos])
     first = np.array([int(video.subject[1:]) < 3 for video in pool.videos])
