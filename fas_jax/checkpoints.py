@@ -44,6 +44,9 @@ class Checkpoints:
                 )
         elif devices.is_first():
             write_json(known, settings)
+        self._damaged: set[str] = set()
+        if devices.is_first():
+            self._clear_unfinished()
         # Before that the others might find no folder; after it they find the same steps.
         devices.wait_for_all(f"checkpoints {self.directory}")
 
@@ -64,11 +67,12 @@ class Checkpoints:
             raise UserError(f"cannot write checkpoint {path}: {error}") from error
         # Written last: a step without its hashes was not finished.
         write_json(path / _HASHES, _hashes(path))
+        for damaged in self._damaged - {path.name}:
+            shutil.rmtree(self.directory / damaged, ignore_errors=True)
+        self._damaged.clear()
+        self._clear_unfinished()
         for old in self._steps()[:-2]:
             shutil.rmtree(old)
-        for leftover in self.directory.iterdir():
-            if leftover.is_dir() and not leftover.name.isdigit():
-                shutil.rmtree(leftover)
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The newest whole step and its tree, shaped as `like`; None where there is none.
@@ -79,11 +83,18 @@ class Checkpoints:
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), like)
         for path in reversed(self._steps()):
             if not _is_whole(path):
+                self._damaged.add(path.name)
                 warnings.warn(f"checkpoint {path} is damaged or unfinished; using the one before", stacklevel=2)
                 continue
             with _alone():
                 return int(path.name), orbax.load(path, abstract)
         return None
+
+    def _clear_unfinished(self) -> None:
+        """Removes what a kill left of a save: a folder that Orbax has not renamed yet, a step without hashes."""
+        for path in self.directory.iterdir():
+            if path.is_dir() and not (path.name.isdigit() and _is_finished(path)):
+                shutil.rmtree(path)
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
@@ -110,6 +121,10 @@ def describe_differences(old: Any, new: Any, name: str = "") -> list[str]:
             lines += describe_differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
         return lines
     return [] if old == new else [f"{name}: {old!r} there, {new!r} now"]
+
+
+def _is_finished(path: Path) -> bool:
+    return (path / _HASHES).exists()
 
 
 def _is_whole(path: Path) -> bool:

@@ -67,3 +67,26 @@ def test_other_settings_are_refused_with_the_difference(tmp_path):
 
 def test_differences_name_missing_keys():
     assert describe_differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {}}) == ["b.c: 2 there, None now"]
+
+
+def test_what_kills_left_is_cleared_and_two_whole_steps_stay(tmp_path):
+    """Unfinished steps pile up nowhere, and never push a whole one out."""
+    checkpoints = Checkpoints(tmp_path, {})
+    checkpoints.save(1, tree(1))
+    checkpoints.save(2, tree(2))
+    for leftover in ("00000003", "00000004", "00000005.orbax-checkpoint-tmp"):
+        (tmp_path / leftover).mkdir()
+    again = Checkpoints(tmp_path, {})
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["00000001", "00000002"]
+    assert again.restore(tree(0))[0] == 2
+
+
+def test_a_damaged_step_goes_when_the_next_is_saved(tmp_path):
+    Checkpoints(tmp_path, {}).save(1, tree(1))
+    checkpoints = Checkpoints(tmp_path, {})
+    checkpoints.save(9, tree(9))
+    (tmp_path / "00000009" / "sha256.json").write_text("{}")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert checkpoints.restore(tree(0))[0] == 1
+    checkpoints.save(2, tree(2))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["00000001", "00000002"]
