@@ -25,7 +25,7 @@ OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-s
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """16 videos, 32 frames, in 6 shards."""
     root = msu_mfsd(tmp_path_factory.mktemp("videos"))
-    settings = Preparation(frame_size=64, videos_per_shard=3, workers=2)
+    settings = Preparation(frame_size=64, videos_per_shard=3, workers=2, allow_partial=True)
     return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), settings)
 
 
