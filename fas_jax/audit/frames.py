@@ -52,7 +52,14 @@ def read_frames(
                 frames = clips[number]["sequence"]
                 edges[place] = np.mean([edge_brightness(frame) for frame in frames])
                 if settings and loaded:
-                    found = frame_features(loaded[0], loaded[1], mask_middle(frames), settings.batch_size)
+                    found = frame_features(
+                        loaded[0],
+                        loaded[1],
+                        mask_middle(frames),
+                        settings.batch_size,
+                        settings.precision,
+                        settings.store_dtype,
+                    )
                     features[place, : len(found)] = found
                 bar.update()
     if np.isnan(edges).any():
