@@ -94,7 +94,6 @@ def run(experiment: Experiment) -> Path:
 
 def check(experiment: Experiment) -> None:
     """Tells now what would otherwise fail after hours of decoding: missing weights, folders, targets."""
-    load_backbone(experiment.features)
     if experiment.features.rendition == "face" and experiment.preparation.faces == "whole":
         raise UserError("features.rendition is 'face', but preparation.faces is 'whole', which makes no face crops")
     synthetic = experiment.data.synthesize
@@ -102,6 +101,7 @@ def check(experiment: Experiment) -> None:
     letters = [LAYOUTS[layout].letter for layout in layouts]
     own = [] if synthetic else [listing.dataset for listing in _manifests(experiment)]
     choose_protocols(experiment.evaluation, [*letters, *own])
+    load_backbone(experiment.features)
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:

@@ -32,7 +32,18 @@ def main() -> int:
     install(EXTRAS[task])
     commands = {
         "quickstart": [["scripts/run.py", "--config", "configs/quickstart.toml", *rest]],
-        "test": [["-m", "pytest", *(rest or ["-m", "not slow"])]],
+        # A file of tests stays in one process: its tests share what they made.
+        "test": [
+            [
+                "-m",
+                "pytest",
+                "-n",
+                str(min(4, os.cpu_count() or 1)),
+                "--dist",
+                "loadfile",
+                *(rest or ["-m", "not slow"]),
+            ]
+        ],
         "check": [
             ["-m", "ruff", "check", "."],
             ["-m", "ruff", "format", "--check", "."],
