@@ -6,7 +6,6 @@ gets a list of its files' hashes, and a step that does not match is passed over 
 
 import shutil
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +54,27 @@ class Checkpoints:
 
         Returns when all is on disk. Of several processes, which all have to hold the whole tree, the first writes.
         """
-        if not devices.is_first():
-            return
         path = self.directory / f"{step:08d}"
-        shutil.rmtree(path, ignore_errors=True)
+        if devices.is_first():
+            shutil.rmtree(path, ignore_errors=True)
+        # Orbax, too, wants all processes to come to a save; what it then writes, the first process finishes.
+        devices.wait_for_all(f"before {path}")
         try:
-            with _alone():
-                orbax.save(path, tree)
+            orbax.save(path, tree)
         except (OSError, ValueError) as error:
             # TensorStore reports a full or read-only disk as a ValueError.
             raise UserError(f"cannot write checkpoint {path}: {error}") from error
-        # Written last: a step without its hashes was not finished.
-        write_json(path / _HASHES, _hashes(path))
-        for damaged in self._damaged - {path.name}:
-            shutil.rmtree(self.directory / damaged, ignore_errors=True)
+        devices.wait_for_all(f"written {path}")
+        if devices.is_first():
+            # Written last: a step without its hashes was not finished.
+            write_json(path / _HASHES, _hashes(path))
+            for damaged in self._damaged - {path.name}:
+                shutil.rmtree(self.directory / damaged, ignore_errors=True)
+            self._clear_unfinished()
+            for old in self._steps()[:-2]:
+                shutil.rmtree(old)
         self._damaged.clear()
-        self._clear_unfinished()
-        for old in self._steps()[:-2]:
-            shutil.rmtree(old)
+        devices.wait_for_all(f"finished {path}")
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The newest whole step and its tree, shaped as `like`; None where there is none.
@@ -86,8 +88,7 @@ class Checkpoints:
                 self._damaged.add(path.name)
                 warnings.warn(f"checkpoint {path} is damaged or unfinished; using the one before", stacklevel=2)
                 continue
-            with _alone():
-                return int(path.name), orbax.load(path, abstract)
+            return int(path.name), orbax.load(path, abstract)
         return None
 
     def _clear_unfinished(self) -> None:
@@ -98,13 +99,6 @@ class Checkpoints:
 
     def _steps(self) -> list[Path]:
         return sorted(path for path in self.directory.iterdir() if path.is_dir() and path.name.isdigit())
-
-
-def _alone() -> Any:
-    """Orbax without its barriers between processes: each of ours reads by itself, and one writes."""
-    process = jax.process_index()
-    options = orbax.options.MultiprocessingOptions(primary_host=process, active_processes={process})
-    return orbax.Context(multiprocessing_options=options) if jax.process_count() > 1 else nullcontext()
 
 
 def known_settings(directory: Path) -> dict[str, Any] | None:

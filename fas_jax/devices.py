@@ -48,6 +48,8 @@ def connect(coordinator: str, processes: int, index: int) -> None:
         return
     if coordinator != "auto" and not 0 <= index < processes:
         raise UserError(f"--process-index {index} must lie in [0, --processes), which is {processes}")
+    # On CPU, programs in flight at once would meet their collectives in an order of each process's own.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         if coordinator == "auto":
             jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
