@@ -140,7 +140,7 @@ class Training:
     """Decoupled (AdamW), of matrices only."""
     balance: Literal["none", "sampling", "weights", "both"] = "none"
     """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
-    none leaves them as they are. docs/scaling.md has the measurements behind the default."""
+    none leaves them as they are. scripts/benchmark_imbalance.py compares them."""
     runs_per_program: int = 0
     """Most runs (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
     run_devices: int = 0
