@@ -164,9 +164,11 @@ def score(
                 scores[name] = baseline.scores(BASELINES[name](clips.features, clips.mask, clips.infos))
             missing = [video for video in part if (video.dataset, video.path) in reasons]
             everyone = [*clips.videos, *missing]
-            why = [""] * len(clips.videos) + [reasons[video.dataset, video.path] for video in missing]
             for model, values in scores.items():
-                padded = np.concatenate([values, np.full(len(missing), np.nan)])
+                # Parameters of a run whose loss did not stay finite are NaN, and so are its scores.
+                why = ["" if np.isfinite(value) else f"the training of {model} failed" for value in values]
+                why += [reasons[video.dataset, video.path] for video in missing]
+                padded = np.concatenate([np.where(np.isfinite(values), values, np.nan), np.full(len(missing), np.nan)])
                 tables.append(
                     ScoreTable.from_videos(trial.protocol.name, trial.seed, role, model, everyone, padded, why)
                 )

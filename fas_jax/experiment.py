@@ -6,6 +6,7 @@ is there already; so every stage can be called again, and goes on where it was i
 
 import dataclasses
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -256,13 +257,17 @@ def _write_bundles(run: Run, trained: Trained, results: Results) -> None:
     for number, trial in enumerate(run.trials):
         figures = [each for each in results.figures if (each.protocol, each.seed) == (trial.protocol.name, trial.seed)]
         seed = f"-seed{trial.seed}" if len(run.experiment.seeds) > 1 else ""
+        # A model whose training failed has no threshold, and cannot be asked for.
+        thresholds = {
+            each.model: each.values["threshold"]
+            for each in figures
+            if each.model in trained.ensemble.params and math.isfinite(each.values["threshold"])
+        }
         about = {
             "protocol": trial.protocol.name,
             "seed": trial.seed,
             "sources": sorted({run.videos[int(i)].dataset for i in trial.assignment.train}),
-            "thresholds": {
-                each.model: each.values["threshold"] for each in figures if each.model in trained.ensemble.params
-            },
+            "thresholds": thresholds,
             "backbone": origin["backbone"],
             "weights": origin["weights"],
         }

@@ -1,5 +1,7 @@
 """From features to scores: what may be seen by whom, and that nothing else changes a score."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -163,3 +165,24 @@ def test_summed_probabilities_are_an_option(plain, tmp_path):
     trained, scores = outcome(tmp_path, "run", made, settings)
     assert trained.ensemble.architectures["meta"].features == 2
     assert np.isfinite(scores.select(model="meta").score).all()
+
+
+def test_a_model_whose_training_failed_has_no_decision_and_the_others_do(plain, tmp_path):
+    """NaN parameters, as a run leaves whose loss did not stay finite: non-responses with a reason, not zeros."""
+    made, trained, _ = plain
+    settings = stores.experiment()
+    videos, failures = crossdataset.all_videos(made)
+    trials = crossdataset.plan(settings, videos)
+    broken = jax.tree.map(lambda leaf: leaf.at[0].set(np.nan), trained.ensemble.params["gru"])
+    params = {**trained.ensemble.params, "gru": broken}
+    ensemble = dataclasses.replace(trained.ensemble, params=params)
+    scores = crossdataset.score(
+        settings, trials, videos, failures, made, dataclasses.replace(trained, ensemble=ensemble)
+    )
+    first = scores.select(protocol=trials[0].protocol.name)
+    assert np.isnan(first.select(model="gru").score).all()
+    assert set(first.select(model="gru").reason) == {"the training of gru failed"}
+    assert np.isfinite(first.select(model="lstm").score).all()
+    assert np.isfinite(scores.select(protocol=trials[1].protocol.name, model="gru").score).all()
+    figures = {(each.protocol, each.model): each for each in evaluate(scores).figures}
+    assert np.isnan(figures[trials[0].protocol.name, "gru"].values["hter"])
