@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import LogisticRegression
 
 from fas_jax.datasets.record import ClipInfo
+from fas_jax.files import fingerprint
+
+_CODEC_COLUMNS = 16
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,13 @@ def colour(
 
 def metadata(
     features: Float[np.ndarray, "n t d"], mask: Bool[np.ndarray, "n t"], clips: Sequence[ClipInfo]
-) -> Float[np.ndarray, "n 6"]:
-    """What is known of the file without a look at its pixels."""
-    rows = [(c.frame_count, c.fps, c.width, c.height, c.file_bytes, c.file_bytes / c.frame_count) for c in clips]
-    return np.array(rows, np.float64)
+) -> Float[np.ndarray, "n d"]:
+    """What is known of the file without a look at its pixels: frames, rate, size, bytes, bytes a frame, codec."""
+    numbers = [(c.frame_count, c.fps, c.width, c.height, c.file_bytes, c.file_bytes / c.frame_count) for c in clips]
+    # One of a fixed number of columns a codec, chosen by hash: no list of known codecs, and none depends on the data.
+    codecs = np.zeros((len(clips), _CODEC_COLUMNS))
+    codecs[range(len(clips)), [int(fingerprint(c.codec), 16) % _CODEC_COLUMNS for c in clips]] = 1
+    return np.concatenate([np.array(numbers, np.float64), codecs], axis=1)
 
 
 BASELINES: dict[str, Callable[..., Float[np.ndarray, "n d"]]] = {

@@ -74,7 +74,11 @@ class Bundle:
         """
         threshold = self.threshold(model)
         start = time.monotonic()
-        for path, outcome in zip(paths, decode_files(paths, self.experiment.preparation), strict=True):
+        preparation = self.experiment.preparation
+        if self.experiment.features.rendition == "whole":
+            # Face crops that no model reads need not be looked for.
+            preparation = dataclasses.replace(preparation, faces="whole")
+        for path, outcome in zip(paths, decode_files(paths, preparation), strict=True):
             verdict: dict[str, Any] = {"path": str(path), "model": model, "threshold": threshold}
             if isinstance(outcome, Undecoded):
                 verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
@@ -129,6 +133,11 @@ def load_bundle(folder: Path) -> Bundle:
         if not (folder / name).exists() or sha256_file(folder / name) != about["files"][name]:
             raise UserError(f"{folder / name} is missing or damaged; copy the bundle again")
     experiment = from_dict(Experiment, about["experiment"], where=str(folder / _ABOUT))
+    if (experiment.features.rendition, experiment.preparation.faces) == ("face", "annotation"):
+        raise UserError(
+            f"{folder} was trained on face crops from the datasets' annotations, which other files do not have; "
+            "for a bundle that judges files, train with preparation.faces = 'detector' or with whole frames"
+        )
     backbone = backbones.get(about["backbone"])
     params, _ = load_tree(folder / _HEADS)
     combine = experiment.stacking.combine

@@ -42,7 +42,12 @@ from fas_jax.thumbnails import read_thumbnails
 
 _CONFIG, _TIMINGS = "config.json", "timings.json"
 # Settings that say how the work is done and not what comes out, so that a run may go on with others.
-_FREE = (("synthesis", "workers"), ("preparation", "workers"), ("preparation", "timeout"))
+_FREE = (
+    *(("synthesis", name) for name in ("workers",)),
+    *(("preparation", name) for name in ("workers", "timeout", "allow_failures", "allow_partial")),
+    *(("training", name) for name in ("mapping", "checkpoint_every", "runs_per_program")),
+    *(("training", name) for name in ("run_devices", "resident_mb", "part_mb")),
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ def trained_run(folder: Path) -> Run:
     """A run that `train` has finished, from its folder."""
     folder = Path(folder)
     experiment = from_dict(Experiment, read_json(folder / _CONFIG), where=str(folder / _CONFIG))
-    if open_run(experiment).resolve() != folder.resolve():
-        raise UserError(f"{folder} was made as {Path(experiment.runs) / experiment.name}; run this where that is")
+    made_as = Path(experiment.runs) / experiment.name
+    if made_as.resolve() != folder.resolve():
+        raise UserError(f"{folder} was made as {made_as}; run this in the folder from which that is right")
     if not list((folder / "models").glob("meta-*.safetensors")):
         raise UserError(f"{folder} has no trained meta-learner yet; run scripts/train.py with its settings first")
     return train(experiment)

@@ -26,7 +26,7 @@ from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
 from fas_jax.errors import UserError
 from fas_jax.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "store.json"
 
 
@@ -54,6 +54,13 @@ class Unit:
     sha256: str
     clips: int
     frames: int
+    splits: tuple[str, ...]
+    """Official splits of its clips, so that a reader of others need not open it."""
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Unit":
+        """From what `dataclasses.asdict` and JSON made of one."""
+        return cls(**{**row, "splits": tuple(row["splits"])})
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class FeatureStore:
             if manifest["format"] != FORMAT:
                 raise UserError(f"{path} has store format {manifest['format']}, not {FORMAT}; extract again")
             failures = tuple(Failure(Video(**row["video"]), row["reason"]) for row in manifest["failures"])
-            units = tuple(Unit(**row) for row in manifest["units"])
+            units = tuple(Unit.from_row(row) for row in manifest["units"])
             found, provenance = manifest["identity"], manifest["provenance"]
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path / MANIFEST} is damaged or of another version: {error}") from error
@@ -127,6 +134,8 @@ class FeatureStore:
         """
         rows: list[tuple[Video, ClipInfo, np.ndarray]] = []
         for unit in self.units:
+            if splits is not None and not {*unit.splits} & {*splits}:
+                continue
             clips, features, offsets = _read_unit(inside(self.path, unit.name), unit.sha256)
             for i, (video, info) in enumerate(clips):
                 if splits is None or video.split in splits:
@@ -171,7 +180,8 @@ def write_unit(
     data = safetensors.numpy.save({"features": np.ascontiguousarray(features), "offsets": offsets}, header)
     with atomic_path(path / name) as temporary:
         temporary.write_bytes(data)
-    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features))
+    splits = tuple(sorted({video.split for video, _ in clips}))
+    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features), splits)
     write_json(_note(path, name), dataclasses.asdict(unit))
     return unit
 
@@ -188,8 +198,8 @@ def finished_units(path: Path, names: Collection[str], known: Iterable[Unit]) ->
     for name in names:
         if _note(path, name).exists():
             # A note that says nothing usable only costs the unit's time again.
-            with contextlib.suppress(UserError, TypeError):
-                stated[name] = Unit(**read_json(_note(path, name)))
+            with contextlib.suppress(UserError, TypeError, KeyError):
+                stated[name] = Unit.from_row(read_json(_note(path, name)))
     return {
         name: stated[name]
         for name in names

@@ -318,9 +318,13 @@ def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s
     """A BGR image as an RGB square."""
     # Shrinking must average all pixels: sampling some of them folds print dots and pixel grids into moiré
     # that depends on the camera's resolution, which is a trace of the dataset and not of the attack.
-    shrinks = image.shape[0] >= size and image.shape[1] >= size
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.ascontiguousarray(cv2.resize(image, (size, size), interpolation=method)[..., ::-1])
+    height, width = image.shape[:2]
+    smaller = (min(width, size), min(height, size))
+    if smaller != (width, height):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _file_bytes(path: Path) -> int:

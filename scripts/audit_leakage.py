@@ -10,14 +10,32 @@ from fas_jax.audit import frames, planted, sequence, verdict
 from fas_jax.audit.controls import run_controls
 from fas_jax.audit.sequence import Outcome, Part, Split
 from fas_jax.audit.shortcuts import find_shortcuts
-from fas_jax.config import Features, Training
+from fas_jax.config import Features, Training, from_dict
 from fas_jax.crossdataset import Pool
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.errors import UserError
 from fas_jax.evaluation import evaluate
 from fas_jax.feature_store import FeatureStore
+from fas_jax.features import load_backbone
+from fas_jax.files import fingerprint
 from fas_jax.page import write_extra_table
 from fas_jax.protocols import assign, leave_one_out
+
+
+def _same_features(stores: list[FeatureStore], weights: str) -> Features:
+    """How the stores' features were made, to make masked ones alike."""
+    made = {
+        fingerprint({**store.provenance["settings"], "hash": store.provenance["weights_sha256"]}) for store in stores
+    }
+    settings = from_dict(Features, {**stores[0].provenance["settings"], "weights": weights}, where="the stores")
+    if len(made) > 1 or settings.rendition != "whole":
+        raise UserError("--background needs stores of whole frames that were all made with the same settings")
+    _, _, origin = load_backbone(settings)
+    if origin["weights_sha256"] != stores[0].provenance["weights_sha256"]:
+        raise UserError(
+            f"--weights {weights}: the stores were made with other weights, {stores[0].provenance['weights']}"
+        )
+    return settings
 
 
 def main(
@@ -76,7 +94,7 @@ def main(
         if prepared:
             extraction = None
             if background:
-                extraction = Features(backbone=opened[0].provenance["backbone"], weights=weights)
+                extraction = _same_features(opened, weights)
             edges, masked = frames.read_frames([Prepared.open(path) for path in prepared], pool, extraction)
         elif background:
             raise UserError("--background needs the frames: give the folders of the prepared datasets by --prepared")

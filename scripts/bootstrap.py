@@ -10,6 +10,7 @@ when the project's requirements change. Arguments after the first go to what is 
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +60,11 @@ def install(extras: tuple[str, ...]) -> None:
     content = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
     digest = hashlib.sha256(content + sys.version.encode()).hexdigest()
     there: set[str] = set()
+    if stamp.exists() and stamp.read_text().partition("\n")[2].partition("\n")[0] != sys.version.split()[0]:
+        say("the environment was made with another Python; making it anew")
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     if stamp.exists() and PYTHON.exists():
-        known, _, names = stamp.read_text().partition("\n")
+        known, _, names = stamp.read_text().split("\n")
         there = set(names.split()) if known == digest else set()
     if there >= set(extras):
         return
@@ -69,6 +73,8 @@ def install(extras: tuple[str, ...]) -> None:
         say(f"making an environment in {ENVIRONMENT}")
         made = run([sys.executable, "-m", "venv", str(ENVIRONMENT)])
         if made.returncode:
+            # A half-made one would be taken for whole at the next try.
+            shutil.rmtree(ENVIRONMENT, ignore_errors=True)
             sys.exit("error: no environment could be made; on Debian and Ubuntu: apt install python3-venv")
     say("installing the project and what it needs (some 300 MB, once)")
     stamp.unlink(missing_ok=True)
@@ -76,7 +82,7 @@ def install(extras: tuple[str, ...]) -> None:
     installed = run([*pip, "constraints.txt", "--editable", f".[{','.join(wanted)}]"])
     if installed.returncode:
         sys.exit("error: the installation failed (see above); is there a network? The command can be repeated.")
-    stamp.write_text(f"{digest}\n{' '.join(wanted)}")
+    stamp.write_text("\n".join([digest, sys.version.split()[0], " ".join(wanted)]))
 
 
 def run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":

@@ -34,8 +34,8 @@ def main(
 ) -> None:
     """Writes frames.html, .csv and .json from feature stores with many frames a clip.
 
-    Prepare and extract with --preparation.max-frames 15 first. Beware the length trap: where the number of kept
-    frames differs between classes, more frames let a recurrent model read the length; the audit shows it.
+    Prepare with scripts/prepare.py --max-frames 15 first, then extract. Beware the length trap: where the number of
+    kept frames differs between classes, more frames let a recurrent model read the length; the audit shows it.
 
     Args:
         stores: Folders of the feature stores, one a dataset.

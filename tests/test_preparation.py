@@ -19,7 +19,7 @@ from fas_jax.config import Preparation
 from fas_jax.datasets.builder import RecordCodec, from_record
 from fas_jax.datasets.decoding import IN_FLIGHT, Undecoded, decode_videos
 from fas_jax.datasets.layouts import LAYOUTS, scan
-from fas_jax.datasets.preparation import prepare_dataset
+from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
@@ -129,6 +129,17 @@ def test_killed_and_started_again_gives_the_same_bits(
     assert contents(out) == contents(whole.directory)
     kept = [path for path, changed in done.items() if path.stat().st_mtime_ns == changed]
     assert len(kept) >= shards_before
+
+
+def test_a_corrected_identity_does_not_meet_old_records(tree: Path, whole: Prepared, tmp_path: Path) -> None:
+    """The same files with another subject, as after a manifest was corrected: other records and fingerprint."""
+    out = tmp_path / "out"
+    listing = scan(tree)
+    first = prepare_listing(listing, out, SMALL)
+    videos = (dataclasses.replace(listing.videos[0], subject="corrected"), *listing.videos[1:])
+    second = prepare_listing(dataclasses.replace(listing, videos=videos), out, SMALL)
+    assert second.fingerprint != first.fingerprint
+    assert "corrected" in {video.subject for shard in second.shards for video, _ in second.clips(shard)}
 
 
 def test_a_finished_dataset_is_not_made_again(tree: Path, whole: Prepared) -> None:

@@ -144,6 +144,22 @@ def test_evaluating_scores_needs_no_jax(finished, tmp_path):
     assert [each["values"] for each in ours] == [each["values"] for each in theirs]
 
 
+def test_how_the_work_is_done_may_change_between_two_parts_of_a_run(finished):
+    """What an error message proposes must be possible: allowing failures, less memory, another mapping."""
+    _, place, _ = finished
+    options = ["--preparation.allow-failures", "3", "--training.runs-per-program", "2", "--training.mapping", "pmap"]
+    again = script("run", "--config", "tiny.toml", *options, cwd=place)
+    assert again.returncode == 0, again.stderr[-3000:]
+
+
+def test_a_run_moved_elsewhere_is_refused_and_leaves_nothing(finished, tmp_path):
+    run, _, _ = finished
+    refused = script("evaluate", run, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "was made as" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_setting_under_the_same_name_is_refused(finished):
     _, place, _ = finished
     refused = script("run", "--config", "tiny.toml", "--models.gru", "5", cwd=place)
@@ -172,11 +188,12 @@ def test_what_cannot_be_scored_is_never_accepted(finished, tmp_path):
     run, place, _ = finished
     (tmp_path / "text.avi").write_text("not a video")
     (tmp_path / "empty.mp4").write_bytes(b"")
-    files = [tmp_path / "text.avi", tmp_path / "empty.mp4", tmp_path / "missing.mov", tmp_path]
+    os.mkfifo(tmp_path / "pipe.mov")
+    files = [tmp_path / "text.avi", tmp_path / "empty.mp4", tmp_path / "missing.mov", tmp_path, tmp_path / "pipe.mov"]
     done = script("predict", *files, cwd=place)
     assert done.returncode == 1
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [verdict["decision"] for verdict in verdicts] == ["no decision"] * 4
+    assert [verdict["decision"] for verdict in verdicts] == ["no decision"] * 5
     assert all(verdict["reason"] and "score" not in verdict for verdict in verdicts)
 
 

@@ -134,6 +134,9 @@ def _decode(root: str, path: str, source: Source, settings: Preparation) -> Deco
 
 def _decode_file(path: str, settings: Preparation) -> Decoded | Undecoded:
     file = Path(path)
+    if file.exists() and not file.is_file():
+        # Opening a pipe would wait for a writer that never comes.
+        return Undecoded("cannot be read: not a plain file")
     try:
         frames = (file.name,) if is_image(file) else ()
     except OSError as error:

@@ -25,7 +25,7 @@ from fas_jax.datasets.prepared import (
     content_fingerprint,
     content_settings,
 )
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, Failure
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, Failure, to_row
 from fas_jax.datasets.shards import (
     PlannedShard,
     ShardContent,
@@ -163,7 +163,12 @@ def _plan(listing: Listing, settings: Preparation) -> dict[str, Any]:
         "settings": content_settings(settings),
         "versions": versions(),
         "root_fingerprint": fingerprint(
-            [listing.fingerprint, [source_key(listing, video.path, settings) for video in listing.videos]]
+            # What is said of the videos counts as much as the videos: a corrected label must not meet old records.
+            [
+                listing.fingerprint,
+                [to_row(video) for video in listing.videos],
+                [source_key(listing, video.path, settings) for video in listing.videos],
+            ]
         ),
     }
 
@@ -229,7 +234,9 @@ def _check_failures(failures: tuple[Failure, ...], out: Path, allowed: int) -> N
         first = "; ".join(f"{failure.video.path}: {failure.reason}" for failure in failures[:3])
         raise UserError(
             f"{len(failures)} videos failed and {allowed} may: {first}{'; ...' if len(failures) > 3 else ''}. All are "
-            f"listed in {report}. Mend them, or allow them by --allow-failures {len(failures)}; what is done is kept"
+            f"listed in {report}. Mend them, or allow them by --allow-failures {len(failures)} "
+            "(--preparation.allow-failures of run.py); "
+            "what is done is kept"
         )
 
 
