@@ -60,14 +60,9 @@ def connect(coordinator: str, processes: int, index: int) -> None:
 
 
 def join() -> None:
-    """Joins the other processes of the job where `scripts/launch.py` started several, by the environment it set."""
+    """Joins the other processes of the job where the environment names a coordinator, and how many they are."""
     if _COORDINATOR in os.environ and not jax.distributed.is_initialized():
         connect(os.environ[_COORDINATOR], int(os.environ[_PROCESSES]), int(os.environ[_PROCESS]))
-
-
-def process_environment(coordinator: str, process: int, processes: int) -> dict[str, str]:
-    """What tells a process its place in the job; see `join`."""
-    return {_COORDINATOR: coordinator, _PROCESS: str(process), _PROCESSES: str(processes)}
 
 
 def is_first() -> bool:

@@ -24,7 +24,7 @@ from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
-from fas_jax.datasets.prepared import CONTENT_SETTINGS, Prepared, content_settings
+from fas_jax.datasets.prepared import Prepared, content_settings
 from fas_jax.datasets.record import Failure, Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation import Results, evaluate
@@ -60,6 +60,7 @@ class Run:
     videos: tuple[Video, ...]
     failures: tuple[Failure, ...]
     trials: tuple[Trial, ...]
+    trained: Trained
     prepared: tuple[Prepared, ...] = ()
     """Frames of the worst-scored videos come from here."""
 
@@ -143,8 +144,7 @@ def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     """Decodes every dataset once."""
     prepared = []
     for layout, root in roots.items():
-        content = {name: getattr(experiment.preparation, name) for name in CONTENT_SETTINGS}
-        key = fingerprint([str(root.resolve()), content])[:16]
+        key = fingerprint([str(root.resolve()), content_settings(experiment.preparation)])[:16]
         out = Path(experiment.cache) / "prepared" / f"{layout}-{key}"
         prepared.append(prepare_dataset(root, out, experiment.preparation, layout))
     for listing in _manifests(experiment):
@@ -176,20 +176,18 @@ def train(experiment: Experiment) -> Run:
         stores = tuple(extract(each, place, experiment.features, progress=True) for each in prepared)
     videos, failures = crossdataset.all_videos(stores)
     trials = crossdataset.plan(experiment, videos)
-    run = Run(experiment, folder, stores, videos, failures, trials, tuple(prepared))
     with seconds.stage("train"):
-        _trained(run)
-    return run
+        trained = crossdataset.train(experiment, trials, videos, stores, folder)
+    return Run(experiment, folder, stores, videos, failures, trials, trained, tuple(prepared))
 
 
 def report(run: Run) -> Path:
     """Scores validation and test videos, and writes the report and the bundles; returns the folder."""
     seconds = _Seconds(run.folder / _TIMINGS)
     with seconds.stage("evaluate"):
-        trained = _trained(run)
-        scores = crossdataset.score(run.experiment, run.trials, run.videos, run.failures, run.stores, trained)
+        scores = crossdataset.score(run.experiment, run.trials, run.videos, run.failures, run.stores, run.trained)
         results = evaluate(scores, run.experiment.evaluation.threshold)
-        _write_bundles(run, trained, results)
+        _write_bundles(run, results)
     write_report(run.folder, results, scores, provenance(run, seconds.known), find_extras(run, results))
     return run.folder
 
@@ -202,7 +200,7 @@ def find_extras(run: Run, results: Results) -> Extras:
 
 def watch_target(run: Run) -> Path:
     """Trains a second time to see what an epoch chosen on the target would have claimed; for the next report."""
-    looks = oracle.watch(run.experiment, run.trials, run.videos, run.stores, run.folder / "oracle", _trained(run))
+    looks = oracle.watch(run.experiment, run.trials, run.videos, run.stores, run.folder / "oracle", run.trained)
     histories = read_histories(run.folder)
     names = [f"{trial.protocol.name} seed {trial.seed}" for trial in run.trials]
     chosen = {(each.model, names.index(each.run)): each.best_epoch for each in histories}
@@ -253,11 +251,7 @@ def versions() -> dict[str, str]:
     return own | {name: importlib.metadata.version(name) for name in packages}
 
 
-def _trained(run: Run) -> Trained:
-    return crossdataset.train(run.experiment, run.trials, run.videos, run.stores, run.folder)
-
-
-def _write_bundles(run: Run, trained: Trained, results: Results) -> None:
+def _write_bundles(run: Run, results: Results) -> None:
     """One bundle for each trial: the models of one protocol and seed with their thresholds."""
     _, params, origin = load_backbone(run.experiment.features)
     for number, trial in enumerate(run.trials):
@@ -267,7 +261,7 @@ def _write_bundles(run: Run, trained: Trained, results: Results) -> None:
         thresholds = {
             each.model: each.values["threshold"]
             for each in figures
-            if each.model in trained.ensemble.params and math.isfinite(each.values["threshold"])
+            if each.model in run.trained.ensemble.params and math.isfinite(each.values["threshold"])
         }
         about = {
             "protocol": trial.protocol.name,
@@ -277,7 +271,7 @@ def _write_bundles(run: Run, trained: Trained, results: Results) -> None:
             "backbone": origin["backbone"],
             "weights": origin["weights"],
         }
-        ensemble = trained.ensemble.select(number)
+        ensemble = run.trained.ensemble.select(number)
         write_bundle(run.folder / "bundles" / f"{trial.protocol.name}{seed}", run.experiment, ensemble, params, about)
 
 

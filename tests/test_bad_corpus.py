@@ -11,7 +11,7 @@ import pytest
 from fas_jax.config import Preparation
 from fas_jax.datasets.decoding import Decoded, decode_videos
 from fas_jax.video import decode_png
-from tests.trees import moving_frames, write_video
+from tests.trees import moving_frames, write_audio, write_video
 
 SETTINGS = Preparation(frame_size=32, workers=2, timeout=60)
 
@@ -50,15 +50,6 @@ def header_of(number: int) -> object:
     return make
 
 
-def audio(path: Path) -> None:
-    with av.open(str(path), "w", format="avi") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def truncated(path: Path) -> None:
     write_video(path, moving_frames(100), codec="mjpeg")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -79,7 +70,7 @@ CORPUS = {
     "zero.avi": (lambda path: path.touch(), "empty file"),
     "truncated.avi": (truncated, "truncated"),
     "text.avi": (lambda path: path.write_text("text\n" * 99), "not a video"),
-    "audio.avi": (audio, "not a video"),
+    "audio.avi": (write_audio, "not a video"),
     "one.mp4": (lambda path: write_video(path, moving_frames(1)), (1, 64, 48)),
     "variable.mp4": (variable_rate, (40, 64, 48)),
     "8k.avi": (eight_k, (2, 7680, 4320)),

@@ -1,7 +1,6 @@
 import shutil
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from fas_jax.config import Preparation
 from fas_jax.video import DecodeError, colour, decode_clip, decode_image, decode_png, encode_png, kept_indices, spread
-from tests.trees import moving_frames, read_video, write_video
+from tests.trees import moving_frames, read_video, write_audio, write_video
 
 ALL = Preparation(max_frames=0)
 
@@ -151,15 +150,6 @@ def _empty(path: Path) -> None:
     path.touch()
 
 
-def _audio(path: Path) -> None:
-    with av.open(str(path), "w", format="avi") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
 def _playlist(path: Path) -> None:
     write_video(path.with_name("secret.mp4"), moving_frames(40))
     path.write_text("ffconcat version 1.0\nfile secret.mp4\n")
@@ -181,7 +171,7 @@ def _time_jumps_back(path: Path) -> None:
     [
         (_empty, "empty file"),
         (_text, "not a video"),
-        (_audio, "not a video"),
+        (write_audio, "not a video"),
         (_playlist, "not a video"),
         (_headless, "not a video"),
         (_truncated, "truncated: .* of 200 announced"),

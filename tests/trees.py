@@ -118,3 +118,13 @@ MAKERS = {
     "replay_attack": replay_attack,
     "msu_mfsd": msu_mfsd,
 }
+
+
+def write_audio(path: Path) -> None:
+    """An .avi file with a second of silence and no picture."""
+    with av.open(str(path), "w", format="avi") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())

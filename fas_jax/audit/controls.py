@@ -32,7 +32,7 @@ EXPLAINED = {
     BACKGROUND: "the same, on features of frames whose middle (where the face is) is grey",
     MEAN: "logistic regression on the clip's mean feature",
     COLOUR: "logistic regression on mean and standard deviation of the colour channels",
-    METADATA: "logistic regression on length, frame rate, frame size and bytes",
+    METADATA: "logistic regression on length, frame rate, frame size, bytes and codec",
 }
 
 

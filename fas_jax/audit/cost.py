@@ -19,7 +19,6 @@ from fas_jax.recurrent import Kind
 from fas_jax.results import Results
 from fas_jax.scores import ScoreTable
 
-MOST = 15
 _TEXT = (
     "Every count of frames is trained, stopped and given its threshold from the sources, and judged on the target; "
     "frames are spread evenly over the kept ones, and a clip that has fewer keeps them all. HTER in % with 95 % "

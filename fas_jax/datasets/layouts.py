@@ -9,7 +9,6 @@ from fas_jax.errors import UserError, unknown_name
 LAYOUTS: dict[str, Layout] = {
     package.LAYOUT.name: package.LAYOUT for package in (oulu_npu, casia_fasd, replay_attack, msu_mfsd)
 }
-OFFICIAL_COUNTS = {layout.letter: layout.official for layout in LAYOUTS.values()}
 
 
 def detect_layout(root: Path) -> Layout:

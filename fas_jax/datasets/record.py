@@ -4,9 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
 SPLITS = ("train", "dev", "test")
 BONA_FIDE, ATTACK = 1, 0
 # Coarse PAI species, comparable across datasets; `pai_fine` holds each dataset's own, finer names.
@@ -82,16 +79,6 @@ class Source:
     """`boxes`, `corners` or `eyes`; see `fas_jax.faces`."""
     box: tuple[float, ...] = ()
     """x, y, width, height of the face in all frames, where that is known."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The kept frames of one video."""
-
-    video: Video
-    info: ClipInfo
-    frames: UInt8[np.ndarray, "t h w 3"]
-    """RGB."""
 
 
 @dataclass(frozen=True)

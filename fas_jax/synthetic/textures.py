@@ -16,10 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
-from tqdm import tqdm
 
 from fas_jax.errors import UserError
 from fas_jax.files import fingerprint, sha256_file
+from fas_jax.progress import progress_bar
 from fas_jax.synthetic import face
 from fas_jax.synthetic.seeds import generator
 
@@ -101,7 +101,7 @@ def _detected(root: Path, pictures: list[Path]) -> tuple[Photograph, ...]:
             f"faces: {root} has no {EYES}; {by_hand}, or install scikit-image (the extra 'faces'), which can find faces"
         ) from None
     found = {}
-    for path in tqdm(pictures, desc="looking for faces", unit="picture"):
+    for path in progress_bar(iterable=pictures, desc="looking for faces", unit="picture"):
         if eyes := _find_eyes(path, path.stat().st_mtime_ns):
             found[path] = eyes
     if not found:
