@@ -19,11 +19,11 @@ from fas_jax.backbones import Backbone, Params, cast_kernels
 from fas_jax.config import Experiment, from_dict, to_dict
 from fas_jax.datasets.decoding import Undecoded, decode_files
 from fas_jax.errors import UserError, unknown_name
-from fas_jax.features import frame_features
+from fas_jax.features.extraction import frame_features
 from fas_jax.files import read_json, sha256_file, write_json
 from fas_jax.parameters import load_tree, save_tree
 from fas_jax.stacking import META, Ensemble, build_architectures, fuse, predict_ensemble
-from fas_jax.training import Clips
+from fas_jax.training.fitting import Clips
 from fas_jax.video import decode_png
 
 FORMAT = 1

@@ -15,13 +15,13 @@ from jaxtyping import Bool, Float32, Int
 from fas_jax.baselines import BASELINES, LogisticModel, fit_logistic
 from fas_jax.config import Experiment
 from fas_jax.datasets.record import ClipInfo, Failure, Video
-from fas_jax.feature_store import FeatureStore
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint
 from fas_jax.protocol_names import choose_protocols
 from fas_jax.protocols import Assignment, Protocol, assign, subject_folds
-from fas_jax.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
-from fas_jax.training import Clips, Observer
+from fas_jax.training.fitting import Clips, Observer
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,18 @@ from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared, content_settings
 from fas_jax.datasets.record import Failure, Video
 from fas_jax.errors import UserError
-from fas_jax.evaluation import Results, evaluate
-from fas_jax.feature_store import FeatureStore
-from fas_jax.features import extract, load_backbone
+from fas_jax.evaluation.evaluate import Results, evaluate
+from fas_jax.features.extraction import extract, load_backbone
+from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint, read_json, write_json
-from fas_jax.learning import read_histories
-from fas_jax.page import Extras, read_extra_tables, write_extra_table
 from fas_jax.protocol_names import choose_protocols, used_preset
 from fas_jax.protocols import describe
-from fas_jax.reporting import write_report
+from fas_jax.reporting.learning import read_histories
+from fas_jax.reporting.page import Extras, read_extra_tables, write_extra_table
+from fas_jax.reporting.report import write_report
+from fas_jax.reporting.thumbnails import read_thumbnails
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
-from fas_jax.thumbnails import read_thumbnails
 
 _CONFIG, _TIMINGS = "config.json", "timings.json"
 # Settings that say how the work is done and not what comes out, so that a run may go on with others.

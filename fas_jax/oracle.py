@@ -15,19 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fas_jax import crossdataset, metrics
+from fas_jax import crossdataset
 from fas_jax.config import Experiment
 from fas_jax.crossdataset import Pool, Trained, Trial, splits_of
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
-from fas_jax.feature_store import FeatureStore
+from fas_jax.evaluation import metrics
+from fas_jax.evaluation.scores import TEST, VALIDATION
+from fas_jax.features.store import FeatureStore
 from fas_jax.grid import Grid
-from fas_jax.page import ExtraTable
 from fas_jax.recurrent import Params
-from fas_jax.scores import TEST, VALIDATION
+from fas_jax.reporting.page import ExtraTable
+from fas_jax.reporting.tables import model_name, protocol_name
 from fas_jax.stacking import BASE_MODELS, META, fuse, predict_ensemble, stack_predictions
-from fas_jax.tables import model_name, protocol_name
-from fas_jax.training import Clips, Observer, predict
+from fas_jax.training.fitting import Clips, Observer, predict
 
 _TEXT = (
     "HTER in %. Honest: epoch and threshold from the sources. Best epoch on the target: the lowest HTER of all looks, "

@@ -24,8 +24,8 @@ from fas_jax.errors import UserError
 from fas_jax.files import fingerprint
 from fas_jax.parameters import load_about, load_tree, save_tree
 from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
-from fas_jax.stopping import describe_failures
-from fas_jax.training import Clips, Observer, Run, fit, predict, wave_size
+from fas_jax.training.fitting import Clips, Observer, Run, fit, predict, wave_size
+from fas_jax.training.stopping import describe_failures
 
 BASE_MODELS: tuple[Kind, ...] = ("lstm", "bilstm", "gru")
 META = "meta"

@@ -14,12 +14,12 @@ from fas_jax.config import Features, Training, from_dict
 from fas_jax.crossdataset import Pool
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
-from fas_jax.feature_store import FeatureStore
-from fas_jax.features import load_backbone
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.features.extraction import load_backbone
+from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint
-from fas_jax.page import write_extra_table
 from fas_jax.protocols import assign, leave_one_out
+from fas_jax.reporting.page import write_extra_table
 
 
 def _same_features(stores: list[FeatureStore], weights: str) -> Features:

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from fas_jax import cli, metrics, training
+from fas_jax import cli
 from fas_jax.config import Training
+from fas_jax.evaluation import metrics
 from fas_jax.recurrent import Architecture
-from fas_jax.sampling import Balance
-from fas_jax.training import Clips, Run
+from fas_jax.training import fitting
+from fas_jax.training.fitting import Clips, Run
+from fas_jax.training.sampling import Balance
 
 BALANCES: tuple[Balance, ...] = ("none", "sampling", "weights", "both")
 
@@ -47,8 +49,8 @@ def main(
                 learning_rate=learning_rate,
             )
             architecture = Architecture("gru", whole.features.shape[-1], 20, "he")
-            fitted = training.fit(architecture, runs, whole, settings, title=f"1:{ratio:g} {balance}")
-            scores = training.predict(architecture, fitted.params, whole, rows)
+            fitted = fitting.fit(architecture, runs, whole, settings, title=f"1:{ratio:g} {balance}")
+            scores = fitting.predict(architecture, fitted.params, whole, rows)
             found = [
                 _figures(own.mean(1), np.asarray(whole.labels)[row]) for own, row in zip(scores, rows, strict=True)
             ]

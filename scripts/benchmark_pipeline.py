@@ -30,9 +30,9 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
 
     from fas_jax.backbones import cast_kernels
     from fas_jax.datasets.prepared import Prepared
-    from fas_jax.features import compile_stage, extract, load_backbone
+    from fas_jax.features.extraction import compile_stage, extract, load_backbone
+    from fas_jax.features.stage import over_devices, send
     from fas_jax.pipeline import shard_frames
-    from fas_jax.stage import over_devices, send
 
     dataset = Prepared.open(prepared)
     backbone, params, _ = load_backbone(features)

@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fas_jax import cli, devices, training
+from fas_jax import cli, devices
 from fas_jax.config import Training
 from fas_jax.errors import UserError
 from fas_jax.files import write_json
 from fas_jax.recurrent import Architecture
-from fas_jax.training import Clips, Run
+from fas_jax.training import fitting
+from fas_jax.training.fitting import Clips, Run
 
 
 def main(
@@ -92,7 +93,7 @@ def _ours(architecture: Architecture, data: Any, runs: int, epochs: int) -> Call
     all_runs = [Run(str(r), r, np.arange(cut), np.arange(cut, len(values))) for r in range(runs)]
 
     def train() -> Any:
-        return jax.block_until_ready(training.fit(architecture, all_runs, clips, settings).params)
+        return jax.block_until_ready(fitting.fit(architecture, all_runs, clips, settings).params)
 
     train()
     return train

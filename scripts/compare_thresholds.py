@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax import cli, thresholds
+from fas_jax import cli
 from fas_jax.baselines import mean_feature
 from fas_jax.errors import UserError
-from fas_jax.feature_store import FeatureStore
+from fas_jax.evaluation import thresholds
+from fas_jax.evaluation.thresholds import Domains
+from fas_jax.features.store import FeatureStore
 from fas_jax.files import write_json
 from fas_jax.grid import markdown
 from fas_jax.progress import progress_bar
-from fas_jax.thresholds import Domains
 
 
 def main(

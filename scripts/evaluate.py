@@ -7,7 +7,7 @@ import tyro
 
 from fas_jax import cli
 from fas_jax.errors import UserError
-from fas_jax.reporting import evaluate_scores
+from fas_jax.reporting.report import evaluate_scores
 
 
 def main(

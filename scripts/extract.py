@@ -35,7 +35,7 @@ def main(
         raise UserError("name at least one prepared dataset")
     # JAX takes a while to import; --help need not.
     from fas_jax.devices import connect
-    from fas_jax.features import extract
+    from fas_jax.features.extraction import extract
 
     connect(coordinator, processes, process_index)
     for folder in prepared:

@@ -10,13 +10,13 @@ from fas_jax.audit import cost
 from fas_jax.config import Features, Training
 from fas_jax.crossdataset import Pool
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
-from fas_jax.feature_store import FeatureStore
-from fas_jax.features import load_backbone
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.features.extraction import load_backbone
+from fas_jax.features.store import FeatureStore
 from fas_jax.files import write_json, write_text
 from fas_jax.grid import markdown, to_csv
-from fas_jax.page import simple_page
 from fas_jax.protocols import assign, leave_one_out
+from fas_jax.reporting.page import simple_page
 
 
 def main(

@@ -7,7 +7,7 @@ import tyro
 
 from fas_jax import cli, experiment
 from fas_jax.grid import markdown
-from fas_jax.page import read_extra_tables
+from fas_jax.reporting.page import read_extra_tables
 
 
 def main(run: Annotated[Path, tyro.conf.Positional]) -> None:

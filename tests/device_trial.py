@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fas_jax import devices, steps, training
+from fas_jax import devices
 from fas_jax.config import Training
 from fas_jax.recurrent import Architecture
-from fas_jax.training import Clips, Run
+from fas_jax.training import fitting, steps
+from fas_jax.training.fitting import Clips, Run
 
 
 def clips(features: int = 6) -> Clips:
@@ -53,7 +54,7 @@ def main(mapping: str, out: str, run_devices: str = "1") -> None:
         batch_size=12, max_epochs=25, validate_every=25, patience=99, learning_rate=1e-2, mapping=mapping
     )
     settings = replace(settings, run_devices=int(run_devices))
-    fitted = training.fit(ARCHITECTURE, RUNS, everything, settings)
+    fitted = fitting.fit(ARCHITECTURE, RUNS, everything, settings)
     arrays = {f"gradient/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(grads))}
     arrays |= {f"params/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(fitted.params))}
     np.savez(out, devices=jax.local_device_count(), loss=loss, count=count, **arrays)

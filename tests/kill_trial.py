@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fas_jax import training
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
+from fas_jax.training import fitting
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 
 SETTINGS = Training(
@@ -26,7 +26,7 @@ SETTINGS = Training(
 def main(folder: str, out: str) -> None:
     runs = [*RUNS, replace(RUNS[0], name="c", seed=3, learning_rate=1e-3)]
     print("ready", flush=True)
-    fitted = training.fit(ARCHITECTURE, runs, clips(), SETTINGS, Checkpoints(Path(folder), {"trial": "kill"}))
+    fitted = fitting.fit(ARCHITECTURE, runs, clips(), SETTINGS, Checkpoints(Path(folder), {"trial": "kill"}))
     leaves = {f"params/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(fitted.params))}
     np.savez(out, best=fitted.best_epoch, **leaves, **fitted.history)
 

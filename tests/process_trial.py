@@ -12,15 +12,15 @@ if __name__ == "__main__":
     import jax
     import numpy as np
 
-    from fas_jax import training
     from fas_jax.checkpoints import Checkpoints
     from fas_jax.config import Training
+    from fas_jax.training import fitting
     from tests.device_trial import ARCHITECTURE, RUNS, clips
 
     settings = Training(
         batch_size=12, max_epochs=int(epochs), validate_every=1, patience=10**6, learning_rate=1e-2, monitor="loss",
         checkpoint_every=1, run_devices=int(run_devices),
     )  # fmt: skip
-    fitted = training.fit(ARCHITECTURE, RUNS, clips(), settings, Checkpoints(Path(folder), {"trial": "processes"}))
+    fitted = fitting.fit(ARCHITECTURE, RUNS, clips(), settings, Checkpoints(Path(folder), {"trial": "processes"}))
     if devices.is_first():
         np.savez(out, **{f"params/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(fitted.params))})

@@ -6,7 +6,7 @@ import numpy as np
 
 from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
 from fas_jax.datasets.record import ATTACK, BONA_FIDE, ClipInfo, Failure, Video
-from fas_jax.feature_store import FeatureStore, store_path, write_manifest, write_unit
+from fas_jax.features.store import FeatureStore, store_path, write_manifest, write_unit
 
 DIMENSION = 6
 SPLITS = ("train", "dev", "test")

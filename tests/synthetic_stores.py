@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.feature_store import FeatureStore, store_path, unit_name, write_manifest, write_unit
+from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
 
 DIMENSION = 6
 

@@ -21,8 +21,8 @@ from fas_jax.audit.sequence import Part, Split
 from fas_jax.audit.shortcuts import edge_brightness, find_shortcuts
 from fas_jax.config import Training
 from fas_jax.crossdataset import Pool
-from fas_jax.evaluation import evaluate
-from fas_jax.metrics import auc
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.metrics import auc
 from fas_jax.protocols import Assignment, make_protocol
 from tests.synthetic_stores import make_stores
 

@@ -8,8 +8,8 @@ import pytest
 
 from fas_jax import crossdataset, oracle
 from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
-from fas_jax.evaluation import evaluate
-from fas_jax.learning import read_histories
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.reporting.learning import read_histories
 from tests.synthetic_stores import make_stores
 
 EXPERIMENT = Experiment(

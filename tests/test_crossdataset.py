@@ -9,8 +9,8 @@ import pytest
 from fas_jax import crossdataset, stacking
 from fas_jax.datasets.record import Failure
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
-from fas_jax.scores import TEST, VALIDATION
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.scores import TEST, VALIDATION
 from tests import stores
 
 

@@ -15,7 +15,7 @@ from fas_jax.backbones import efficientnet_lite
 from fas_jax.backbones.weights import package_file, read_weights
 from fas_jax.config import Features
 from fas_jax.errors import UserError
-from fas_jax.features import load_backbone
+from fas_jax.features.extraction import load_backbone
 from tests.backbone_cases import LITE0_CASES, frames, lite0_tensors, relative_error, summary
 
 GOLDEN = Path(__file__).parent / "golden" / "efficientnet_lite0.safetensors"

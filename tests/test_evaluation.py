@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fas_jax import metrics
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
-from fas_jax.results import DEFINITIONS
-from fas_jax.scores import ScoreTable
+from fas_jax.evaluation import metrics
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.results import DEFINITIONS
+from fas_jax.evaluation.scores import ScoreTable
 
 SPECIES = ("print", "replay", "cut")
 

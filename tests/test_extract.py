@@ -13,7 +13,7 @@ import pytest
 from fas_jax.config import Features, Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.features import FeatureStore, frame_features, load_backbone
+from fas_jax.features.extraction import FeatureStore, frame_features, load_backbone
 from fas_jax.pipeline import clip_source
 from tests.trees import msu_mfsd
 

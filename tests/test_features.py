@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fas_jax import backbones, features
+from fas_jax import backbones
 from fas_jax.backbones import Backbone, densenet, densenet_weights
 from fas_jax.config import Features, Preparation
 from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.datasets.record import ClipInfo, Failure, Video
 from fas_jax.errors import UserError
-from fas_jax.features import FeatureStore, compile_stage, extract, frame_features, load_backbone
+from fas_jax.features import extraction
+from fas_jax.features.extraction import FeatureStore, compile_stage, extract, frame_features, load_backbone
 from fas_jax.pipeline import FrameBatch
 from tests.backbone_cases import TINY, densenet_tensors, frames, uniform
 
@@ -72,7 +73,7 @@ def shard_frames(prepared, shard, batch_size, rendition="whole"):
 @pytest.fixture
 def prepared(monkeypatch):
     monkeypatch.setitem(backbones.BACKBONES, "tiny", BACKBONE)
-    monkeypatch.setattr(features, "shard_frames", shard_frames)
+    monkeypatch.setattr(extraction, "shard_frames", shard_frames)
     return InMemory(
         directory=Path("nowhere"),
         dataset="synth-M",
@@ -137,7 +138,7 @@ def test_a_single_video_gets_the_stores_bits(prepared, tmp_path):
 def test_a_second_run_computes_nothing(prepared, tmp_path, monkeypatch):
     store = extract(prepared, tmp_path, SETTINGS)
     before = files(store.path)
-    monkeypatch.setattr(features, "shard_frames", None)
+    monkeypatch.setattr(extraction, "shard_frames", None)
     assert extract(prepared, tmp_path, SETTINGS) == store
     assert files(store.path) == before
 
@@ -154,7 +155,7 @@ def test_killed_and_restarted_it_ends_with_the_same_bits(batches, prepared, tmp_
             computed.append(shard.name)
             yield batch
 
-    monkeypatch.setattr(features, "shard_frames", dying)
+    monkeypatch.setattr(extraction, "shard_frames", dying)
     with pytest.raises(KeyboardInterrupt):
         extract(prepared, tmp_path / "killed", SETTINGS)
     path = tmp_path / "killed" / wanted.path.name
@@ -305,7 +306,7 @@ def test_features_too_large_for_the_store_are_told(prepared, tmp_path, monkeypat
 
 def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, monkeypatch, capsys):
     wanted = extract(prepared, tmp_path / "wanted", dataclasses.replace(SETTINGS, batch_size=2))
-    compile_stage = features.compile_stage
+    compile_stage = extraction.compile_stage
 
     def small_device(backbone, precision):
         stage = compile_stage(backbone, precision)
@@ -317,7 +318,7 @@ def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, m
 
         return run
 
-    monkeypatch.setattr(features, "compile_stage", small_device)
+    monkeypatch.setattr(extraction, "compile_stage", small_device)
     store = extract(prepared, tmp_path, dataclasses.replace(SETTINGS, batch_size=8))
     assert files(store.path) == files(wanted.path)
     told = capsys.readouterr().err.splitlines()
@@ -330,7 +331,7 @@ def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, m
 
         return run
 
-    monkeypatch.setattr(features, "compile_stage", broken)
+    monkeypatch.setattr(extraction, "compile_stage", broken)
     with pytest.raises(UserError, match=r"INTERNAL: device is gone.*run the same command again"):
         extract(prepared, tmp_path, dataclasses.replace(SETTINGS, batch_size=3))
 
@@ -351,7 +352,7 @@ def test_the_stage_compiles_once_and_does_not_hold_the_weights(monkeypatch):
 DEVICES = """
 import sys
 import numpy as np, jax
-from fas_jax.features import frame_features
+from fas_jax.features.extraction import frame_features
 from tests.test_features import BACKBONE
 from tests.backbone_cases import frames
 assert jax.local_device_count() == int(sys.argv[2])

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
-from fas_jax import intervals
+from fas_jax.evaluation import intervals
 
 
 def population(generator, subjects=12, spread=1.0):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from fas_jax import metrics
 from fas_jax.errors import UserError
+from fas_jax.evaluation import metrics
 
 GOLDEN = [
     # attacks, bona fide, EER threshold, FAR, FRR, min-HTER threshold; +inf stands for "above all scores".

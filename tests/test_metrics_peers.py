@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax import metrics
+from fas_jax.evaluation import metrics
 
 GOLDEN = Path(__file__).parent / "golden" / "gradgpad"
 FIGURES = json.loads((GOLDEN / "figures.json").read_text())

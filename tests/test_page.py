@@ -11,17 +11,19 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import breakdown_tables, charts, curves, grid, reporting, thumbnails
-from fas_jax.breakdown import WORST
+from fas_jax import grid
 from fas_jax.config import Experiment, load_experiment, to_dict
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
+from fas_jax.evaluation import curves
+from fas_jax.evaluation.breakdown import WORST
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.grid import Grid, Strong
-from fas_jax.learning import History, read_histories
-from fas_jax.page import Extras, ExtraTable, _toml, read_extra_tables, write_extra_table, write_page
 from fas_jax.parameters import save_tree
-from fas_jax.scores import TEST, ScoreTable
+from fas_jax.reporting import breakdown_tables, charts, report, thumbnails
+from fas_jax.reporting.learning import History, read_histories
+from fas_jax.reporting.page import Extras, ExtraTable, _toml, read_extra_tables, write_extra_table, write_page
 from tests.test_reporting import provenance, table
 
 NASTY = '<script>alert(1)</script>&"|\\_$'
@@ -100,7 +102,7 @@ def test_nothing_from_files_becomes_markup(tmp_path):
     text = page(nasty, about | {"name": NASTY})
     assert "script" not in Tags(text).tags
     assert "&lt;script&gt;" in text
-    reporting.write_report(tmp_path, evaluate(nasty), nasty, about)
+    report.write_report(tmp_path, evaluate(nasty), nasty, about)
     assert all(path.resolve().parent == (tmp_path / "pad").resolve() for path in (tmp_path / "pad").iterdir())
 
 
@@ -125,7 +127,7 @@ def test_a_grid_in_every_form():
 
 def test_scores_for_other_tools_come_back_as_they_went(tmp_path):
     scores = table("", protocols=("OCI_to_M",), silent=2)
-    reporting.write_pad_scores(tmp_path, scores)
+    report.write_pad_scores(tmp_path, scores)
     assert len(list(tmp_path.iterdir())) == 2 * len(scores.distinct("model"))
     path = tmp_path / "OCI_to_M-gru-seed0-test.csv"
     assert path.read_text().splitlines()[0] == "is_bonafide,attack_type,score,video_key"
@@ -245,19 +247,19 @@ def write_csv(path, rows):
 
 def test_the_other_polarity_is_said_and_not_flipped(tmp_path):
     path = write_csv(tmp_path / "turned.csv", lines(score=lambda row: -row["score"]))
-    results = reporting.evaluate_scores(path, tmp_path / "out")
+    results = report.evaluate_scores(path, tmp_path / "out")
     assert results.figures[0].values["auc"] == 0
     for name in ("report.md", "report.html", "results.md"):
         text = (tmp_path / "out" / name).read_text()
         assert "negate the scores and evaluate again; nothing is flipped here" in text
     assert json.loads((tmp_path / "out" / "results.json").read_text())["figures"][0]["values"]["auc"] == 0
-    reporting.evaluate_scores(write_csv(tmp_path / "right.csv", lines()), tmp_path / "fine")
+    report.evaluate_scores(write_csv(tmp_path / "right.csv", lines()), tmp_path / "fine")
     assert "AUC below 0.5" not in (tmp_path / "fine" / "report.html").read_text()
 
 
 def test_an_empty_species_is_said(tmp_path):
     path = write_csv(tmp_path / "some.csv", lines(pai=lambda row: "" if row["video"] == "testv0" else row["pai"]))
-    results = reporting.evaluate_scores(path, tmp_path / "out")
+    results = report.evaluate_scores(path, tmp_path / "out")
     assert np.isnan(results.figures[0].values["apcer"])
     assert not np.isnan(results.figures[0].values["hter"])
     assert "1 test attacks have no PAI species" in (tmp_path / "out" / "report.html").read_text()
@@ -276,7 +278,7 @@ def test_an_empty_species_is_said(tmp_path):
 )
 def test_scores_that_cannot_be_are_refused(change, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        reporting.evaluate_scores(write_csv(tmp_path / "bad.csv", lines(**change)), tmp_path / "out")
+        report.evaluate_scores(write_csv(tmp_path / "bad.csv", lines(**change)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -284,7 +286,7 @@ def test_videos_that_only_one_model_has_are_refused(tmp_path):
     rows = lines(model=lambda row: "a")
     rows += [row | {"model": "b"} for row in rows if row["video"] != "testv7"]
     with pytest.raises(UserError, match="testv7; a video without a decision is a row without a score"):
-        reporting.evaluate_scores(write_csv(tmp_path / "bad.csv", rows), tmp_path / "out")
+        report.evaluate_scores(write_csv(tmp_path / "bad.csv", rows), tmp_path / "out")
 
 
 def test_thumbnails_are_of_the_wanted_videos(monkeypatch):

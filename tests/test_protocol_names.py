@@ -15,12 +15,12 @@ from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.msu_mfsd import _CLIENTS
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
-from fas_jax.folds import fold_figures, fold_table
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocol_names import WITHIN, choose_protocols, fold_group, named, used_preset
 from fas_jax.protocols import PRESETS, assign
-from fas_jax.reporting import write_report
-from fas_jax.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.reporting.folds import fold_figures, fold_table
+from fas_jax.reporting.report import write_report
 
 
 @lru_cache

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import reporting, tables
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
-from fas_jax.published import PAPER_PROTOCOLS, TABLE_I, published_rows
-from fas_jax.scores import ScoreTable
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.reporting import report, tables
+from fas_jax.reporting.published import PAPER_PROTOCOLS, TABLE_I, published_rows
 
 METHOD = Path(__file__).parents[2] / "shared" / "reference" / "method.md"
 MODELS = {"zeta": 0.3, "metadata": 0.1, "meta": 2.6, "gru": 0.5, "lstm": 0.6}
@@ -53,14 +53,14 @@ def provenance(prefix="", preset="dle2023", **options):
 
 
 def write(folder, scores, about):
-    reporting.write_report(folder, evaluate(scores), scores, about)
+    report.write_report(folder, evaluate(scores), scores, about)
     return (folder / "results.md").read_text(), (folder / "report.md").read_text()
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing is most of a report's time, and one test looks at it."""
-    monkeypatch.setattr(reporting.plots, "draw_roc", lambda *arguments: None)
+    monkeypatch.setattr(report.plots, "draw_roc", lambda *arguments: None)
 
 
 def rows_of(text):
@@ -193,7 +193,7 @@ def test_provenance_must_cover_the_scores(tmp_path):
 
     def refused(about, message):
         with pytest.raises(UserError, match=message):
-            reporting.write_report(tmp_path / "run", evaluate(scores), scores, about)
+            report.write_report(tmp_path / "run", evaluate(scores), scores, about)
         assert not (tmp_path / "run").exists()
 
     refused({"datasets": []}, "'preset' must be given")
@@ -216,7 +216,7 @@ def test_anybodys_scores_without_jax(tmp_path):
             lines.append(",".join(map(str, [*cells, f"{role}{number // 4}"])))
     (tmp_path / "mine.csv").write_text("\n".join(lines))
     program = (
-        "import sys; from pathlib import Path; from fas_jax.reporting import evaluate_scores;"
+        "import sys; from pathlib import Path; from fas_jax.reporting.report import evaluate_scores;"
         "evaluate_scores(Path(sys.argv[1]), Path(sys.argv[2]));"
         "assert not {'jax', 'jaxlib', 'flax', 'sklearn', 'cv2'} & set(sys.modules)"
     )
@@ -232,12 +232,12 @@ def test_what_is_undefined_is_reported_as_such(tmp_path):
     for number in range(20):
         lines += [f"v{number},{number % 2},{number % 7},known", f"v{number},{number % 2},,silent"]
     (tmp_path / "test-only.csv").write_text("\n".join(lines))
-    reporting.evaluate_scores(tmp_path / "test-only.csv", tmp_path / "out")
-    report = (tmp_path / "out" / "report.md").read_text()
-    assert "| known | undefined | " in report
-    assert "| silent | undefined | undefined |" in report
-    assert "known, seed 0: threshold undefined: there are no scores" in report
-    assert not re.search(r"\bnan\b", report, re.IGNORECASE)
+    report.evaluate_scores(tmp_path / "test-only.csv", tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| known | undefined | " in text
+    assert "| silent | undefined | undefined |" in text
+    assert "known, seed 0: threshold undefined: there are no scores" in text
+    assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     assert json.loads((tmp_path / "out" / "results.json").read_text())["figures"][0]["values"]["hter"] is None
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.sampling import batched, class_weights, epoch_order
+from fas_jax.training.sampling import batched, class_weights, epoch_order
 
 BALANCES = ("none", "sampling", "weights", "both")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
-from fas_jax.scores import COLUMNS, ScoreTable
+from fas_jax.evaluation.scores import COLUMNS, ScoreTable
 
 
 def videos(count, dataset="M"):

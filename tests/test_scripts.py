@@ -169,7 +169,7 @@ def test_another_setting_under_the_same_name_is_refused(finished):
 
 def test_predictions_equal_the_runs_own_scores(finished):
     """A test video judged from its file by the bundle gets the score that the run's table has."""
-    from fas_jax.scores import ScoreTable
+    from fas_jax.evaluation.scores import ScoreTable
 
     run, place, _ = finished
     scores = ScoreTable.read_csv(run / "scores.csv").select(role="test", model="meta", protocol="OCI_to_M")

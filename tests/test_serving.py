@@ -15,7 +15,7 @@ from fas_jax import backbones
 from fas_jax.bundle import Bundle, load_bundle, write_bundle
 from fas_jax.config import Evaluation, Experiment, Features, Models, Preparation
 from fas_jax.errors import UserError
-from fas_jax.features import frame_features
+from fas_jax.features.extraction import frame_features
 from fas_jax.serving import RUNNER, SCORE, WEIGHTS, fuse, scorer, write_serving
 from fas_jax.stacking import META, Ensemble, build_architectures
 from fas_jax.stacking import fuse as host_fuse

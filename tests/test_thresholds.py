@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fas_jax import metrics, thresholds
 from fas_jax.baselines import fit_logistic
+from fas_jax.evaluation import metrics, thresholds
 
 
 def test_the_rules_see_no_target_label():

@@ -14,13 +14,14 @@ import optax
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fas_jax import devices, stacking, training
+from fas_jax import devices, stacking
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
 from fas_jax.recurrent import Architecture
-from fas_jax.stopping import Progress
-from fas_jax.training import Clips, Run
+from fas_jax.training import fitting
+from fas_jax.training.fitting import Clips, Run
+from fas_jax.training.stopping import Progress
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 
 SETTINGS = Training(batch_size=12, max_epochs=12, validate_every=2, patience=99, learning_rate=1e-2, monitor="loss")
@@ -77,9 +78,9 @@ def test_gradient_is_that_of_the_plain_loss(tmp_path):
 
 def test_a_run_among_others_equals_the_run_alone():
     shorter = replace(RUNS[1], train=RUNS[1].train[:10])
-    together = training.fit(ARCHITECTURE, (RUNS[0], shorter), clips(), SETTINGS)
+    together = fitting.fit(ARCHITECTURE, (RUNS[0], shorter), clips(), SETTINGS)
     for number, run in enumerate((RUNS[0], shorter)):
-        alone = training.fit(ARCHITECTURE, (run,), clips(), SETTINGS)
+        alone = fitting.fit(ARCHITECTURE, (run,), clips(), SETTINGS)
         assert together.best_epoch[number] == alone.best_epoch[0]
         for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
             np.testing.assert_allclose(a[number], b[0], rtol=1e-4, atol=1e-6)
@@ -90,19 +91,19 @@ def test_stops_after_patience_and_keeps_the_best():
     rng = np.random.default_rng(0)
     everything = clips()._replace(labels=jnp.asarray(rng.integers(0, 2, 40), jnp.int32))
     settings = replace(SETTINGS, max_epochs=200, validate_every=3, patience=9, learning_rate=5e-2)
-    fitted = training.fit(ARCHITECTURE, RUNS[:1], everything, settings)
+    fitted = fitting.fit(ARCHITECTURE, RUNS[:1], everything, settings)
     losses, epochs = fitted.history["validation_loss"][:, 0], fitted.history["epoch"]
     best = int(np.argmin(losses))
     assert fitted.best_epoch[0] == epochs[best] == 3 * (best + 1)
     assert epochs[-1] == fitted.best_epoch[0] + 9 < 200
-    again = training.fit(ARCHITECTURE, RUNS[:1], everything, replace(settings, max_epochs=int(epochs[best])))
+    again = fitting.fit(ARCHITECTURE, RUNS[:1], everything, replace(settings, max_epochs=int(epochs[best])))
     assert_same(fitted.params, again.params)
 
 
 def test_a_tie_is_not_better():
     """With accuracy as the monitor, an equal score later does not count as progress."""
     settings = replace(SETTINGS, max_epochs=60, validate_every=1, patience=5, monitor="accuracy", learning_rate=1e-12)
-    fitted = training.fit(ARCHITECTURE, RUNS[:1], clips(), settings)
+    fitted = fitting.fit(ARCHITECTURE, RUNS[:1], clips(), settings)
     assert fitted.best_epoch[0] == 1
     assert fitted.history["epoch"][-1] == 6
 
@@ -114,7 +115,7 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("saves", [1, 2, 3])
 def test_going_on_ends_with_the_same_bits(tmp_path, monkeypatch, saves):
     settings = replace(SETTINGS, checkpoint_every=1)
-    unbroken = training.fit(ARCHITECTURE, RUNS, clips(), settings)
+    unbroken = fitting.fit(ARCHITECTURE, RUNS, clips(), settings)
 
     class Breaking(Checkpoints):
         left = saves
@@ -126,8 +127,8 @@ def test_going_on_ends_with_the_same_bits(tmp_path, monkeypatch, saves):
                 raise StoppedError
 
     with pytest.raises(StoppedError):
-        training.fit(ARCHITECTURE, RUNS, clips(), settings, Breaking(tmp_path, {}))
-    resumed = training.fit(ARCHITECTURE, RUNS, clips(), settings, Checkpoints(tmp_path, {}))
+        fitting.fit(ARCHITECTURE, RUNS, clips(), settings, Breaking(tmp_path, {}))
+    resumed = fitting.fit(ARCHITECTURE, RUNS, clips(), settings, Checkpoints(tmp_path, {}))
     assert_same(unbroken.params, resumed.params)
     np.testing.assert_array_equal(unbroken.best_epoch, resumed.best_epoch)
     assert_same(unbroken.history, resumed.history)
@@ -136,10 +137,10 @@ def test_going_on_ends_with_the_same_bits(tmp_path, monkeypatch, saves):
 def test_predictions_do_not_depend_on_mates_or_order():
     params = jax.tree.map(lambda leaf: leaf[None], ARCHITECTURE.init(jax.random.key(0)))
     everything = clips()
-    (forward,) = training.predict(ARCHITECTURE, params, everything, [np.arange(40)], batch_size=7)
+    (forward,) = fitting.predict(ARCHITECTURE, params, everything, [np.arange(40)], batch_size=7)
     order = np.random.default_rng(0).permutation(40)
-    (shuffled,) = training.predict(ARCHITECTURE, params, everything, [order], batch_size=7)
-    (alone,) = training.predict(ARCHITECTURE, params, everything, [np.array([13])], batch_size=7)
+    (shuffled,) = fitting.predict(ARCHITECTURE, params, everything, [order], batch_size=7)
+    (alone,) = fitting.predict(ARCHITECTURE, params, everything, [np.array([13])], batch_size=7)
     np.testing.assert_array_equal(shuffled, forward[order])
     np.testing.assert_array_equal(alone[0], forward[13])
 
@@ -147,15 +148,15 @@ def test_predictions_do_not_depend_on_mates_or_order():
 def test_missing_class_is_an_error_that_says_where():
     bona_fide = np.flatnonzero(np.asarray(clips().labels) == 1)
     with pytest.raises(UserError, match="run a: its validation clips hold no attack"):
-        training.fit(ARCHITECTURE, (replace(RUNS[0], validation=bona_fide),), clips(), SETTINGS)
+        fitting.fit(ARCHITECTURE, (replace(RUNS[0], validation=bona_fide),), clips(), SETTINGS)
 
 
 def test_a_run_that_fails_is_marked_and_the_others_go_on():
     """Clip 3 belongs to run a alone."""
     whole, broken = clips(), clips()._replace(features=clips().features.at[3].set(jnp.nan))
-    fitted = training.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
+    fitted = fitting.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
     assert fitted.failed.tolist() == [2, 0]
-    unharmed = training.fit(ARCHITECTURE, RUNS, whole, SETTINGS)
+    unharmed = fitting.fit(ARCHITECTURE, RUNS, whole, SETTINGS)
     for a, b in zip(jax.tree.leaves(fitted.params), jax.tree.leaves(unharmed.params), strict=True):
         assert np.isnan(a[0]).all()
         np.testing.assert_allclose(a[1], b[1], rtol=1e-4, atol=1e-6)
@@ -165,18 +166,18 @@ def test_a_run_that_fails_is_marked_and_the_others_go_on():
 def test_no_run_left_is_an_error():
     broken = clips()._replace(features=clips().features.at[10].set(jnp.nan))
     with pytest.raises(UserError, match=r"no longer finite in a \(epoch 2\), b \(epoch 2\)"):
-        training.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
+        fitting.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
 
 
 def test_settings_of_a_run_are_its_own():
     """Learning rates, decays and class weights side by side: as if each had been the settings of a run alone."""
     own = {"learning_rate": 3e-3, "weight_decay": 0.1, "class_weights": (1.5, 0.5)}
-    together = training.fit(ARCHITECTURE, (RUNS[0], replace(RUNS[0], **own)), clips(), SETTINGS)
+    together = fitting.fit(ARCHITECTURE, (RUNS[0], replace(RUNS[0], **own)), clips(), SETTINGS)
     settings = replace(SETTINGS, learning_rate=3e-3, weight_decay=0.1)
     for number, alone in enumerate(
         (
-            training.fit(ARCHITECTURE, RUNS[:1], clips(), SETTINGS),
-            training.fit(ARCHITECTURE, (replace(RUNS[0], class_weights=(1.5, 0.5)),), clips(), settings),
+            fitting.fit(ARCHITECTURE, RUNS[:1], clips(), SETTINGS),
+            fitting.fit(ARCHITECTURE, (replace(RUNS[0], class_weights=(1.5, 0.5)),), clips(), settings),
         )
     ):
         for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
@@ -191,9 +192,9 @@ def test_ended_runs_leave_the_program_without_changing_the_others(monkeypatch):
     settings = replace(SETTINGS, max_epochs=40, validate_every=1, patience=3)
     live, widths = Progress.live, []
     monkeypatch.setattr(Progress, "live", lambda self, *_: widths.append(live(self, 1, 1)) or widths[-1])
-    shrinking = training.fit(ARCHITECTURE, runs, everything, settings)
+    shrinking = fitting.fit(ARCHITECTURE, runs, everything, settings)
     monkeypatch.setattr(Progress, "live", lambda self, *_: np.arange(len(self.active)))
-    carried = training.fit(ARCHITECTURE, runs, everything, settings)
+    carried = fitting.fit(ARCHITECTURE, runs, everything, settings)
     assert {len(rows) for rows in widths} >= {7, 4}
     np.testing.assert_array_equal(shrinking.best_epoch, carried.best_epoch)
     for a, b in zip(jax.tree.leaves(shrinking.params), jax.tree.leaves(carried.params), strict=True):
@@ -218,7 +219,7 @@ def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
     wide = clips(features=6000)
     architecture = replace(ARCHITECTURE, features=6000)
     settings = replace(SETTINGS, part_mb=1, max_epochs=3, validate_every=1)
-    resident = training.fit(architecture, RUNS, wide, settings)
+    resident = fitting.fit(architecture, RUNS, wide, settings)
     source = OnDisk(wide.features)
     settings = replace(settings, resident_mb=1)
     if stop:
@@ -233,11 +234,11 @@ def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
 
         monkeypatch.setattr(devices, "place", terminate)
         with pytest.raises(SystemExit) as ended:
-            training.fit(architecture, RUNS, wide._replace(features=source), settings, Checkpoints(tmp_path, {}))
+            fitting.fit(architecture, RUNS, wide._replace(features=source), settings, Checkpoints(tmp_path, {}))
         assert ended.value.code == 143
         monkeypatch.undo()
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
-    streamed = training.fit(
+    streamed = fitting.fit(
         architecture, RUNS, wide._replace(features=source), settings, Checkpoints(tmp_path, {}) if stop else None
     )
     assert source.most <= 24
@@ -268,12 +269,12 @@ def test_wave_size_follows_the_memory(monkeypatch):
     architecture = Architecture("lstm", 1920, 1000, "he")
     source = Clips(OnDisk(np.broadcast_to(np.float16(0), (2000, 8, 1920))), np.ones((2000, 8), bool), np.zeros(2000))
     monkeypatch.setattr(devices, "free_memory", lambda: 16 << 30)
-    some = training.wave_size(architecture, 100, source, Training())
+    some = fitting.wave_size(architecture, 100, source, Training())
     assert 10 < some < 40
     monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
-    assert training.wave_size(architecture, 100, source, Training()) == 100
+    assert fitting.wave_size(architecture, 100, source, Training()) == 100
     monkeypatch.setattr(devices, "free_memory", lambda: 1 << 20)
-    assert training.wave_size(architecture, 100, source, Training()) == 1
+    assert fitting.wave_size(architecture, 100, source, Training()) == 1
 
 
 @pytest.mark.parametrize(("capped", "low", "high"), [(True, 0.4, 0.6), (False, 0.97, 1.0)])
@@ -295,8 +296,8 @@ def test_length_gives_the_label_away_unless_capped(capped, low, high):
     settings = Training(
         batch_size=32, max_epochs=150, validate_every=1, patience=150, learning_rate=1e-2, monitor="loss"
     )
-    fitted = training.fit(architecture, (run,), noise, settings)
-    (scores,) = training.predict(architecture, fitted.params, noise, [np.arange(800, 1200)])
+    fitted = fitting.fit(architecture, (run,), noise, settings)
+    (scores,) = fitting.predict(architecture, fitted.params, noise, [np.arange(800, 1200)])
     video = np.where(mask[800:], scores, 0).sum(1) / mask[800:].sum(1)
     resamples = [rng.integers(0, 400, 400) for _ in range(500)]
     interval = np.quantile([roc_auc_score(labels[800:][pick], video[pick]) for pick in resamples], [0.025, 0.975])

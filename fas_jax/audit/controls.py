@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from fas_jax import training
 from fas_jax.baselines import BASELINES, fit_logistic
 from fas_jax.config import Training
 from fas_jax.crossdataset import Pool
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocols import Assignment
 from fas_jax.recurrent import Architecture, Kind
-from fas_jax.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.stacking import fuse
-from fas_jax.training import Run
+from fas_jax.training import fitting
+from fas_jax.training.fitting import Run
 
 MODEL, SHUFFLED, ONE_FRAME, NOISE = "model", "frames shuffled", "one frame", "noise of the real lengths"
 BACKGROUND = "background only"
@@ -101,8 +101,8 @@ def _recurrent(
     architecture = Architecture(kind, pool.features.shape[-1], hidden, "he")
     clips = pool.clips()
     run = Run(title, seed, assignment.train, assignment.validation)
-    fitted = training.fit(architecture, [run], clips, settings, title=f"{title}, seed {seed}")
-    (frames,) = training.predict(architecture, fitted.params, clips, [np.arange(len(pool.videos))])
+    fitted = fitting.fit(architecture, [run], clips, settings, title=f"{title}, seed {seed}")
+    (frames,) = fitting.predict(architecture, fitted.params, clips, [np.arange(len(pool.videos))])
     return fuse(frames, pool.mask, "mean")
 
 

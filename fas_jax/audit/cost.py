@@ -5,19 +5,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fas_jax import charts
 from fas_jax.audit.controls import score_models
 from fas_jax.backbones import Backbone, Params
 from fas_jax.config import Training
 from fas_jax.crossdataset import Pool
-from fas_jax.features import frame_features
+from fas_jax.evaluation.results import Results
+from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.features.extraction import frame_features
 from fas_jax.grid import Grid
-from fas_jax.page import ExtraTable
-from fas_jax.palette import style
 from fas_jax.protocols import Assignment
 from fas_jax.recurrent import Kind
-from fas_jax.results import Results
-from fas_jax.scores import ScoreTable
+from fas_jax.reporting import charts
+from fas_jax.reporting.page import ExtraTable
+from fas_jax.reporting.palette import style
 
 _TEXT = (
     "Every count of frames is trained, stopped and given its threshold from the sources, and judged on the target; "

@@ -10,7 +10,7 @@ from fas_jax.config import Features
 from fas_jax.crossdataset import Pool
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.errors import UserError
-from fas_jax.features import frame_features, load_backbone
+from fas_jax.features.extraction import frame_features, load_backbone
 from fas_jax.pipeline import FrameClips
 from fas_jax.progress import progress_bar
 

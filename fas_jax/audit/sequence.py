@@ -17,12 +17,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float32, Int
 
-from fas_jax import metrics, training
 from fas_jax.config import Training
+from fas_jax.evaluation import metrics
 from fas_jax.progress import progress_bar
 from fas_jax.recurrent import Architecture, Params
 from fas_jax.stacking import fuse
-from fas_jax.training import Clips, Run
+from fas_jax.training import fitting
+from fas_jax.training.fitting import Clips, Run
 
 PRESET = "dle2023-sequence"
 SORTED, SHUFFLED = "sorted by label", "shuffled"
@@ -112,10 +113,10 @@ def ours(splits: Sequence[Split], seeds: Sequence[int], hidden: int, settings: T
         clips = Clips(*(jnp.asarray(np.concatenate([getattr(part, name) for part in parts])) for name in Clips._fields))
         clips = clips._replace(labels=clips.labels.astype(jnp.int32))
         architecture = Architecture("lstm", split.train.features.shape[-1], hidden, "orthogonal")
-        fitted = training.fit(architecture, [Run("ours", seed, rows[0], rows[1])], clips, settings, title="ours")
+        fitted = fitting.fit(architecture, [Run("ours", seed, rows[0], rows[1])], clips, settings, title="ours")
         scores = {}
         for part, own in (("development", rows[1]), ("test", rows[2])):
-            (frames,) = training.predict(architecture, fitted.params, clips, [own])
+            (frames,) = fitting.predict(architecture, fitted.params, clips, [own])
             scores[part] = fuse(frames, getattr(split, part).mask, "mean")
         tau = metrics.eer_threshold(scores["development"], split.development.labels)
         hter = metrics.rates(scores["test"], split.test.labels, tau).hter

@@ -12,8 +12,8 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 
-from fas_jax import intervals, metrics
 from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.evaluation import intervals, metrics
 
 LEVEL = 0.01
 """Probability of any false flag on a dataset without shortcuts."""

@@ -9,10 +9,10 @@ import numpy as np
 from fas_jax.audit import controls
 from fas_jax.audit.sequence import Outcome
 from fas_jax.audit.shortcuts import Shortcut
+from fas_jax.evaluation.results import Results
 from fas_jax.files import write_json, write_text
 from fas_jax.grid import Grid
-from fas_jax.page import ExtraTable, simple_page
-from fas_jax.results import Results
+from fas_jax.reporting.page import ExtraTable, simple_page
 
 SEQUENCE_TEXT = (
     "The released code of Muhammad et al. (2023) joins all videos of a split into one sequence sorted by label and "

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fas_jax import intervals
-from fas_jax.intervals import Interval
-from fas_jax.results import Figures, Group, WorstVideo
-from fas_jax.scores import TEST, ScoreTable
+from fas_jax.evaluation import intervals
+from fas_jax.evaluation.intervals import Interval
+from fas_jax.evaluation.results import Figures, Group, WorstVideo
+from fas_jax.evaluation.scores import TEST, ScoreTable
 
 DIMENSIONS = {
     "pai": "PAI species (coarse)",

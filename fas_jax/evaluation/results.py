@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fas_jax.intervals import CONFIDENCE, RESAMPLES, Interval
+from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
 
 ThresholdRule = Literal["pooled", "balanced"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fas_jax import intervals, metrics
-from fas_jax.intervals import CONFIDENCE
-from fas_jax.scores import ScoreTable
+from fas_jax.evaluation import intervals, metrics
+from fas_jax.evaluation.intervals import CONFIDENCE
+from fas_jax.evaluation.scores import ScoreTable
 
 _RESAMPLES = 200
 _SEED = 0

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fas_jax.breakdown import DIMENSIONS
+from fas_jax.evaluation.breakdown import DIMENSIONS
+from fas_jax.evaluation.intervals import CONFIDENCE, Interval
+from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.grid import Grid, markdown
-from fas_jax.intervals import CONFIDENCE, Interval
-from fas_jax.results import DEFINITIONS, Results, WorstVideo
-from fas_jax.tables import model_name, ordered_protocols, protocol_name, summaries, with_interval
+from fas_jax.reporting.tables import model_name, ordered_protocols, protocol_name, summaries, with_interval
 
 EXPLANATION = (
     f"Rates at the threshold from validation, with {100 * CONFIDENCE:g} % intervals by bootstrap over the group's "

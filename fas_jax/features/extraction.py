@@ -22,7 +22,18 @@ from fas_jax.backbones import Backbone, Params, cast_kernels
 from fas_jax.config import Features, to_dict
 from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.feature_store import (
+from fas_jax.features.stage import (
+    OutOfMemoryError,
+    as_stored,
+    check_frames,
+    compile_stage,
+    frame_features,
+    load_backbone,
+    memory_told,
+    over_devices,
+    send,
+)
+from fas_jax.features.store import (
     MANIFEST,
     FeatureStore,
     FeatureTable,
@@ -36,17 +47,6 @@ from fas_jax.feature_store import (
 )
 from fas_jax.pipeline import prefetched, shard_frames
 from fas_jax.progress import progress_bar
-from fas_jax.stage import (
-    OutOfMemoryError,
-    as_stored,
-    check_frames,
-    compile_stage,
-    frame_features,
-    load_backbone,
-    memory_told,
-    over_devices,
-    send,
-)
 
 __all__ = ["FeatureStore", "FeatureTable", "compile_stage", "extract", "frame_features", "load_backbone"]
 

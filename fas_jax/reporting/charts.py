@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float64
 
-from fas_jax.curves import Band
+from fas_jax.evaluation.curves import Band
 
 _WIDTH, _HEIGHT = 440, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 18, 12, 46

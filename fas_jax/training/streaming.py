@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from fas_jax import devices
-from fas_jax.steps import Clips
+from fas_jax.training.steps import Clips
 
 # Parts that wait in memory beside the one in use, and threads that fill them.
 _WAITING, _THREADS = 2, 2

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from fas_jax import metrics
 from fas_jax.baselines import fit_logistic
+from fas_jax.evaluation import metrics
 from fas_jax.grid import Grid
 
 Scores = Literal["held-out", "cross-fitted"]

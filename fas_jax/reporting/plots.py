@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fas_jax import curves
+from fas_jax.evaluation import curves
+from fas_jax.evaluation.results import Results
+from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.files import atomic_path
-from fas_jax.palette import style
-from fas_jax.results import Results
-from fas_jax.scores import TEST, ScoreTable
+from fas_jax.reporting.palette import style
 
 
 def draw_roc(

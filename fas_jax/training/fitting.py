@@ -16,16 +16,17 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
-from fas_jax import devices, steps, streaming
+from fas_jax import devices
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
-from fas_jax.interruption import TerminatedError, termination
 from fas_jax.progress import progress_bar
 from fas_jax.recurrent import Architecture, Params
-from fas_jax.sampling import batched, class_weights, epoch_order
-from fas_jax.steps import Clips, Form, Knobs, State
-from fas_jax.stopping import Progress, describe_failures
+from fas_jax.training import steps, streaming
+from fas_jax.training.interruption import TerminatedError, termination
+from fas_jax.training.sampling import batched, class_weights, epoch_order
+from fas_jax.training.steps import Clips, Form, Knobs, State
+from fas_jax.training.stopping import Progress, describe_failures
 
 __all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "fit", "predict", "wave_size"]
 

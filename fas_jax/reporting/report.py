@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from fas_jax import breakdown_tables, grid, plots, tables
+from fas_jax import grid
 from fas_jax.errors import UserError
-from fas_jax.evaluation import evaluate
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.results import Results, ThresholdRule
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.files import write_json, write_text
-from fas_jax.page import Extras, write_page
 from fas_jax.protocols import is_synthetic
-from fas_jax.published import PublishedRow, published_rows
-from fas_jax.results import Results, ThresholdRule
-from fas_jax.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.reporting import breakdown_tables, plots, tables
+from fas_jax.reporting.page import Extras, write_page
+from fas_jax.reporting.published import PublishedRow, published_rows
 
 PAD = "pad"
 

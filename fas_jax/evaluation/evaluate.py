@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fas_jax import breakdown, intervals, metrics
 from fas_jax.errors import UserError
-from fas_jax.intervals import RESAMPLES, Slack
-from fas_jax.results import DEFINITIONS, Comparison, Figures, Results, Summary, ThresholdRule
-from fas_jax.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation import breakdown, intervals, metrics
+from fas_jax.evaluation.intervals import RESAMPLES, Slack
+from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary, ThresholdRule
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 
 _BOOTSTRAP_SEED = 0
 

@@ -1,0 +1,1 @@
+"""Evaluation: scores, thresholds, rates, intervals and results; numpy only, no device."""
