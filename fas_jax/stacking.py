@@ -5,7 +5,6 @@ subject. One validation part, seen by no model, stops all of them.
 """
 
 import dataclasses
-import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fas_jax import devices
-from fas_jax.checkpoints import Checkpoints, describe_differences, known_settings
-from fas_jax.config import Experiment, Models, Training, to_dict
-from fas_jax.errors import UserError
-from fas_jax.files import fingerprint
-from fas_jax.parameters import load_about, load_tree, save_tree
+from fas_jax.config import Experiment, Models, Training
 from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
-from fas_jax.training.fitting import Clips, Observer, Run, fit, predict, wave_size
+from fas_jax.training.fitting import Clips, Observer, Run, predict
 from fas_jax.training.stopping import describe_failures
+from fas_jax.training.waves import train_in_waves
 
 BASE_MODELS: tuple[Kind, ...] = ("lstm", "bilstm", "gru")
 META = "meta"
@@ -204,97 +199,8 @@ def _train(
     data: str,
     observe: Callable[[str, int], Observer] | None,
 ) -> Params:
-    """Parameters of all runs, trained in as many waves as it takes, or read where they are finished."""
-    waves: list[Params] = []
-    start = 0
-    while start < len(runs):
-        path = folder / "models" / f"{name}-{start:04d}.safetensors"
-        unfinished = folder / "checkpoints" / path.stem
-        end = start + _wave(architecture, runs, start, clips, settings, path, unfinished)
-        about = {
-            "model": name,
-            "architecture": dataclasses.asdict(architecture),
-            "training": _binding(settings),
-            "runs": [_describe(run) for run in runs[start:end]],
-            "data": data,
-        }
-        if path.exists():
-            tree, known = load_tree(path)
-            if differences := describe_differences(known, about):
-                raise UserError(
-                    f"{path} was trained with other settings ({'; '.join(differences)}); "
-                    "choose another --name, or remove the run's folder"
-                )
-        else:
-            features = clips.features[start:end] if len(clips.features.shape) == 4 else clips.features
-            shown = observe(name, start) if observe else None
-            found = fit(
-                architecture,
-                runs[start:end],
-                clips._replace(features=features),
-                settings,
-                Checkpoints(unfinished, about),
-                title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
-                observe=shown,
-            )
-            tree = {
-                "params": found.params,
-                "best_epoch": found.best_epoch,
-                "failed": found.failed,
-                "history": found.history,
-            }
-            if devices.is_first():
-                save_tree(path, tree, about)
-                shutil.rmtree(unfinished)
-            devices.wait_for_all(str(path))
-        if failures := describe_failures([run.name for run in runs[start:end]], np.asarray(tree["failed"])):
-            warnings.warn(f"{name}: {failures}; nothing that depends on these runs is scored", stacklevel=2)
-        waves.append(tree["params"])
-        start = end
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *waves)
-
-
-def _wave(
-    architecture: Architecture,
-    runs: Sequence[Run],
-    start: int,
-    clips: Clips,
-    settings: Training,
-    path: Path,
-    unfinished: Path,
-) -> int:
-    """How many runs are trained side by side from `start` on: what was begun so, or what the memory holds."""
-    left = len(runs) - start
-    if path.exists():
-        return min(left, len(load_about(path)["runs"]))
-    if known := known_settings(unfinished):
-        return min(left, len(known["runs"]))
-    if settings.runs_per_program:
-        return min(left, settings.runs_per_program)
-    size = wave_size(architecture, left, clips, settings)
-    if size < left:
-        # Waves of one size, so that they are one program.
-        waves = -(-left // size)
-        size = -(-left // waves)
-        print(
-            f"{architecture.kind} {architecture.hidden}: {left} runs are more than the memory holds; "
-            f"they are trained in {waves} waves of up to {size}",
-            flush=True,
-        )
-    return size
-
-
-def _binding(settings: Training) -> dict[str, Any]:
-    """The settings that change what comes out, beyond the order of sums."""
-    free = ("runs_per_program", "run_devices", "resident_mb", "part_mb", "mapping", "checkpoint_every")
-    return {name: value for name, value in to_dict(settings).items() if name not in free}
-
-
-def _describe(run: Run) -> dict[str, Any]:
-    own = {
-        name: getattr(run, name)
-        for name in ("learning_rate", "weight_decay", "class_weights")
-        if getattr(run, name) is not None
-    }
-    clips = fingerprint([run.train.tolist(), run.validation.tolist()])
-    return {"name": run.name, "seed": run.seed, "clips": clips, **own}
+    """Parameters of all runs; says which failed."""
+    kept = train_in_waves(name, architecture, runs, clips, settings, folder, data, observe)
+    if failures := describe_failures([run.name for run in runs], np.concatenate([each["failed"] for each in kept])):
+        warnings.warn(f"{name}: {failures}; nothing that depends on these runs is scored", stacklevel=2)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *(each["params"] for each in kept))

@@ -19,7 +19,7 @@ from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
 from fas_jax.recurrent import Architecture
-from fas_jax.training import fitting
+from fas_jax.training import fitting, waves
 from fas_jax.training.fitting import Clips, Run
 from fas_jax.training.stopping import Progress
 from tests.device_trial import ARCHITECTURE, RUNS, clips
@@ -256,12 +256,12 @@ def test_more_runs_than_memory_holds_are_trained_in_waves(tmp_path, monkeypatch,
 
     whole = train(tmp_path / "a")
     assert "waves" not in capsys.readouterr().out
-    monkeypatch.setattr(stacking, "wave_size", lambda *_: 2)
-    waves = train(tmp_path / "b")
+    monkeypatch.setattr(waves, "wave_size", lambda *_: 2)
+    parts = train(tmp_path / "b")
     assert "5 runs are more than the memory holds; they are trained in 3 waves of up to 2" in capsys.readouterr().out
-    monkeypatch.setattr(stacking, "wave_size", lambda *_: 4)
-    assert_same(waves, train(tmp_path / "b"))
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(waves), strict=True):
+    monkeypatch.setattr(waves, "wave_size", lambda *_: 4)
+    assert_same(parts, train(tmp_path / "b"))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 

@@ -1,0 +1,141 @@
+"""Runs that are more than the memory holds, trained side by side in waves; what is finished stays on disk."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fas_jax import devices
+from fas_jax.checkpoints import Checkpoints, describe_differences, known_settings
+from fas_jax.config import Training, to_dict
+from fas_jax.errors import UserError
+from fas_jax.files import fingerprint
+from fas_jax.parameters import load_about, load_tree, save_tree
+from fas_jax.recurrent import Architecture
+from fas_jax.training.fitting import Clips, Fit, Observer, Run, fit, wave_size
+
+
+def train_in_waves(
+    name: str,
+    architecture: Architecture,
+    runs: Sequence[Run],
+    clips: Clips,
+    settings: Training,
+    folder: Path,
+    data: str,
+    observe: Callable[[str, int], Observer] | None = None,
+) -> list[dict[str, Any]]:
+    """What `fit` found of every wave, in order: `params`, `best_epoch`, `failed`, `history`.
+
+    Finished waves are read from `folder`/models and not trained again; an unfinished one goes on from its checkpoint
+    in `folder`/checkpoints.
+
+    Args:
+        name: Of the files.
+        architecture: Of all runs.
+        runs: At least one.
+        clips: What the runs' indices point into.
+        settings: Optimiser, batch and early stopping.
+        folder: For checkpoints and what is finished.
+        data: Fingerprint of the features, so that models of other data are refused.
+        observe: Gives, for `name` and the position of a wave's first run, who is shown that wave's looks.
+
+    Raises:
+        UserError: `folder` holds models of other settings or data, or as `fit` does.
+    """
+    waves: list[dict[str, Any]] = []
+    start = 0
+    while start < len(runs):
+        path = folder / "models" / f"{name}-{start:04d}.safetensors"
+        unfinished = folder / "checkpoints" / path.stem
+        end = start + _wave(architecture, runs, start, clips, settings, path, unfinished)
+        about = {
+            "model": name,
+            "architecture": dataclasses.asdict(architecture),
+            "training": _binding(settings),
+            "runs": [_describe(run) for run in runs[start:end]],
+            "data": data,
+        }
+        if path.exists():
+            tree, known = load_tree(path)
+            if differences := describe_differences(known, about):
+                raise UserError(
+                    f"{path} was trained with other settings ({'; '.join(differences)}); "
+                    "choose another --name, or remove the run's folder"
+                )
+        else:
+            features = clips.features[start:end] if len(clips.features.shape) == 4 else clips.features
+            shown = observe(name, start) if observe else None
+            found = fit(
+                architecture,
+                runs[start:end],
+                clips._replace(features=features),
+                settings,
+                Checkpoints(unfinished, about),
+                title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
+                observe=shown,
+            )
+            tree = _whole(found)
+            if devices.is_first():
+                save_tree(path, tree, about)
+                shutil.rmtree(unfinished)
+            devices.wait_for_all(str(path))
+        waves.append(tree)
+        start = end
+    return waves
+
+
+def _whole(found: Fit) -> dict[str, Any]:
+    return {
+        "params": found.params,
+        "best_epoch": found.best_epoch,
+        "failed": found.failed,
+        "history": found.history,
+    }
+
+
+def _wave(
+    architecture: Architecture,
+    runs: Sequence[Run],
+    start: int,
+    clips: Clips,
+    settings: Training,
+    path: Path,
+    unfinished: Path,
+) -> int:
+    """How many runs are trained side by side from `start` on: what was begun so, or what the memory holds."""
+    left = len(runs) - start
+    if path.exists():
+        return min(left, len(load_about(path)["runs"]))
+    if known := known_settings(unfinished):
+        return min(left, len(known["runs"]))
+    if settings.runs_per_program:
+        return min(left, settings.runs_per_program)
+    size = wave_size(architecture, left, clips, settings)
+    if size < left:
+        # Waves of one size, so that they are one program.
+        waves = -(-left // size)
+        size = -(-left // waves)
+        print(
+            f"{architecture.kind} {architecture.hidden}: {left} runs are more than the memory holds; "
+            f"they are trained in {waves} waves of up to {size}",
+            flush=True,
+        )
+    return size
+
+
+def _binding(settings: Training) -> dict[str, Any]:
+    """The settings that change what comes out, beyond the order of sums."""
+    free = ("runs_per_program", "run_devices", "resident_mb", "part_mb", "mapping", "checkpoint_every")
+    return {name: value for name, value in to_dict(settings).items() if name not in free}
+
+
+def _describe(run: Run) -> dict[str, Any]:
+    own = {
+        name: getattr(run, name)
+        for name in ("learning_rate", "weight_decay", "class_weights")
+        if getattr(run, name) is not None
+    }
+    clips = fingerprint([run.train.tolist(), run.validation.tolist()])
+    return {"name": run.name, "seed": run.seed, "clips": clips, **own}
