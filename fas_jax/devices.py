@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fas_jax.errors import UserError
@@ -187,6 +188,15 @@ def varying(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.lax.pcast(x, DATA, to="varying"), tree)
 
 
+def sum_over_batch(tree: Any) -> Any:
+    """Sums every leaf over the devices of a batch."""
+    if jax.lax.axis_size(DATA) == 1:
+        return jax.lax.psum(tree, DATA)
+    # One sum of one vector: several at once may meet in another order in another process.
+    flat, shaped = ravel_pytree(tree)
+    return shaped(jax.lax.psum(flat, DATA))
+
+
 def free_memory() -> int:
     """Bytes that arrays can still take on the device that has the least."""
     found = []
@@ -196,10 +206,11 @@ def free_memory() -> int:
             found.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
     if found:
         return min(found)
-    return _free_host_memory() // jax.local_device_count()
+    return free_host_memory() // jax.local_device_count()
 
 
-def _free_host_memory() -> int:
+def free_host_memory() -> int:
+    """Bytes that this machine's processes can still take."""
     table = Path("/proc/meminfo")
     if table.exists():
         for line in table.read_text().splitlines():

@@ -1,11 +1,12 @@
 """LSTM, BiLSTM and GRU classifiers over a clip's feature sequence, as masked scans (paper, section 3.3).
 
-The input projection of all frames is one matrix product outside the scan. A padded frame leaves the state as it
-is, so that padding behind a clip changes neither direction's outputs.
+The input projection of all frames is one matrix product outside the scan, and so is the gradient of the recurrent
+weights. A padded frame leaves the state as it is, so that padding behind a clip changes neither direction's outputs.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -39,22 +40,9 @@ class LSTM(nnx.Module):
         self, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"], *, reverse: bool = False
     ) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = inputs @ self.input_kernel[...] + self.bias[...]
-        recurrent_kernel = self.recurrent_kernel[...]
-
-        def step(carry: tuple[Array, Array], frame: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
-            hidden, cell = carry
-            gates, valid = frame
-            i, f, g, o = jnp.split(gates + hidden @ recurrent_kernel, 4, axis=-1)
-            new_cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-            new_hidden = jax.nn.sigmoid(o) * jnp.tanh(new_cell)
-            keep = valid[:, None]
-            carry = jnp.where(keep, new_hidden, hidden), jnp.where(keep, new_cell, cell)
-            return carry, carry[0]
-
-        # zeros_like of the input, not zeros: under shard_map the carry must vary over devices as the input does.
-        zero = jnp.zeros_like(projected[:, 0, : self.hidden])
-        return _scan_time(step, (zero, zero), projected, mask, reverse)
+        projected = jnp.moveaxis(inputs, 1, 0) @ self.input_kernel[...] + self.bias[...]
+        states = _hidden_states(_lstm_step, 2, reverse, self.recurrent_kernel[...], projected, mask)
+        return jnp.moveaxis(states, 0, 1)
 
 
 class GRU(nnx.Module):
@@ -71,20 +59,12 @@ class GRU(nnx.Module):
         self, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"], *, reverse: bool = False
     ) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = inputs @ self.input_kernel[...] + self.bias[...]
-        recurrent_kernel, candidate_bias = self.recurrent_kernel[...], self.candidate_bias[...]
-
-        def step(hidden: Array, frame: tuple[Array, Array]) -> tuple[Array, Array]:
-            gates, valid = frame
-            input_r, input_z, input_n = jnp.split(gates, 3, axis=-1)
-            hidden_r, hidden_z, hidden_n = jnp.split(hidden @ recurrent_kernel, 3, axis=-1)
-            r = jax.nn.sigmoid(input_r + hidden_r)
-            z = jax.nn.sigmoid(input_z + hidden_z)
-            n = jnp.tanh(input_n + r * (hidden_n + candidate_bias))
-            hidden = jnp.where(valid[:, None], (1 - z) * n + z * hidden, hidden)
-            return hidden, hidden
-
-        return _scan_time(step, jnp.zeros_like(projected[:, 0, : self.hidden]), projected, mask, reverse)
+        projected = jnp.moveaxis(inputs, 1, 0) @ self.input_kernel[...] + self.bias[...]
+        reset_update, candidate = projected[..., : 2 * self.hidden], projected[..., 2 * self.hidden :]
+        recurrent_candidate = jnp.broadcast_to(self.candidate_bias[...], candidate.shape)
+        projected = jnp.concatenate([candidate, reset_update, recurrent_candidate], axis=-1)
+        states = _hidden_states(_gru_step, 1, reverse, self.recurrent_kernel[...], projected, mask)
+        return jnp.moveaxis(states, 0, 1)
 
 
 class Bidirectional(nnx.Module):
@@ -154,13 +134,76 @@ def bona_fide_probability(logits: Float[Array, "... t 2"]) -> Float[Array, "... 
     return jax.nn.softmax(logits, axis=-1)[..., 1]
 
 
-def _scan_time(
-    step: Callable[..., Any],
-    carry: Any,
-    projected: Float[Array, "b t g"],
-    mask: Bool[Array, "b t"],
+# Makes the next carry (hidden state first) of a carry, a frame's own projections, and its joint ones, to which the
+# hidden state's are added.
+Step: TypeAlias = Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]]
+
+
+def _lstm_step(carry: tuple[Array, ...], _: Array, joint: Float[Array, "b 4*h"]) -> tuple[Array, ...]:
+    i, f, g, o = jnp.split(joint, 4, axis=-1)
+    cell = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
+
+
+def _gru_step(
+    carry: tuple[Array, ...], candidate: Float[Array, "b h"], joint: Float[Array, "b 3*h"]
+) -> tuple[Array, ...]:
+    r, z, recurrent_candidate = jnp.split(joint, 3, axis=-1)
+    n = jnp.tanh(candidate + jax.nn.sigmoid(r) * recurrent_candidate)
+    z = jax.nn.sigmoid(z)
+    return ((1 - z) * n + z * carry[0],)
+
+
+def _scan(
+    step: Step,
+    parts: int,
     reverse: bool,
-) -> Float[Array, "b t h"]:
-    frames = jnp.moveaxis(projected, 1, 0), mask.T
-    _, states = jax.lax.scan(step, carry, frames, reverse=reverse)
-    return jnp.moveaxis(states, 0, 1)
+    kernel: Float[Array, "h k"],
+    projected: Float[Array, "t b g"],
+    mask: Bool[Array, "b t"],
+) -> Float[Array, "t b h"]:
+    own = projected.shape[-1] - kernel.shape[-1]
+
+    def frame(carry: tuple[Array, ...], inputs: tuple[Array, Array]) -> tuple[tuple[Array, ...], Array]:
+        gates, valid = inputs
+        new = step(carry, gates[:, :own], gates[:, own:] + carry[0] @ kernel)
+        carry = jax.tree.map(partial(jnp.where, valid[:, None]), new, carry)
+        return carry, carry[0]
+
+    # zeros_like of the input, not zeros: under shard_map the carry must vary over devices as the input does.
+    zero = jnp.zeros_like(projected[0, :, : kernel.shape[0]])
+    return jax.lax.scan(frame, (zero,) * parts, (projected, mask.T), reverse=reverse)[1]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _hidden_states(
+    step: Step,
+    parts: int,
+    reverse: bool,
+    kernel: Float[Array, "h k"],
+    projected: Float[Array, "t b g"],
+    mask: Bool[Array, "b t"],
+) -> Float[Array, "t b h"]:
+    """Hidden states after all frames, by a cell whose carry has so many parts.
+
+    The hidden state's product with the kernel is added to a frame's last k projections, whose gradient is therefore
+    that of the product: the kernel's is one product over all frames, where `lax.scan` would add up, frame by frame,
+    one as large as the kernel.
+    """
+    return _scan(step, parts, reverse, kernel, projected, mask)
+
+
+def _forward(step: Step, parts: int, reverse: bool, kernel: Array, projected: Array, mask: Array) -> tuple[Array, Any]:
+    states, pullback = jax.vjp(lambda each: _scan(step, parts, reverse, kernel, each, mask), projected)
+    return states, (states, pullback, kernel)
+
+
+def _backward(step: Step, parts: int, reverse: bool, kept: Any, cotangent: Array) -> tuple[Array, Array, None]:
+    states, pullback, kernel = kept
+    (projected,) = pullback(cotangent)
+    nothing = jnp.zeros_like(states[:1])
+    before = jnp.concatenate([states[1:], nothing] if reverse else [nothing, states[:-1]])
+    return jnp.einsum("tbh,tbk->hk", before, projected[..., -kernel.shape[1] :]), projected, None
+
+
+_hidden_states.defvjp(_forward, _backward)

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from fas_jax import devices
@@ -119,10 +118,8 @@ def mean_gradient(
     """
     gradient = jax.value_and_grad(partial(_sums, architecture), has_aux=True)
     (loss, (weight, count, _)), grads = gradient(devices.varying(params), clips, index, class_weights)
-    # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong. One sum of one
-    # vector: several at once may meet in another order in another process.
-    flat, shaped = ravel_pytree((loss, weight, count, grads))
-    loss, weight, count, grads = shaped(jax.lax.psum(flat, devices.DATA))
+    # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
+    loss, weight, count, grads = devices.sum_over_batch((loss, weight, count, grads))
     return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), (loss, weight, count)
 
 
