@@ -167,19 +167,25 @@ def test_no_run_left_is_an_error():
     broken = clips()._replace(features=clips().features.at[10].set(jnp.nan))
     with pytest.raises(UserError, match=r"no longer finite in a \(epoch 2\), b \(epoch 2\)"):
         fitting.fit(ARCHITECTURE, RUNS, broken, SETTINGS)
+    assert fitting.fit(ARCHITECTURE, RUNS, broken, SETTINGS, all_may_fail=True).failed.tolist() == [2, 2]
 
 
 def test_settings_of_a_run_are_its_own():
-    """Learning rates, decays and class weights side by side: as if each had been the settings of a run alone."""
-    own = {"learning_rate": 3e-3, "weight_decay": 0.1, "class_weights": (1.5, 0.5)}
-    together = fitting.fit(ARCHITECTURE, (RUNS[0], replace(RUNS[0], **own)), clips(), SETTINGS)
-    settings = replace(SETTINGS, learning_rate=3e-3, weight_decay=0.1)
-    for number, alone in enumerate(
-        (
-            fitting.fit(ARCHITECTURE, RUNS[:1], clips(), SETTINGS),
-            fitting.fit(ARCHITECTURE, (replace(RUNS[0], class_weights=(1.5, 0.5)),), clips(), settings),
-        )
-    ):
+    """Rates, decays, weights and so on side by side: as if each had been the settings of a run alone."""
+    everything = clips()._replace(labels=(np.arange(40) % 3 == 0).astype(np.int32))
+    weighted = replace(RUNS[0], class_weights=(1.5, 0.5))
+    own = {"learning_rate": 3e-3, "weight_decay": 0.1}
+    other = replace(RUNS[0], balance="both", initialisation="orthogonal", seed=5)
+    together = fitting.fit(ARCHITECTURE, (RUNS[0], replace(weighted, **own), other), everything, SETTINGS)
+    orthogonal = replace(ARCHITECTURE, initialisation="orthogonal")
+    singly = (
+        fitting.fit(ARCHITECTURE, RUNS[:1], everything, SETTINGS),
+        fitting.fit(ARCHITECTURE, (weighted,), everything, replace(SETTINGS, **own)),
+        fitting.fit(orthogonal, (replace(RUNS[0], seed=5),), everything, replace(SETTINGS, balance="both")),
+    )
+    for number, alone in enumerate(singly):
+        name = "validation_loss"
+        np.testing.assert_allclose(together.history[name][:, number], alone.history[name][:, 0], rtol=1e-4)
         for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
             np.testing.assert_allclose(a[number], b[0], rtol=1e-4, atol=1e-6)
 

@@ -7,7 +7,7 @@ single run is the case of one.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, TypeAlias
 
@@ -21,10 +21,10 @@ from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
 from fas_jax.progress import progress_bar
-from fas_jax.recurrent import Architecture, Params
+from fas_jax.recurrent import Architecture, Initialisation, Params
 from fas_jax.training import steps, streaming
 from fas_jax.training.interruption import TerminatedError, termination
-from fas_jax.training.sampling import batched, class_weights, epoch_order
+from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order
 from fas_jax.training.steps import Clips, Form, Knobs, State
 from fas_jax.training.stopping import Progress, describe_failures
 
@@ -46,6 +46,10 @@ class Run:
     class_weights: tuple[float, float] | None = None
     """What an attack and a bona fide clip count in the loss, instead of what `balance` makes of the settings; one on
     average over the clips that are drawn keeps the learning rate's meaning."""
+    balance: Balance | None = None
+    """Instead of the settings'."""
+    initialisation: Initialisation | None = None
+    """Instead of the architecture's."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def fit(
     title: str = "",
     observe: Observer | None = None,
     watch: Watcher | None = None,
+    all_may_fail: bool = False,
 ) -> Fit:
     """Trains all runs until each has stopped improving on its validation clips.
 
@@ -110,6 +115,7 @@ def fit(
         observe: Is shown the parameters at every look, after the look has been judged, and says nothing back: what
             it finds out (an oracle's claims) cannot reach what is chosen. Looks before a resumption are not shown.
         watch: Is told what is seen at every look.
+        all_may_fail: Makes it no error that no run's loss is finite any more.
 
     Raises:
         UserError: A run's clips lack a class, or no run's loss is finite any more.
@@ -148,7 +154,7 @@ def fit(
                 train_loss, loss, accuracy = program.look(state, live)
                 better = progress.update(epoch, train_loss, loss, accuracy, settings)
                 best = program.choose(better, state.params, best)
-                if not progress.active.any() and progress.failed[:count].all():
+                if not all_may_fail and not progress.active.any() and progress.failed[:count].all():
                     raise UserError(describe_failures(names, progress.failed[:count]))
                 if observe:
                     observe(epoch, jax.tree.map(lambda leaf: leaf[:count], state.params))
@@ -239,7 +245,7 @@ class _Program:
             clips = clips._replace(features=np.concatenate([clips.features, *[last] * (self.width - len(runs))]))
         self._clips = streaming.place(clips, self.mesh, _limit(settings.resident_mb))
         own_clips = len(clips.features.shape) == 4
-        self._train_form = Form(own_clips, len({(run.seed, run.train.tobytes()) for run in runs}) == 1)
+        self._train_form = Form(own_clips, len({(run.seed, run.train.tobytes(), run.balance) for run in runs}) == 1)
         self._look_form = Form(own_clips, len({run.validation.tobytes() for run in runs}) == 1)
         self._knobs, self._look_weights = self._settings_of_runs()
         self._own: dict[bytes, Any] = {}
@@ -259,8 +265,7 @@ class _Program:
 
     def start(self, checkpoints: Checkpoints | None) -> tuple[State, Params, Progress, int]:
         """State, best parameters and progress before the first step or where a checkpoint left them; steps done."""
-        keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
-        state = jax.jit(partial(steps.init, self._architecture))(keys)
+        state = self._initial()
         progress = Progress.start(self.width, self._settings)
         progress.active[self.count :] = False
         tree, done = (state, state.params, progress), 0
@@ -344,7 +349,21 @@ class _Program:
         return self.mesh.shape[devices.DATA]
 
     def _order(self, run: Run, epoch: int) -> np.ndarray:
-        return epoch_order(run.train, self._labels[run.train], run.seed, epoch, self._settings.balance)
+        return epoch_order(run.train, self._labels[run.train], run.seed, epoch, self._balance(run))
+
+    def _balance(self, run: Run) -> Balance:
+        return run.balance or self._settings.balance
+
+    def _initial(self) -> State:
+        keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
+        state = jax.jit(partial(steps.init, self._architecture))(keys)
+        # What a run starts from is its own; the program is the same.
+        own = np.array([run.initialisation or self._architecture.initialisation for run in self._runs])
+        for name in sorted({*own.tolist()} - {self._architecture.initialisation}):
+            rows = np.flatnonzero(own == name)
+            params = jax.jit(jax.vmap(replace(self._architecture, initialisation=name).init))(keys[rows])
+            state = state._replace(params=steps.put(state.params, jax.numpy.asarray(rows), params))
+        return state
 
     def _settings_of_runs(self) -> tuple[Knobs, np.ndarray]:
         settings, labels = self._settings, self._labels
@@ -354,11 +373,11 @@ class _Program:
             return np.array([getattr(settings, name) if each is None else each for each in own], np.float32)
 
         weights = [
-            class_weights(labels[run.train], settings.balance) if run.class_weights is None else run.class_weights
+            class_weights(labels[run.train], self._balance(run)) if run.class_weights is None else run.class_weights
             for run in self._runs
         ]
         # Looks are taken as the classes are meant to count; every validation clip is seen once.
-        looks = [class_weights(labels[run.validation], _weighted(settings.balance)) for run in self._runs]
+        looks = [class_weights(labels[run.validation], _weighted(self._balance(run))) for run in self._runs]
         knobs = Knobs(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
         return knobs, np.array(looks, np.float32)
 

@@ -25,6 +25,9 @@ def train_in_waves(
     folder: Path,
     data: str,
     observe: Callable[[str, int], Observer] | None = None,
+    *,
+    keep: Callable[[int, Fit], dict[str, Any]] | None = None,
+    all_may_fail: bool = False,
 ) -> list[dict[str, Any]]:
     """What `fit` found of every wave, in order: `params`, `best_epoch`, `failed`, `history`.
 
@@ -40,6 +43,8 @@ def train_in_waves(
         folder: For checkpoints and what is finished.
         data: Fingerprint of the features, so that models of other data are refused.
         observe: Gives, for `name` and the position of a wave's first run, who is shown that wave's looks.
+        keep: Makes of the position of a wave's first run and of what `fit` found the arrays to keep instead.
+        all_may_fail: See `fit`.
 
     Raises:
         UserError: `folder` holds models of other settings or data, or as `fit` does.
@@ -75,8 +80,9 @@ def train_in_waves(
                 Checkpoints(unfinished, about),
                 title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
                 observe=shown,
+                all_may_fail=all_may_fail,
             )
-            tree = _whole(found)
+            tree = keep(start, found) if keep else _whole(found)
             if devices.is_first():
                 save_tree(path, tree, about)
                 shutil.rmtree(unfinished)
@@ -134,7 +140,7 @@ def _binding(settings: Training) -> dict[str, Any]:
 def _describe(run: Run) -> dict[str, Any]:
     own = {
         name: getattr(run, name)
-        for name in ("learning_rate", "weight_decay", "class_weights")
+        for name in ("learning_rate", "weight_decay", "class_weights", "balance", "initialisation")
         if getattr(run, name) is not None
     }
     clips = fingerprint([run.train.tolist(), run.validation.tolist()])
