@@ -4,24 +4,28 @@ Training reads the features of the videos it trains and validates on, and no oth
 `score`, after everything has been chosen.
 """
 
+import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Float, Int
 
-from fas_jax.baselines import BASELINES, LogisticModel, fit_logistic
+from fas_jax.baselines import LogisticModel, fit_logistic, input_blocks, scratch_inputs
 from fas_jax.config import Experiment
 from fas_jax.datasets.record import ClipInfo, Failure, Video
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.features.rows import StoredFeatures, StoredInfos, join
 from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint
 from fas_jax.protocol_names import choose_protocols
 from fas_jax.protocols import Assignment, Protocol, assign, subject_folds
 from fas_jax.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
 from fas_jax.training.fitting import Clips, Observer
+from fas_jax.training.streaming import resident
 
 
 @dataclass(frozen=True)
@@ -44,45 +48,60 @@ class Trained:
 
 @dataclass(frozen=True)
 class Pool:
-    """The clips of several datasets with their features."""
+    """The clips of several datasets with their features, which may have stayed on disk."""
 
     videos: tuple[Video, ...]
-    infos: tuple[ClipInfo, ...]
-    features: Float32[np.ndarray, "n t d"]
+    infos: Sequence[ClipInfo]
+    features: Any
+    """[n t d], padded with zeros: an array, or `StoredFeatures`."""
     mask: Bool[np.ndarray, "n t"]
 
     @classmethod
-    def load(cls, stores: Sequence[FeatureStore], splits: Collection[str]) -> "Pool":
-        """The clips of some official splits of all stores, in the stores' order."""
-        tables = [store.load(splits) for store in stores]
-        longest = max(table.mask.shape[1] for table in tables)
+    def open(cls, stores: Sequence[FeatureStore], splits: Collection[str]) -> "Pool":
+        """The clips of some official splits of all stores, in the stores' order, their features left on disk.
 
-        def padded(array: np.ndarray) -> np.ndarray:
-            return np.pad(array, [(0, 0), (0, longest - array.shape[1]), (0, 0)][: array.ndim])
-
+        Raises:
+            UserError: See `FeatureStore.rows`; or the stores' features differ in width.
+        """
+        found = [store.rows(splits) for store in stores]
+        features = join([each for _, each in found])
         return cls(
-            videos=tuple(video for table in tables for video in table.videos),
-            infos=tuple(info for table in tables for info in table.clips),
-            features=np.concatenate([padded(table.features) for table in tables]),
-            mask=np.concatenate([padded(table.mask) for table in tables]),
+            tuple(video for videos, _ in found for video in videos), StoredInfos(features), features, features.mask
         )
+
+    @classmethod
+    def load(cls, stores: Sequence[FeatureStore], splits: Collection[str]) -> "Pool":
+        """As `open`, all in memory, as float32."""
+        pool = cls.open(stores, splits)
+        features = pool.features[np.arange(len(pool.videos))].astype(np.float32, copy=False)
+        return dataclasses.replace(pool, infos=tuple(pool.infos), features=features)
+
+    @cached_property
+    def _row(self) -> dict[str, dict[str, int]]:
+        """By dataset and path."""
+        found: dict[str, dict[str, int]] = {}
+        for i, video in enumerate(self.videos):
+            found.setdefault(video.dataset, {})[video.path] = i
+        return found
 
     def find(self, videos: Sequence[Video]) -> Int[np.ndarray, " m"]:
         """Rows of those videos that have features, in their order; the others could not be prepared."""
-        row = {(video.dataset, video.path): i for i, video in enumerate(self.videos)}
-        found = [row[video.dataset, video.path] for video in videos if (video.dataset, video.path) in row]
-        return np.array(found, np.int64)
+        found = (self._row.get(video.dataset, {}).get(video.path, -1) for video in videos)
+        rows = np.fromiter(found, np.int64, len(videos))
+        return rows[rows >= 0]
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Pool":
-        """Some of the clips."""
-        pick = [int(row) for row in rows]
-        videos, infos = tuple(self.videos[i] for i in pick), tuple(self.infos[i] for i in pick)
-        return Pool(videos, infos, self.features[rows], self.mask[rows])
+        """Some of the clips; where features are on disk, they stay there."""
+        videos = tuple(self.videos[row] for row in rows.tolist())
+        if isinstance(self.features, StoredFeatures):
+            features = self.features.take(rows)
+            return Pool(videos, StoredInfos(features), features, self.mask[rows])
+        return Pool(videos, tuple(self.infos[row] for row in rows.tolist()), self.features[rows], self.mask[rows])
 
-    def clips(self) -> Clips:
-        """On the device."""
-        labels = jnp.asarray([video.label for video in self.videos], jnp.int32)
-        return Clips(jnp.asarray(self.features), jnp.asarray(self.mask), labels)
+    def clips(self, resident_mb: int = 0) -> Clips:
+        """On the device if the features fit there (see `Training.resident_mb`), else as they are; this is told."""
+        labels = np.fromiter((video.label for video in self.videos), np.int32, len(self.videos))
+        return resident(Clips(self.features, self.mask, labels), resident_mb)
 
 
 def all_videos(stores: Sequence[FeatureStore]) -> tuple[tuple[Video, ...], tuple[Failure, ...]]:
@@ -121,7 +140,7 @@ def train(
         folder: For checkpoints and finished models; an interrupted training goes on.
         observe: See `train_ensemble`.
     """
-    pool = Pool.load(stores, splits_of(trials, videos, "train", "validation"))
+    pool = Pool.open(stores, splits_of(trials, videos, "train", "validation"))
     used = [_pick(videos, part) for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
     pool = pool.take(np.unique(np.concatenate([pool.find(part) for part in used])))
     tasks = []
@@ -131,8 +150,9 @@ def train(
         validation = pool.find(_pick(videos, trial.assignment.validation))
         tasks.append(Task(f"{trial.protocol.name} seed {trial.seed}", trial.seed, rows, folds, validation))
     data = fingerprint([store.fingerprint for store in stores])
-    baselines = tuple(_fit_baselines(pool.take(task.train)) for task in tasks)
-    return Trained(train_ensemble(tasks, pool.clips(), experiment, folder, data, observe), baselines)
+    baselines = _fit_baselines(pool, tasks, folder, {"mean-feature": experiment.models.mean_feature})
+    clips = pool.clips(experiment.training.resident_mb)
+    return Trained(train_ensemble(tasks, clips, experiment, folder, data, observe), baselines)
 
 
 def score(
@@ -151,19 +171,18 @@ def score(
     tables = []
     for role in (VALIDATION, TEST):
         wanted = [_pick(videos, getattr(trial.assignment, role)) for trial in trials]
-        pool = Pool.load(stores, splits_of(trials, videos, role))
+        pool = Pool.open(stores, splits_of(trials, videos, role))
         rows = [pool.find(part) for part in wanted]
-        frames = predict_ensemble(trained.ensemble, pool.clips(), rows)
+        clips = pool.clips(experiment.training.resident_mb)
+        frames = predict_ensemble(trained.ensemble, clips, rows, experiment.training)
         for number, (trial, part, own) in enumerate(zip(trials, wanted, rows, strict=True)):
-            clips = pool.take(own)
             scores = {
-                model: fuse(by_trial[number], clips.mask, experiment.evaluation.fusion)
+                model: fuse(by_trial[number], pool.mask[own], experiment.evaluation.fusion)
                 for model, by_trial in frames.items()
             }
-            for name, baseline in trained.baselines[number].items():
-                scores[name] = baseline.scores(BASELINES[name](clips.features, clips.mask, clips.infos))
+            scores |= _score_baselines(trained.baselines[number], pool, own)
             missing = [video for video in part if (video.dataset, video.path) in reasons]
-            everyone = [*clips.videos, *missing]
+            everyone = [*pool.take(own).videos, *missing]
             for model, values in scores.items():
                 # Parameters of a run whose loss did not stay finite are NaN, and so are its scores.
                 why = ["" if np.isfinite(value) else f"the training of {model} failed" for value in values]
@@ -184,8 +203,31 @@ def _pick(videos: Sequence[Video], indices: Int[np.ndarray, " m"]) -> list[Video
     return [videos[int(i)] for i in indices]
 
 
-def _fit_baselines(pool: Pool) -> dict[str, LogisticModel]:
+def _fit_baselines(
+    pool: Pool, tasks: Sequence[Task], folder: Path, c: dict[str, float]
+) -> tuple[dict[str, LogisticModel], ...]:
     labels = np.array([video.label for video in pool.videos])
-    return {
-        name: fit_logistic(inputs(pool.features, pool.mask, pool.infos), labels) for name, inputs in BASELINES.items()
-    }
+    with scratch_inputs(folder, pool.features, pool.mask, pool.infos) as inputs:
+        return tuple(
+            {
+                name: fit_logistic(rows.take(task.train), labels[task.train], c.get(name, 1.0))
+                for name, rows in inputs.items()
+            }
+            for task in tasks
+        )
+
+
+def _score_baselines(
+    models: dict[str, LogisticModel], pool: Pool, rows: Int[np.ndarray, " m"]
+) -> dict[str, Float[np.ndarray, " m"]]:
+    # In the order in which they lie on disk, so that each file is opened a few times and not once a clip.
+    order = np.argsort(rows)
+    own = pool.take(rows[order])
+    found = {name: np.empty(len(rows)) for name in models}
+    start = 0
+    for block in input_blocks(own.features, own.mask, own.infos):
+        end = start + len(next(iter(block.values())))
+        for name, model in models.items():
+            found[name][order[start:end]] = model.scores(block[name])
+        start = end
+    return found

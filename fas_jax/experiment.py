@@ -245,7 +245,7 @@ def versions() -> dict[str, str]:
     """Of everything whose change could change a figure."""
     packages = (
         "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets",
-        "opencv-python-headless", "numpy", "scikit-learn",
+        "opencv-python-headless", "numpy", "scipy",
     )  # fmt: skip
     own = {"python": platform.python_version(), "fas-jax": __version__}
     return own | {name: importlib.metadata.version(name) for name in packages}

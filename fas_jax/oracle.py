@@ -84,11 +84,13 @@ def watch(
     """
     sides = {}
     for role in (VALIDATION, TEST):
-        pool = Pool.load(stores, splits_of(trials, videos, role))
+        pool = Pool.open(stores, splits_of(trials, videos, role))
         rows = [pool.find([videos[int(i)] for i in getattr(trial.assignment, role)]) for trial in trials]
-        sides[role] = _Side(pool, pool.clips(), rows)
+        sides[role] = _Side(pool, pool.clips(experiment.training.resident_mb), rows)
     # The meta-learner's inputs do not change while it learns: the base models are finished by then.
-    stacked = {role: side.clips._replace(features=_meta_inputs(trained, side)) for role, side in sides.items()}
+    stacked = {
+        role: side.clips._replace(features=_meta_inputs(experiment, trained, side)) for role, side in sides.items()
+    }
     looks: list[Look] = []
 
     def observer(model: str, start: int) -> Observer:
@@ -142,8 +144,8 @@ def table(looks: Sequence[Look], trials: Sequence[Trial], trained_epochs: dict[t
     return ExtraTable("Epoch chosen on the target", _TEXT, Grid(header, rows))
 
 
-def _meta_inputs(trained: Trained, side: _Side) -> Float[Array, "r n t d"]:
-    found = predict_ensemble(trained.ensemble, side.clips, side.rows)
+def _meta_inputs(experiment: Experiment, trained: Trained, side: _Side) -> Float[Array, "r n t d"]:
+    found = predict_ensemble(trained.ensemble, side.clips, side.rows, experiment.training)
     return jnp.asarray(stack_predictions(found, side.rows, side.clips.mask.shape, trained.ensemble.combine))
 
 
@@ -161,7 +163,8 @@ def _scores(
     if model == META:
         clips = stacked._replace(features=stacked.features[np.array(trials)])
     rows = [side.rows[trial] for trial in trials]
-    frames = predict(trained.ensemble.architectures[model], params, clips, rows)
+    streamed = {name: getattr(experiment.training, name) for name in ("resident_mb", "part_mb")}
+    frames = predict(trained.ensemble.architectures[model], params, clips, rows, **streamed)
     labels = np.asarray(side.clips.labels)
     return [
         (fuse(values, side.pool.mask[own], experiment.evaluation.fusion), labels[own])

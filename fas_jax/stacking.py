@@ -104,11 +104,11 @@ def train_ensemble(
     unseen = []
     for kind in BASE_MODELS:
         trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
-        scores = predict(architectures[kind], trained, clips, rows)
-        unseen.append(_scatter(scores, rows, clips.mask.shape).reshape(len(tasks), folds + 1, *clips.mask.shape))
+        scores = _predict(architectures[kind], trained, clips, rows, experiment.training)
+        unseen.append(_scatter(scores, rows, len(tasks), clips.mask.shape))
         params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
-    # Each clip of a task is scored by exactly one of its models, so that the sum picks that one's score.
-    meta_clips = clips._replace(features=jnp.asarray(_combine([each.sum(1) for each in unseen], combine)))
+    # Each clip of a task is scored by exactly one of its models.
+    meta_clips = clips._replace(features=jnp.asarray(_combine(unseen, combine)))
     settings = dataclasses.replace(
         experiment.training,
         max_epochs=experiment.stacking.max_epochs,
@@ -120,11 +120,20 @@ def train_ensemble(
 
 
 def predict_ensemble(
-    ensemble: Ensemble, clips: Clips, rows: Sequence[Int[np.ndarray, " m"]]
+    ensemble: Ensemble, clips: Clips, rows: Sequence[Int[np.ndarray, " m"]], settings: Training | None = None
 ) -> dict[str, list[Float[np.ndarray, "m t"]]]:
-    """P(bona fide) at every frame by every model; `rows[i]` are the clips to score for task i."""
+    """P(bona fide) at every frame by every model.
+
+    Args:
+        ensemble: Of as many tasks as `rows` has entries.
+        clips: What the rows point into.
+        rows: The clips to score for each task.
+        settings: Say which features are streamed, and how much at a time.
+    """
+    settings = settings or Training()
     found: dict[str, list[np.ndarray]] = {
-        kind: predict(ensemble.architectures[kind], ensemble.params[kind], clips, rows) for kind in BASE_MODELS
+        kind: _predict(ensemble.architectures[kind], ensemble.params[kind], clips, rows, settings)
+        for kind in BASE_MODELS
     }
     stacked = stack_predictions(found, rows, clips.mask.shape, ensemble.combine)
     meta_clips = clips._replace(features=jnp.asarray(stacked))
@@ -139,7 +148,7 @@ def stack_predictions(
     combine: str,
 ) -> Float[np.ndarray, "r n t d"]:
     """The meta-learner's inputs from the base models' P(bona fide), zero at clips that are not scored."""
-    return _combine([_scatter(base[kind], rows, shape) for kind in BASE_MODELS], combine)
+    return _combine([_scatter(base[kind], rows, len(rows), shape) for kind in BASE_MODELS], combine)
 
 
 def fuse(
@@ -173,13 +182,22 @@ def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
     return [task.train[task.fold == fold] for fold in range(folds)]
 
 
+def _predict(
+    architecture: Architecture, params: Params, clips: Clips, rows: Sequence[Int[np.ndarray, " m"]], settings: Training
+) -> list[Float[np.ndarray, "m t"]]:
+    return predict(architecture, params, clips, rows, resident_mb=settings.resident_mb, part_mb=settings.part_mb)
+
+
 def _scatter(
-    scores: Sequence[Float[np.ndarray, "m t"]], rows: Sequence[Int[np.ndarray, " m"]], shape: tuple[int, ...]
+    scores: Sequence[Float[np.ndarray, "m t"]],
+    rows: Sequence[Int[np.ndarray, " m"]],
+    tasks: int,
+    shape: tuple[int, ...],
 ) -> Float[np.ndarray, "r n t"]:
-    """Scores at the places of their clips, zero elsewhere."""
-    placed = np.zeros((len(rows), *shape), np.float32)
-    for row, (own, values) in enumerate(zip(rows, scores, strict=True)):
-        placed[row, own] = values
+    """Each task's scores at the places of their clips, zero elsewhere; of `rows`, equally many follow for each task."""
+    placed = np.zeros((tasks, *shape), np.float32)
+    for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
+        placed[number * tasks // len(rows), own] = values
     return placed
 
 

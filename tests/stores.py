@@ -1,5 +1,6 @@
 """Small feature stores made of numbers, so that what comes after the features is tested without videos."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def make_store(
         if scramble and video.split == "test":
             label = int(video.path.endswith(("0.avi", "2.avi")))
             pai = "bonafide" if label else "print"
-            video = Video(**{**vars(video), "label": label, "pai": pai, "pai_fine": pai})
+            video = dataclasses.replace(video, label=label, pai=pai, pai_fine=pai)
             values = rng.normal(size=values.shape) * 50
         if video.path not in failed:
             info = ClipInfo(

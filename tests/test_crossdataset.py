@@ -67,9 +67,9 @@ def test_the_target_has_no_say_in_models_and_thresholds(plain, tmp_path):
 def test_training_opens_no_test_video(plain, tmp_path, monkeypatch):
     made, _, _ = plain
     asked = []
-    load = crossdataset.FeatureStore.load
+    rows = crossdataset.FeatureStore.rows
     monkeypatch.setattr(
-        crossdataset.FeatureStore, "load", lambda self, splits: asked.append(set(splits)) or load(self, splits)
+        crossdataset.FeatureStore, "rows", lambda self, splits: asked.append(set(splits)) or rows(self, splits)
     )
     settings = stores.experiment()
     videos, _ = crossdataset.all_videos(made)

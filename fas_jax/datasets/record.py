@@ -10,7 +10,7 @@ BONA_FIDE, ATTACK = 1, 0
 COARSE_PAI = ("print", "cut", "warped", "replay")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Video:
     """A video file and what its dataset says of it."""
 
@@ -34,7 +34,7 @@ class Video:
     """Session or lighting, in the dataset's own words; empty where not told."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ClipInfo:
     """What decoding a video found, without the frames."""
 

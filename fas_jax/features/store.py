@@ -10,24 +10,34 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from jaxtyping import Bool, Float, Float32
 
-from fas_jax.datasets.prepared import clip_info
 from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
 from fas_jax.errors import UserError
+from fas_jax.features.rows import (
+    PLACE,
+    StoredFeatures,
+    StoredFile,
+    StoredInfos,
+    read_header,
+    read_stored,
+    read_video,
+)
 from fas_jax.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
 
 FORMAT = 2
 MANIFEST = "store.json"
+# Files that are hashed, with what is read of them, before the results are used.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -108,49 +118,78 @@ class FeatureStore:
         return cls(path, found, provenance, failures, units, seal)
 
     def videos(self) -> tuple[Video, ...]:
-        """Whose features the store holds; reads the files' headers only, not the features.
+        """Whose features the store holds; reads the files' headers only, not the features, and only once.
 
         Raises:
           UserError: a file is missing or unreadable, or names another number of clips than were written.
         """
+        return self._videos
+
+    @cached_property
+    def _videos(self) -> tuple[Video, ...]:
         found: list[Video] = []
         for unit in self.units:
             path = inside(self.path, unit.name)
             try:
-                with safetensors.safe_open(path, "numpy") as file:
-                    rows = json.loads(file.metadata()["clips"])
-            except (OSError, safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
+                with path.open("rb") as file:
+                    rows, _ = read_header(file)
+                videos = [read_video(row["video"]) for row in rows]
+            except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(f"{path} cannot be read ({error}); run scripts/extract.py again") from error
-            if len(rows) != unit.clips:
-                raise UserError(f"{path} names {len(rows)} clips, not {unit.clips}; run scripts/extract.py again")
-            found += (Video(**row["video"]) for row in rows)
+            if len(videos) != unit.clips:
+                raise UserError(f"{path} names {len(videos)} clips, not {unit.clips}; run scripts/extract.py again")
+            found += videos
         return tuple(found)
 
-    def load(self, splits: Collection[str] | None = None) -> FeatureTable:
-        """Reads the features of the given official splits, or of all.
+    def rows(self, splits: Collection[str] | None = None) -> tuple[tuple[Video, ...], StoredFeatures]:
+        """The clips of the given official splits, or of all, with their features left on disk.
+
+        Every byte of the files that hold such clips is hashed first, in parts and by several threads. A file that
+        changes later is refused when a row of it is read (by its size and time; bits that rot unseen by the file
+        system are found the next time the store is opened).
 
         Raises:
-          UserError: a file is missing, or differs from what was written (every byte is hashed first).
+          UserError: a file is missing, or differs from what was written.
         """
-        rows: list[tuple[Video, ClipInfo, np.ndarray]] = []
-        for unit in self.units:
-            if splits is not None and not {*unit.splits} & {*splits}:
-                continue
-            clips, features, offsets = _read_unit(inside(self.path, unit.name), unit.sha256)
-            for i, (video, info) in enumerate(clips):
-                if splits is None or video.split in splits:
-                    rows.append((video, info, features[offsets[i] : offsets[i + 1]]))
-        longest = max((len(clip) for _, _, clip in rows), default=0)
-        features = np.zeros((len(rows), longest, self.provenance["dimension"]), np.float32)
-        mask = np.zeros((len(rows), longest), bool)
-        for i, (_, _, clip) in enumerate(rows):
-            features[i, : len(clip)] = clip
-            mask[i, : len(clip)] = True
+        known = self.videos()
+        first = np.cumsum([0, *(unit.clips for unit in self.units)]).tolist()
+        videos: list[Video] = []
+        files: list[StoredFile] = []
+        places: list[np.ndarray] = []
+        needed = [i for i, unit in enumerate(self.units) if splits is None or {*unit.splits} & {*splits}]
+
+        def read(i: int) -> tuple[StoredFile, list[Video], np.ndarray]:
+            return read_stored(inside(self.path, self.units[i].name), self.units[i].sha256)
+
+        with ThreadPoolExecutor() as threads:
+            for batch in range(0, len(needed), _AT_ONCE):
+                numbers = needed[batch : batch + _AT_ONCE]
+                for i, (file, found, own) in zip(numbers, threads.map(read, numbers), strict=True):
+                    # The objects that are in memory already, which the file now proves to be right.
+                    mine = known[first[i] : first[i + 1]]
+                    if found != list(mine):
+                        raise UserError(f"{file.path} was changed while it was read; run the command again")
+                    keep = [j for j, video in enumerate(mine) if splits is None or video.split in splits]
+                    own["file"] = len(files)
+                    files.append(file)
+                    places.append(own[keep])
+                    videos += (mine[j] for j in keep)
+        joined = np.concatenate([np.zeros(0, PLACE), *places])
+        longest = int(joined["frames"].max(initial=0))
+        return tuple(videos), StoredFeatures(tuple(files), joined, longest, self.provenance["dimension"])
+
+    def load(self, splits: Collection[str] | None = None) -> FeatureTable:
+        """Reads the features of the given official splits, or of all, into memory.
+
+        Raises:
+          UserError: as `rows`.
+        """
+        videos, features = self.rows(splits)
         return FeatureTable(
-            videos=tuple(video for video, _, _ in rows),
-            clips=tuple(info for _, info, _ in rows),
-            features=features,
-            mask=mask,
+            videos=videos,
+            clips=tuple(StoredInfos(features)),
+            features=features[np.arange(len(videos))].astype(np.float32),
+            mask=features.mask,
             failures=tuple(f for f in self.failures if splits is None or f.video.split in splits),
             provenance=self.provenance,
         )
@@ -244,19 +283,3 @@ def _key(identity: Mapping[str, Any]) -> str:
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     names = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     return "; ".join(f"{name} is {found.get(name)!r}, not {wanted.get(name)!r}" for name in names)
-
-
-def _read_unit(
-    path: Path, sha256: str
-) -> tuple[list[tuple[Video, ClipInfo]], Float[np.ndarray, "frames d"], np.ndarray]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); run scripts/extract.py again") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise UserError(f"{path} was changed or damaged after it was written; run scripts/extract.py again")
-    # The hash is right, so the file is what `write_unit` made. NumPy's reader drops the metadata.
-    (length,) = struct.unpack("<Q", data[:8])
-    clips = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["clips"])
-    tensors = safetensors.numpy.load(data)
-    return [(Video(**row["video"]), clip_info(row["info"])) for row in clips], tensors["features"], tensors["offsets"]

@@ -200,7 +200,7 @@ def predict(
     order = batched(rows, batch_size, 1)
     form = Form(own_clips=len(clips.features.shape) == 4, same_rows=False)
     mesh = devices.one_device()
-    placed = streaming.place(clips, mesh, _limit(resident_mb))
+    placed = streaming.place(clips, mesh, resident_mb)
     params = devices.place(params, mesh)
     found = [
         np.asarray(_probabilities(architecture, form, params, part, own[0]))
@@ -243,7 +243,7 @@ class _Program:
         if len(clips.features.shape) == 4 and self.width > len(runs):
             last = clips.features[-1:]
             clips = clips._replace(features=np.concatenate([clips.features, *[last] * (self.width - len(runs))]))
-        self._clips = streaming.place(clips, self.mesh, _limit(settings.resident_mb))
+        self._clips = streaming.place(clips, self.mesh, settings.resident_mb)
         own_clips = len(clips.features.shape) == 4
         self._train_form = Form(own_clips, len({(run.seed, run.train.tobytes(), run.balance) for run in runs}) == 1)
         self._look_form = Form(own_clips, len({run.validation.tobytes() for run in runs}) == 1)
@@ -435,10 +435,6 @@ def _order_spec(form: Form) -> Any:
 
 def _weighted(balance: Any) -> Any:
     return "none" if balance == "none" else "weights"
-
-
-def _limit(resident_mb: int) -> int:
-    return resident_mb << 20 if resident_mb else devices.free_memory() // 2
 
 
 def _terminate(checkpoints: Checkpoints | None, done: int, tree: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
@@ -34,14 +35,33 @@ def size(features: Any) -> int:
     return int(np.prod(features.shape)) * np.dtype(features.dtype).itemsize
 
 
-def place(clips: Clips, mesh: Mesh, limit: int) -> Clips:
-    """On the devices if the features take up to `limit` bytes there (or are there already), else as they are."""
+def limit(resident_mb: int) -> int:
+    """Most bytes of features that are put on a device; 0 is half of what it has free, and of what the host has, through
+    whose memory they go."""
+    return resident_mb << 20 if resident_mb else min(devices.free_memory(), devices.free_host_memory()) // 2
+
+
+def resident(clips: Clips, resident_mb: int = 0) -> Clips:
+    """On the default device, for all who will ask for them, if they fit there; else as they are, and says so."""
+    most, needed = limit(resident_mb), size(clips.features)
+    if needed > most:
+        if devices.is_first():
+            print(
+                f"features of {clips.features.shape[0]} clips take {needed / 1e6:,.0f} MB, more than the "
+                f"{most / 1e6:,.0f} MB that may lie on a device; they are streamed",
+                flush=True,
+            )
+        return clips
+    return Clips(*map(jnp.asarray, (_whole(clips.features), clips.mask, clips.labels)))
+
+
+def place(clips: Clips, mesh: Mesh, resident_mb: int) -> Clips:
+    """On the mesh if the features fit there (or are on a device already), else as they are."""
     features = clips.features
     if not isinstance(features, jax.Array):
-        if len(features.shape) == 3 and size(features) > limit:
+        if len(features.shape) == 3 and size(features) > limit(resident_mb):
             return clips._replace(mask=np.asarray(clips.mask), labels=np.asarray(clips.labels))
-        if not isinstance(features, np.ndarray):
-            features = features[np.arange(features.shape[0])]
+        features = _whole(features)
     own = devices.BY_RUN if len(features.shape) == 4 else devices.SAME
     return Clips(devices.place(features, mesh, own), devices.place(clips.mask, mesh), devices.place(clips.labels, mesh))
 
@@ -92,3 +112,8 @@ def parts(
             yield devices.place(found, mesh), local
     finally:
         iterator.close()
+
+
+def _whole(features: Any) -> Any:
+    """A source's rows in memory; an array as it is."""
+    return features if isinstance(features, np.ndarray | jax.Array) else features[np.arange(features.shape[0])]
