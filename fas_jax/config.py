@@ -8,6 +8,7 @@ import dataclasses
 import json
 import tomllib
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -116,6 +117,8 @@ class Models:
     """Hidden units of the meta-learner, an LSTM."""
     initialisation: Literal["paper", "he", "orthogonal", "glorot"] = "paper"
     """Of the recurrent weights; paper: orthogonal for the LSTM, He for the others, as in the authors' code."""
+    mean_feature: float = 1.0
+    """Of the baseline, a logistic regression: scikit-learn's C, how little large weights cost."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,34 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Search:
+    """Random search over algorithms and hyper-parameters on the sources alone (CASH; scripts/search.py)."""
+
+    trials: int = 40
+    """Settings that are drawn for each protocol; the first ones are the same however many follow."""
+    folds: int = 3
+    """Subject-disjoint folds of the sources' training videos, each of which scores models trained on the others."""
+    seed: int = 0
+    """Of the settings that are drawn."""
+    protocols: tuple[str, ...] = ()
+    """Which of the experiment's protocols are searched; empty: all."""
+    algorithms: tuple[Literal["lstm", "bilstm", "gru", "mean-feature"], ...] = ("lstm", "bilstm", "gru", "mean-feature")
+    """Drawn equally often."""
+    hidden: tuple[int, ...] = (16, 64, 256)
+    """Hidden units of the recurrent models, one of these; each is a program of its own, so a short list."""
+    initialisation: tuple[Literal["he", "orthogonal", "glorot"], ...] = ("he", "orthogonal", "glorot")
+    """Of the recurrent weights, one of these."""
+    learning_rate: tuple[float, float] = (1e-5, 1e-2)
+    """From and to; drawn evenly on a logarithmic scale, as are the other ranges."""
+    weight_decay: tuple[float, float] = (1e-4, 1.0)
+    """From and to; decoupled."""
+    balance: tuple[Literal["none", "sampling", "weights", "both"], ...] = ("none", "weights")
+    """Of the classes, one of these."""
+    regularisation: tuple[float, float] = (1e-4, 1e2)
+    """From and to; scikit-learn's C of the mean feature's logistic regression."""
+
+
+@dataclass(frozen=True)
 class Data:
     """Folders of the datasets in their official layouts; an empty one is not used."""
 
@@ -226,6 +257,7 @@ class Experiment:
     training: Training = field(default_factory=Training)
     stacking: Stacking = field(default_factory=Stacking)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    search: Search = field(default_factory=Search)
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -253,6 +285,16 @@ def to_dict(config: Any) -> dict[str, Any]:
     # JSON has lists only: what is compared with a file must look as if it came from one.
     table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return table
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """The settings of `to_dict` as `load_experiment` reads them; JSON's values are TOML's here."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
+    return "\n".join(lines)
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

@@ -278,6 +278,8 @@ def _write_bundles(run: Run, results: Results) -> None:
 def _binding(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings without those that may differ between two parts of a run."""
     tables = {name: dict(value) if isinstance(value, dict) else value for name, value in settings.items()}
+    # What was searched is no part of what is trained.
+    tables.pop("search", None)
     for table, name in _FREE:
         tables.get(table, {}).pop(name, None)
     return tables

@@ -327,24 +327,25 @@ def check(assignment: Assignment, videos: Sequence[Video]) -> None:
 
 
 def subject_folds(
-    videos: Sequence[Video], indices: Int64[np.ndarray, " n"], folds: int, seed: int
+    videos: Sequence[Video], indices: Int64[np.ndarray, " n"], folds: int, seed: int, setting: str = "stacking.folds"
 ) -> Int64[np.ndarray, " n"]:
     """A fold number, 0 to folds - 1, for each of `indices`; the videos of a subject share one.
 
     Every dataset's subjects are spread over all folds as evenly as they go, and both classes over as many
-    folds as their subjects allow. Like `assign`, it does not depend on the order of the videos.
+    folds as their subjects allow. Like `assign`, it does not depend on the order of the videos. Errors name the
+    `setting` that `folds` came from.
 
     Raises:
         UserError: fewer subjects than folds, or a class of which only one fold could have subjects, so that
             nothing is left of it to train on for that fold.
     """
     if folds < 2:
-        raise UserError(f"stacking.folds must be at least 2, not {folds}")
+        raise UserError(f"{setting} must be at least 2, not {folds}")
     by_subject: dict[tuple[str, str], list[Video]] = defaultdict(list)
     for index in indices:
         by_subject[_subject(videos[index])].append(videos[index])
     if len(by_subject) < folds:
-        raise UserError(f"stacking.folds is {folds}, but there are only {len(by_subject)} subjects; ask for fewer")
+        raise UserError(f"{setting} is {folds}, but there are only {len(by_subject)} subjects; ask for fewer")
     classes = {subject: frozenset(video.label for video in mine) for subject, mine in by_subject.items()}
 
     # Subjects with both classes come first: each of them can complete a fold alone.

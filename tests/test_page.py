@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fas_jax import grid
-from fas_jax.config import Experiment, load_experiment, to_dict
+from fas_jax.config import Experiment, load_experiment, to_dict, to_toml
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation import curves
@@ -23,7 +23,7 @@ from fas_jax.grid import Grid, Strong
 from fas_jax.parameters import save_tree
 from fas_jax.reporting import breakdown_tables, charts, report, thumbnails
 from fas_jax.reporting.learning import History, read_histories
-from fas_jax.reporting.page import Extras, ExtraTable, _toml, read_extra_tables, write_extra_table, write_page
+from fas_jax.reporting.page import Extras, ExtraTable, read_extra_tables, write_extra_table, write_page
 from tests.test_reporting import provenance, table
 
 NASTY = '<script>alert(1)</script>&"|\\_$'
@@ -108,7 +108,7 @@ def test_nothing_from_files_becomes_markup(tmp_path):
 
 def test_settings_on_the_page_are_those_of_the_run(tmp_path):
     experiment = Experiment(name='odd "name"', seeds=(1, 2))
-    (tmp_path / "settings.toml").write_text(_toml(to_dict(experiment)))
+    (tmp_path / "settings.toml").write_text(to_toml(to_dict(experiment)))
     assert load_experiment(tmp_path / "settings.toml") == experiment
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fas_jax.config import to_toml
 from fas_jax.errors import UserError
 from fas_jax.evaluation.breakdown import DIMENSIONS
 from fas_jax.evaluation.curves import mean_roc, roc_band
@@ -289,7 +290,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
         parts.append(_details(f"Videos that could not be read ({len(failures)})", _list(failures)))
     if settings := provenance.get("experiment"):
         text = "Save the settings below as settings.toml, then: python scripts/run.py --config settings.toml"
-        parts.append(_text(text) + _details("Settings", f"<pre>{escape(_toml(settings))}</pre>"))
+        parts.append(_text(text) + _details("Settings", f"<pre>{escape(to_toml(settings))}</pre>"))
     if command := provenance.get("scores"):
         parts.append(_text(f"Made by: python scripts/evaluate.py --scores {command} --out FOLDER"))
     for name in ("versions", "seconds", "devices"):
@@ -299,16 +300,6 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
     keys = ("backbone", "weights", "weights_sha256")
     parts.append(_list(f"{key}: {provenance[key]}" for key in keys if key in provenance))
     return "".join(parts)
-
-
-def _toml(settings: Mapping[str, Any]) -> str:
-    """Settings of an experiment as `config.load_experiment` reads them; JSON's values are TOML's here."""
-    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
-    return "\n".join(lines)
 
 
 def _figures(drawn: Iterable[tuple[str, str]]) -> str:
