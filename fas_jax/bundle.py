@@ -24,7 +24,7 @@ from fas_jax.files import read_json, sha256_file, write_json
 from fas_jax.parameters import load_tree, save_tree
 from fas_jax.stacking import META, Ensemble, build_architectures, fuse, predict_ensemble
 from fas_jax.training.fitting import Clips
-from fas_jax.video import decode_png
+from fas_jax.video import unpack_frame
 
 FORMAT = 1
 NO_DECISION = "no decision"
@@ -84,7 +84,7 @@ class Bundle:
                 verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
             else:
                 stored = outcome.frames[self.experiment.features.rendition]
-                score = self.score(np.stack([decode_png(png) for png in stored]))[model]
+                score = self.score(np.stack([unpack_frame(png) for png in stored]))[model]
                 verdict |= {"score": score, "decision": "bona fide" if score >= threshold else "attack"}
                 verdict |= {"frames": list(outcome.info.frame_indices), "sha256": sha256_file(path)}
             yield verdict | {"seconds": round(time.monotonic() - start, 3)}

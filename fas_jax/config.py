@@ -53,6 +53,9 @@ class Preparation:
     gives the label away in Replay-Attack."""
     frame_size: int = 224
     """Side in pixels to which the whole frame is resized, as in the paper."""
+    records: Literal["png", "raw"] = "png"
+    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
+    outrun the decoding of PNG (see docs/backbones.md)."""
     faces: Literal["whole", "annotation", "detector"] = "whole"
     """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
     the paper), annotation takes the dataset's own boxes, detector finds them with `face_model`."""

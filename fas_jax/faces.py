@@ -3,7 +3,7 @@
 A crop is a square around the face's box, cut from the frame at its full resolution and resized once, by the rule of
 `fas_jax.video.resize`: shrinking averages all pixels, because sampling some of them would fold print dots and pixel
 grids into moiré that depends on the camera and not on the attack. Beyond the frame's border the border is repeated:
-a black margin would tell how near to the border a face is. Crops are stored as PNG, without loss.
+a black margin would tell how near to the border a face is. Crops are stored without loss.
 """
 
 import math

@@ -19,7 +19,7 @@ from fas_jax.files import read_json, write_text
 from fas_jax.grid import Grid, to_html
 from fas_jax.pipeline import shard_records
 from fas_jax.progress import progress_bar
-from fas_jax.video import decode_png
+from fas_jax.video import unpack_frame
 
 HASH_SIDE = 16
 # Of 256 bits. Encoding a video anew changes a few where it is flat; other scenes differ in about a half.
@@ -63,7 +63,7 @@ def write_inspection(prepared: Prepared, out: Path, samples: int = 4) -> tuple[D
     with progress_bar(total=total, desc=f"inspecting {prepared.dataset}", unit="video") as bar:
         for video, info, frames in _read(prepared):
             clips.append((video, info))
-            hashes.append(difference_hash(decode_png(frames["whole"][len(frames["whole"]) // 2])))
+            hashes.append(difference_hash(unpack_frame(frames["whole"][len(frames["whole"]) // 2])))
             shown = strips[-video.label, video.pai_fine]
             if len(shown) < samples:
                 shown.append(_strip(video, info, frames))
@@ -107,7 +107,9 @@ def _read(prepared: Prepared) -> Iterator[tuple[Video, ClipInfo, dict[str, list[
 def _strip(video: Video, info: ClipInfo, frames: dict[str, list[bytes]]) -> str:
     rows = []
     for pngs in frames.values():
-        images = [cv2.resize(decode_png(png), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for png in pngs[:7]]
+        images = [
+            cv2.resize(unpack_frame(png), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for png in pngs[:7]
+        ]
         rows.append(np.concatenate(images, axis=1))
     done, content = cv2.imencode(".jpg", np.concatenate(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     assert done

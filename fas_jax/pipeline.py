@@ -19,7 +19,7 @@ from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
 from fas_jax.processes import core_count
-from fas_jax.video import decode_png
+from fas_jax.video import unpack_frame
 
 # PNG decoding frees the interpreter lock: a thread a core, and more than 16 only wait for the lock.
 DECODING_THREADS = min(16, max(2, core_count()))
@@ -159,7 +159,7 @@ class FrameClips:
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         video, _, frames = self._codec.decode(self._records[index])
-        sequence = np.stack([decode_png(frame) for frame in frames[self._rendition]])
+        sequence = np.stack([unpack_frame(frame) for frame in frames[self._rendition]])
         return {"sequence": sequence, "label": video.label, "index": index.__index__()}
 
 
@@ -247,7 +247,7 @@ def _decoded_clips(prepared: Prepared, shard: Shard, rendition: str) -> Iterator
         frames = codec.decode(content)[2]
         if rendition not in frames:
             raise ValueError(f"{prepared.directory} holds no rendition {rendition!r}; it holds {', '.join(frames)}")
-        return [decode_png(frame) for frame in frames[rendition]]
+        return [unpack_frame(frame) for frame in frames[rendition]]
 
     records = grain.MapDataset.source(_records(prepared, [shard])).map(decode)
     options = grain.ReadOptions(num_threads=DECODING_THREADS, prefetch_buffer_size=BUFFERED_CLIPS)

@@ -164,7 +164,7 @@ def _frames(paths: tuple[Path, ...], count: int, side: int) -> tuple[Any, str]:
 
     from fas_jax.config import Preparation
     from fas_jax.datasets.decoding import Undecoded, decode_files
-    from fas_jax.video import decode_png
+    from fas_jax.video import unpack_frame
 
     if not paths:
         return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8), "noise"
@@ -172,7 +172,7 @@ def _frames(paths: tuple[Path, ...], count: int, side: int) -> tuple[Any, str]:
     for path, outcome in zip(paths, decode_files(paths, Preparation(frame_size=side)), strict=True):
         if isinstance(outcome, Undecoded):
             raise UserError(f"{path}: {outcome.reason}")
-        found += [decode_png(png) for png in outcome.frames["whole"]]
+        found += [unpack_frame(png) for png in outcome.frames["whole"]]
     repeated = np.stack([found[i % len(found)] for i in range(count)])
     return repeated, f"{min(count, len(found))} frames of {len(paths)} files"
 

@@ -10,7 +10,7 @@ import pytest
 
 from fas_jax.config import Preparation
 from fas_jax.datasets.decoding import Decoded, decode_videos
-from fas_jax.video import decode_png
+from fas_jax.video import unpack_frame
 from tests.trees import moving_frames, write_audio, write_video
 
 SETTINGS = Preparation(frame_size=32, workers=2, timeout=60)
@@ -105,8 +105,8 @@ def test_each_is_data_or_a_reason(outcomes: dict[str, object], name: str) -> Non
     assert isinstance(outcome, Decoded), outcome
     info = outcome.info
     assert (info.frame_count, info.width, info.height) == expected
-    assert all(decode_png(frame).shape == (32, 32, 3) for frame in outcome.frames["whole"])
+    assert all(unpack_frame(frame).shape == (32, 32, 3) for frame in outcome.frames["whole"])
     if name == "grey.avi":
-        assert np.ptp(decode_png(outcome.frames["whole"][0]).astype(int), axis=2).max() <= 1
+        assert np.ptp(unpack_frame(outcome.frames["whole"][0]).astype(int), axis=2).max() <= 1
     if name == "turned.mp4":
         assert info.rotation in (90, 270)

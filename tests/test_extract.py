@@ -1,5 +1,6 @@
 """From video files to the feature store through the script, killed on the way."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from fas_jax.config import Features, Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.features.extraction import FeatureStore, frame_features, load_backbone
+from fas_jax.features.extraction import FeatureStore, extract, frame_features, load_backbone
 from fas_jax.pipeline import clip_source
 from tests.trees import msu_mfsd
 
@@ -22,12 +23,19 @@ SETTINGS = Features(backbone="efficientnet_lite0", weights="random", batch_size=
 OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "4"]
 
 
+PREPARATION = Preparation(frame_size=64, videos_per_shard=3, workers=2, allow_partial=True)
+
+
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """16 videos, 32 frames, in shards of three videos."""
-    root = msu_mfsd(tmp_path_factory.mktemp("videos"))
-    settings = Preparation(frame_size=64, videos_per_shard=3, workers=2, allow_partial=True)
-    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), settings)
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 videos, 32 frames."""
+    return msu_mfsd(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def prepared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """In shards of three videos."""
+    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), PREPARATION)
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -63,6 +71,14 @@ def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared
     for i in range(len(source)):
         features = frame_features(backbone, params, source[i]["sequence"], SETTINGS.batch_size)
         assert np.array_equal(features, table.features[i, : len(features)])
+
+
+def test_raw_records_give_the_same_features(root: Path, prepared: Prepared, tmp_path: Path) -> None:
+    raw = prepare_dataset(root, tmp_path / "raw", dataclasses.replace(PREPARATION, records="raw"))
+    mine, other = (extract(each, tmp_path, SETTINGS) for each in (raw, prepared))
+    assert mine.path != other.path
+    for unit in (f"{index:05d}.safetensors" for index in range(len(raw.shards))):
+        assert (mine.path / unit).read_bytes() == (other.path / unit).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fas_jax.datasets.record import Source
 from fas_jax.errors import UserError
 from fas_jax.faces import box_at, cut, face_renderer, parse_boxes
 from fas_jax.pipeline import clip_source
-from fas_jax.video import DecodeError, decode_png, decode_views
+from fas_jax.video import DecodeError, decode_views, unpack_frame
 from tests.trees import MAKERS, moving_frames, msu_mfsd, read_video, write_video
 
 CROPS = Preparation(segment=1, max_frames=0, frame_size=16, face_size=8, face_margin=0.0, faces="annotation", workers=1)
@@ -152,7 +152,7 @@ def test_crops_from_each_datasets_own_annotation(tmp_path: Path, layout: str) ->
         if kind != "eyes":
             frame = read_video(root / video.path)[0][8:32, 16:40]
             expected = cv2.resize(frame, (8, 8), interpolation=cv2.INTER_AREA)
-            difference = np.abs(decode_png(stored["face"][0]).astype(int) - expected)
+            difference = np.abs(unpack_frame(stored["face"][0]).astype(int) - expected)
             # Two builds of FFmpeg turn YUV into RGB with other roundings.
             assert difference.max() <= 3
     clips = clip_source(prepared, "test", "face")

@@ -17,7 +17,7 @@ from fas_jax.errors import UserError
 from fas_jax.experiment import prepare
 from fas_jax.protocol_names import choose_protocols
 from fas_jax.protocols import assign
-from fas_jax.video import decode_png
+from fas_jax.video import unpack_frame
 from tests.trees import moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(segment=1, max_frames=0, frame_size=32, workers=1)
@@ -75,7 +75,7 @@ def test_a_manifest_of_all_kinds(root: Path, tmp_path: Path) -> None:
     video, info, frames = clips["folder"]
     # A frame folder is a clip like any other; its frames come in the order of their numbers.
     expected = [cv2.imread(str(root / "folder" / name))[..., ::-1] for name in ("f9.png", "f10.png", "f100.png")]
-    np.testing.assert_array_equal([decode_png(frame) for frame in frames["whole"]], expected)
+    np.testing.assert_array_equal([unpack_frame(frame) for frame in frames["whole"]], expected)
     assert (info.frame_count, info.frame_indices, info.fps, info.codec) == (3, (0, 1, 2), 12.5, "png")
     assert video.pai_fine == "bonafide"
     assert clips["glob/x1_*.png"][0].pai == "mask"

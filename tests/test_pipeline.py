@@ -246,6 +246,6 @@ def test_what_prefetching_meets_is_raised_in_its_place() -> None:
 
 def test_a_shard_with_frames_of_two_sizes_is_refused(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([(32, 32, 3), (32, 48, 3)])
-    monkeypatch.setattr("fas_jax.pipeline.decode_png", lambda _: np.zeros(next(sizes, (32, 48, 3)), np.uint8))
+    monkeypatch.setattr("fas_jax.pipeline.unpack_frame", lambda _: np.zeros(next(sizes, (32, 48, 3)), np.uint8))
     with pytest.raises(UserError, match=r"(48x32 and 32x32|32x32 and 48x32) pixels"):
         list(shard_frames(prepared, prepared.shards[0], 4))

@@ -23,7 +23,8 @@ from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
-from fas_jax.video import decode_clip, decode_png
+from fas_jax.pipeline import shard_frames
+from fas_jax.video import decode_clip, unpack_frame
 from tests.trees import MAKERS, moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(frame_size=32, videos_per_shard=3, workers=2, allow_partial=True)
@@ -62,7 +63,7 @@ def test_every_layout_from_files_to_tfds(tmp_path: Path, layout: str) -> None:
     for video, info, frames in stored:
         expected_info, expected_frames = decode_clip(root / video.path, SMALL)
         assert info == expected_info
-        np.testing.assert_array_equal([decode_png(frame) for frame in frames["whole"]], expected_frames)
+        np.testing.assert_array_equal([unpack_frame(frame) for frame in frames["whole"]], expected_frames)
     assert [clip for shard in prepared.shards for clip in prepared.clips(shard)] == [entry[:2] for entry in stored]
     assert Prepared.open(tmp_path / "out") == prepared
     prepared.verify()
@@ -182,6 +183,25 @@ def test_other_settings_or_data_in_the_same_folder(tree: Path, whole: Prepared, 
     casia = MAKERS["casia_fasd"](tmp_path / "casia", frames=2)
     with pytest.raises(UserError, match="dataset is 'M' there and 'C' now"):
         prepare_dataset(casia, whole.directory, SMALL)
+
+
+def test_raw_records_hold_the_same_pixels_and_never_mix_with_others(
+    tree: Path, whole: Prepared, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SMALL, records="raw")
+    with pytest.raises(UserError, match="records is 'png' there and 'raw' now"):
+        prepare_dataset(tree, whole.directory, settings)
+    raw = prepare_dataset(tree, tmp_path / "raw", settings)
+    assert raw.fingerprint != whole.fingerprint
+    assert Prepared.open(raw.directory).settings.records == "raw"
+    # A header of a few bytes and the pixels, as they are.
+    assert len(from_record(raw.builder().as_data_source("train")[0])[2]["whole"][0]) - 32 * 32 * 3 in range(20)
+    for mine, other in zip(raw.shards, whole.shards, strict=True):
+        assert raw.clips(mine) == whole.clips(other)
+        pairs = zip(shard_frames(raw, mine, 5), shard_frames(whole, other, 5), strict=True)
+        for ours, theirs in pairs:
+            assert ours.valid == theirs.valid
+            np.testing.assert_array_equal(ours.frames, theirs.frames)
 
 
 def test_failures_are_counted_reported_and_allowed(tmp_path: Path) -> None:
@@ -410,4 +430,4 @@ def test_above_one_gigabyte_in_one_split(tmp_path: Path) -> None:
     video, info, frames = from_record(data[31])
     assert info.frame_count == 26
     expected = decode_clip(root / video.path, settings)[1]
-    np.testing.assert_array_equal(decode_png(frames["whole"][25]), expected[25])
+    np.testing.assert_array_equal(unpack_frame(frames["whole"][25]), expected[25])

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fas_jax.config import Preparation
-from fas_jax.video import DecodeError, colour, decode_clip, decode_image, decode_png, encode_png, kept_indices, spread
+from fas_jax.video import DecodeError, colour, decode_clip, decode_image, kept_indices, pack_frame, spread, unpack_frame
 from tests.trees import moving_frames, read_video, write_audio, write_video
 
 ALL = Preparation(max_frames=0)
@@ -233,8 +234,12 @@ def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
         decode_image(tmp_path / "cut.png", ALL)
 
 
-def test_png_is_lossless() -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(decode_png(encode_png(frame)), frame)
-    with pytest.raises(ValueError, match="damaged"):
-        decode_png(b"no picture")
+@pytest.mark.parametrize("records", ["png", "raw"])
+def test_stored_frames_are_lossless(records: Literal["png", "raw"]) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    stored = pack_frame(frame, records)
+    np.testing.assert_array_equal(unpack_frame(stored), frame)
+    assert records == "png" or len(stored) < frame.nbytes + 20
+    for damaged in (b"no picture", stored[: len(stored) // 2]):
+        with pytest.raises(ValueError, match="damaged"):
+            unpack_frame(damaged)

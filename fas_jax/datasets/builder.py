@@ -24,7 +24,7 @@ FILE_FORMAT = "array_record"
 
 
 def clip_features() -> Any:
-    """The features of a stored clip: `video` (identity), `info` (what decoding found), `frames` (PNG bytes).
+    """The features of a stored clip: `video` (identity), `info` (what decoding found), `frames` (PNG or PPM bytes).
 
     `frames` holds one sequence for each rendition of the same frames: `whole` is the resized whole frame, `face` the
     crop of the face, empty where none was made.

@@ -22,7 +22,7 @@ from fas_jax.errors import UserError
 from fas_jax.faces import face_renderer
 from fas_jax.files import inside
 from fas_jax.processes import core_count, without_main
-from fas_jax.video import DecodeError, decode_frames, decode_views, encode_png, is_image
+from fas_jax.video import DecodeError, decode_frames, decode_views, is_image, pack_frame
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -36,7 +36,7 @@ class Decoded:
 
     info: ClipInfo
     frames: dict[str, list[bytes]]
-    """PNG bytes of the kept frames, for each rendition."""
+    """The kept frames as they are stored, for each rendition."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def decode_video(root: Path, path: str, source: Source, settings: Preparation) -
         info, renditions = decode_views(file, settings, render, upside_down)
         if source.fps and not info.fps:
             info = dataclasses.replace(info, fps=float(np.float32(source.fps)))
-    return Decoded(info, {name: [encode_png(frame) for frame in frames] for name, frames in renditions.items()})
+    packed = {name: [pack_frame(frame, settings.records) for frame in frames] for name, frames in renditions.items()}
+    return Decoded(info, packed)
 
 
 def _decode(root: str, path: str, source: Source, settings: Preparation) -> Decoded | Undecoded:

@@ -14,7 +14,7 @@ SUMMARY = "preparation.json"
 CLIPS = "clips"
 # Settings that decide what is stored; the others only how it is done.
 CONTENT_SETTINGS = (
-    "segment", "position", "max_frames", "frame_size", "videos_per_shard",
+    "segment", "position", "max_frames", "frame_size", "records", "videos_per_shard",
     "faces", "face_margin", "face_size", "face_model", "no_face", "rotation",
 )  # fmt: skip
 # Without effect where there are no crops.

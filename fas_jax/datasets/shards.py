@@ -21,7 +21,7 @@ from fas_jax.errors import UserError
 from fas_jax.files import atomic_path, fingerprint, read_json, sha256_file, write_json
 from fas_jax.progress import progress_bar
 
-# One record a group allows random access; PNG does not compress again.
+# One record a group allows random access; PNG does not compress again, and raw frames are not to be.
 WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
