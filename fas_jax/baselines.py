@@ -23,7 +23,7 @@ from fas_jax.files import fingerprint
 _CODEC_COLUMNS = 16
 # Clips that are read at a time; the sums of a fit are taken in such blocks, wherever its inputs lie.
 _BLOCK = 1024
-# Inputs of a fit that are held in memory, in bytes; more than that is read from disk at every step.
+# Inputs of a fit that are held in memory, in bytes of float64; more than that is read from disk at every step.
 _IN_MEMORY = 256 << 20
 
 
@@ -65,7 +65,7 @@ def fit_logistic(inputs: Inputs, labels: Int[np.ndarray, " n"], c: float = 1.0) 
     if set(np.unique(labels)) != {0, 1}:
         raise ValueError("a logistic regression needs both classes")
     if 8 * count * width <= _IN_MEMORY:
-        inputs = np.asarray(inputs[:], np.float64)
+        inputs = inputs[:]
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in range(0, count, _BLOCK):

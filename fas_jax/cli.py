@@ -2,13 +2,17 @@
 
 import argparse
 import errno
+import functools
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from fas_jax import launching
 from fas_jax.config import Experiment, load_experiment
 from fas_jax.errors import UserError
 
@@ -16,17 +20,25 @@ from fas_jax.errors import UserError
 _USERS_TO_MEND = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
 
 
-def main(function: Callable[..., int | None]) -> None:
+def main(function: Callable[..., int | None], several: bool = False) -> None:
     """Runs `function` with its parameters as options and exits with its result.
 
     Exit codes: 0 done, 1 done but not all is well (the function says so), 2 the user has to mend something,
     130 interrupted.
+
+    Args:
+        function: The script's own part.
+        several: Whether it may run as several processes of one job.
     """
-    _exit_with(lambda: tyro.cli(function, config=(tyro.conf.OmitArgPrefixes,)))
+    own = _joined(function) if several else _alone(function)
+    _exit_with(lambda: tyro.cli(own, config=(tyro.conf.OmitArgPrefixes,)))
 
 
 def experiment_main(function: Callable[[Experiment], int | None], default: str) -> None:
-    """Runs `function` on an `Experiment`: the file that `--config` names, changed by the other options."""
+    """Runs `function` on an `Experiment`: the file that `--config` names, changed by the other options.
+
+    It may run as several processes of one job.
+    """
 
     def run() -> int | None:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -40,23 +52,69 @@ def experiment_main(function: Callable[[Experiment], int | None], default: str) 
             f"(now {known.config}; default {default}). The defaults below are that file's; any option changes "
             "its setting for this run.",
         )
-        return function(experiment)
+        return _joined(function)(experiment)
 
     _exit_with(run)
 
 
+def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as one of the job's processes, if this is one: they begin together and end together."""
+
+    @functools.wraps(function)
+    def joined(*args: Any, **options: Any) -> Any:
+        if not launching.is_launched():
+            return function(*args, **options)
+        # JAX takes a while to import; --help need not.
+        from fas_jax import devices
+
+        devices.join()
+        code = function(*args, **options)
+        devices.wait_for_all("the end")
+        return code
+
+    return joined
+
+
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def alone(*args: Any, **options: Any) -> Any:
+        if launching.is_launched():
+            raise UserError(
+                f"{Path(sys.argv[0]).name} runs in one process: start it without scripts/launch.py, or unset "
+                f"{launching.COORDINATOR}"
+            )
+        return function(*args, **options)
+
+    return alone
+
+
 def _exit_with(run: Callable[[], Any]) -> None:
     try:
-        code = run()
+        code = _code(run)
+    except Exception:
+        if not launching.is_launched():
+            raise
+        traceback.print_exc()
+        code = 1
+    if code and launching.is_launched():
+        # In order, a process waits for the others when it ends; but they may be waiting for this one.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _code(run: Callable[[], Any]) -> int:
+    try:
+        return run() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except OSError as error:
         if error.errno not in _USERS_TO_MEND:
             raise
         print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(code or 0)
+        return 130

@@ -157,6 +157,10 @@ class Training:
     """Features that are streamed at a time."""
     checkpoint_every: int = 5
     """Looks at the validation clips between two checkpoints."""
+    events: bool = True
+    """Writes learning curves for TensorBoard into the run's folder: tensorboard --logdir RUN/events."""
+    profile: str = ""
+    """Folder for the profiler's trace of some steps of each program; none without it."""
 
 
 @dataclass(frozen=True)

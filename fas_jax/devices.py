@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fas_jax import launching
 from fas_jax.errors import UserError
 
 RUNS, DATA = "runs", "data"
@@ -23,47 +25,45 @@ SAME, BY_RUN, BY_ROW, BY_ROW_AND_RUN = (
 )  # fmt: skip
 Mapping = Literal["shard_map", "pmap"]
 
-# Set by the launcher for each of several processes.
-_COORDINATOR, _PROCESS, _PROCESSES = "FAS_JAX_COORDINATOR", "FAS_JAX_PROCESS", "FAS_JAX_PROCESSES"
-# A process that nobody has heard of for so long is lost, and ends the others.
+# A process that nobody has heard of for so long is lost, and ends the others; so is one that does not come to the end.
 HEARTBEAT_SECONDS = 15
 
 
-def connect(coordinator: str, processes: int, index: int) -> None:
-    """Joins several processes, on one machine or many; to be called before anything else of JAX.
+def join() -> None:
+    """Joins the other processes of the job, on one machine or many, where the environment says that there is one.
 
-    When one of them dies, JAX ends the others within `HEARTBEAT_SECONDS` or so; which one it was, the launcher says.
-
-    Args:
-        coordinator: HOST:PORT of the first process; `auto` takes all three from the cluster that JAX finds itself in
-            (Slurm, Open MPI, Kubernetes, TPU pods); empty does nothing.
-        processes: How many there are.
-        index: Which one this is, from 0.
+    To be called before anything else of JAX. When one of them dies, JAX ends the others within `HEARTBEAT_SECONDS` or
+    so; which one it was, `launching.launch` says.
 
     Raises:
-        UserError: The numbers do not fit, or the others cannot be reached.
+        UserError: The variables (see `launching`) do not fit, or the others cannot be reached.
     """
-    if not coordinator:
-        if processes not in (0, 1) or index:
-            raise UserError("--processes and --process-index need --coordinator HOST:PORT")
+    if not launching.is_launched() or jax.distributed.is_initialized():
         return
-    if coordinator != "auto" and not 0 <= index < processes:
-        raise UserError(f"--process-index {index} must lie in [0, --processes), which is {processes}")
+    coordinator = os.environ[launching.COORDINATOR]
+    given: dict[str, Any] = {}
+    if coordinator != "auto":
+        processes, index = _number(launching.PROCESSES), _number(launching.PROCESS)
+        if not 0 <= index < processes:
+            raise UserError(f"{launching.PROCESS}={index} must lie in [0, {launching.PROCESSES}), which is {processes}")
+        if not coordinator.rpartition(":")[2].isdigit():
+            raise UserError(f"{launching.COORDINATOR}={coordinator} must be HOST:PORT, or auto")
+        given = {"coordinator_address": coordinator, "num_processes": processes, "process_id": index}
     # On CPU, programs in flight at once would meet their collectives in an order of each process's own.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
-        if coordinator == "auto":
-            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
-        else:
-            jax.distributed.initialize(coordinator, processes, index, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(
+            **given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
+        )
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"--coordinator {coordinator}: {error}") from error
+        raise UserError(f"{launching.COORDINATOR}={coordinator}: {error}") from error
 
 
-def join() -> None:
-    """Joins the other processes of the job where the environment names a coordinator, and how many they are."""
-    if _COORDINATOR in os.environ and not jax.distributed.is_initialized():
-        connect(os.environ[_COORDINATOR], int(os.environ[_PROCESSES]), int(os.environ[_PROCESS]))
+def _number(variable: str) -> int:
+    try:
+        return int(os.environ.get(variable, ""))
+    except ValueError:
+        raise UserError(f"{launching.COORDINATOR} is set; {variable} must then be a number") from None
 
 
 def is_first() -> bool:
@@ -77,11 +77,30 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+@contextmanager
+def first_alone(name: str) -> Iterator[None]:
+    """The first process does what is in the block, and then the others, which find its files there."""
+    if not is_first():
+        wait_for_all(name)
+    yield
+    if is_first():
+        wait_for_all(name)
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` is true in any process; all have to ask."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def least(number: int) -> int:
+    """The least of all processes' numbers, of which each is below 2**62; all have to ask."""
+    if jax.process_count() == 1:
+        return number
+    # In two parts: JAX would cut 64 bits to 32.
+    parts = multihost_utils.process_allgather(np.array([[number >> 31, number & 0x7FFFFFFF]], np.int32))
+    return min((int(high) << 31) + int(low) for high, low in parts.reshape(-1, 2))
 
 
 def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:

@@ -32,21 +32,25 @@ from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint, read_json, write_json
 from fas_jax.protocol_names import choose_protocols, used_preset
-from fas_jax.protocols import describe
+from fas_jax.protocols import Protocol, describe
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras, read_extra_tables, write_extra_table
 from fas_jax.reporting.report import write_report
+from fas_jax.reporting.search_report import write_search
 from fas_jax.reporting.thumbnails import read_thumbnails
+from fas_jax.search import space
+from fas_jax.search.crossvalidation import search_protocol
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
+from fas_jax.training import streaming
+from fas_jax.training.waves import FREE
 
 _CONFIG, _TIMINGS = "config.json", "timings.json"
 # Settings that say how the work is done and not what comes out, so that a run may go on with others.
 _FREE = (
     *(("synthesis", name) for name in ("workers",)),
     *(("preparation", name) for name in ("workers", "timeout", "allow_failures", "allow_partial")),
-    *(("training", name) for name in ("mapping", "checkpoint_every", "runs_per_program")),
-    *(("training", name) for name in ("run_devices", "resident_mb", "part_mb")),
+    *(("training", name) for name in FREE),
 )
 
 
@@ -95,21 +99,26 @@ def trained_run(folder: Path) -> Run:
 
 
 def run(experiment: Experiment) -> Path:
-    """All stages; returns the run's folder with the report."""
+    """All stages; returns the run's folder with the report, which the first of several processes writes."""
     run = train(experiment)
-    return report(run)
+    return report(run) if devices.is_first() else run.folder
 
 
-def check(experiment: Experiment) -> None:
-    """Tells now what would otherwise fail after hours of decoding: missing weights, folders, targets."""
+def check(experiment: Experiment) -> tuple[Protocol, ...]:
+    """Tells now what would otherwise fail after hours of decoding: missing weights, folders, targets.
+
+    Returns:
+        The experiment's protocols.
+    """
     if experiment.features.rendition == "face" and experiment.preparation.faces == "whole":
         raise UserError("features.rendition is 'face', but preparation.faces is 'whole', which makes no face crops")
     synthetic = experiment.data.synthesize
     layouts = LAYOUTS if synthetic else _given_folders(experiment)
     letters = [LAYOUTS[layout].letter for layout in layouts]
     own = [] if synthetic else [listing.dataset for listing in _manifests(experiment)]
-    choose_protocols(experiment.evaluation, [*letters, *own])
+    protocols = choose_protocols(experiment.evaluation, [*letters, *own])
     load_backbone(experiment.features)
+    return protocols
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
@@ -163,22 +172,56 @@ def _manifests(experiment: Experiment) -> list[Listing]:
 
 
 def train(experiment: Experiment) -> Run:
-    """Everything up to the trained models; reads no target's features."""
+    """Everything up to the trained models; reads no target's features.
+
+    Several processes (`devices.join`) share extraction and training; the first one does the rest.
+    """
     check(experiment)
-    folder = open_run(experiment)
+    folder, seconds, prepared, stores = _extract(experiment)
+    videos, failures = crossdataset.all_videos(stores)
+    trials = crossdataset.plan(experiment, videos)
+    with seconds.stage("train"):
+        agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
+        trained = crossdataset.train(agreed, trials, videos, stores, folder)
+    return Run(experiment, folder, stores, videos, failures, trials, trained, prepared)
+
+
+def search(experiment: Experiment) -> list[Path]:
+    """Random search on the sources of each protocol; returns a folder each. Reads no target's features."""
+    space.check(experiment.search)
+    protocols = space.chosen(experiment.search, check(experiment))
+    folder, seconds, _, stores = _extract(experiment)
+    videos, _ = crossdataset.all_videos(stores)
+    trials = crossdataset.plan(experiment, videos)
+    agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
+    folders = []
+    with seconds.stage("search"):
+        for protocol in protocols:
+            place = folder / "search" / protocol.name
+            own = [trial for trial in trials if trial.protocol.name == protocol.name]
+            found = search_protocol(agreed, own, videos, stores, place)
+            if devices.is_first():
+                write_search(place, experiment, found)
+            folders.append(place)
+    return folders
+
+
+def _extract(
+    experiment: Experiment,
+) -> tuple[Path, "_Seconds", tuple[Prepared, ...], tuple[FeatureStore, ...]]:
+    """The run's folder, its clock, and the datasets' frames and features."""
+    with devices.first_alone("run"):
+        folder = open_run(experiment)
     seconds = _Seconds(folder / _TIMINGS)
-    with seconds.stage("videos"):
+    # Rendering and decoding have worker processes of their own; of several machines they use one.
+    with seconds.stage("videos"), devices.first_alone("videos"):
         roots = find_videos(experiment)
-    with seconds.stage("prepare"):
+    with seconds.stage("prepare"), devices.first_alone("prepare"):
         prepared = prepare(experiment, roots)
     with seconds.stage("features"):
         place = Path(experiment.cache) / "features"
         stores = tuple(extract(each, place, experiment.features, progress=True) for each in prepared)
-    videos, failures = crossdataset.all_videos(stores)
-    trials = crossdataset.plan(experiment, videos)
-    with seconds.stage("train"):
-        trained = crossdataset.train(experiment, trials, videos, stores, folder)
-    return Run(experiment, folder, stores, videos, failures, trials, trained, tuple(prepared))
+    return folder, seconds, tuple(prepared), stores
 
 
 def report(run: Run) -> Path:
@@ -294,10 +337,12 @@ class _Seconds:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        print(f"[{name}]", flush=True)
+        if devices.is_first():
+            print(f"[{name}]", flush=True)
         start = time.monotonic()
         try:
             yield
         finally:
             self.known[name] = round(self.known.get(name, 0) + time.monotonic() - start, 2)
-            write_json(self._path, self.known)
+            if devices.is_first():
+                write_json(self._path, self.known)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fas_jax.errors import UserError
 
@@ -73,6 +74,11 @@ def fingerprint(value: Any) -> str:
     """Hex SHA-256 of a JSON-able value; equal values give equal fingerprints on every machine."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def plain_name(name: str) -> str:
+    """A file name for any text, and a different one for each."""
+    return quote(name, safe=" +,=()").replace(".", "%2E")
 
 
 def inside(root: Path, relative: str) -> Path:

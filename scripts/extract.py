@@ -13,37 +13,28 @@ def main(
     /,
     out: Path,
     features: Features,
-    coordinator: str = "",
-    processes: int = 0,
-    process_index: int = 0,
-) -> int | None:
+) -> None:
     """Computes the features of prepared datasets into a store on disk.
 
     What is there already is kept after a check of its hash, so the command can be interrupted and repeated, also
-    with another number of processes. Several processes, each with its own devices, share the work when all of them
-    are started with the same --coordinator and --processes and see the same folders.
+    with another number of processes. Several processes, each with its own devices, share the work under
+    scripts/launch.py.
 
     Args:
         prepared: Folders that scripts/prepare.py wrote.
         out: Folder in which each dataset gets its own feature store.
         features: The feature stage.
-        coordinator: HOST:PORT of the first of several processes; 'auto' asks the cluster (Slurm, Open MPI, Kubernetes).
-        processes: Number of processes.
-        process_index: Which of them this is, from 0.
     """
     if not prepared:
         raise UserError("name at least one prepared dataset")
     # JAX takes a while to import; --help need not.
-    from fas_jax.devices import connect
     from fas_jax.features.extraction import extract
 
-    connect(coordinator, processes, process_index)
     for folder in prepared:
         store = extract(Prepared.open(folder), out, features, progress=True)
         frames = sum(unit.frames for unit in store.units)
         print(f"{store.path}: {frames} frames, weights {store.provenance['weights']}")
-    return None
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    cli.main(main, several=True)

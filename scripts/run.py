@@ -1,14 +1,15 @@
 """From video files to the cross-dataset table."""
 
-from fas_jax import cli, experiment
+from fas_jax import cli, devices, experiment
 from fas_jax.config import Experiment
 
 
 def main(settings: Experiment) -> None:
     """Runs a whole experiment, from videos to the cross-dataset table, and goes on where it was interrupted."""
     folder = experiment.run(settings)
-    print((folder / "results.md").read_text(encoding="utf-8"))
-    print(f"The report is {folder / 'report.md'}.")
+    if devices.is_first():
+        print((folder / "results.md").read_text(encoding="utf-8"))
+        print(f"The report is {folder / 'report.md'}.")
 
 
 if __name__ == "__main__":

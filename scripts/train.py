@@ -1,13 +1,14 @@
 """Trains the models of an experiment."""
 
-from fas_jax import cli, experiment
+from fas_jax import cli, devices, experiment
 from fas_jax.config import Experiment
 
 
 def main(settings: Experiment) -> None:
     """Trains an experiment's models, after preparing and extracting what is missing; evaluates nothing."""
     run = experiment.train(settings)
-    print(f"{len(run.trials)} ensembles are trained; scripts/evaluate.py {run.folder} scores them.")
+    if devices.is_first():
+        print(f"{len(run.trials)} ensembles are trained; scripts/evaluate.py {run.folder} scores them.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One of several processes that train together, with options PORT PROCESSES INDEX FOLDER OUT EPOCHS RUN_DEVICES."""
+"""One of several processes that train together, under scripts/launch.py, with options FOLDER OUT EPOCHS RUN_DEVICES."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,8 @@ from pathlib import Path
 from fas_jax import devices
 
 if __name__ == "__main__":
-    port, processes, index, folder, out, epochs, run_devices = sys.argv[1:]
-    if int(processes) > 1:
-        devices.connect(f"127.0.0.1:{port}", int(processes), int(index))
+    folder, out, epochs, run_devices = sys.argv[1:]
+    devices.join()
     import jax
     import numpy as np
 

@@ -13,7 +13,7 @@ import pytest
 from fas_jax.config import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.devices import connect
+from fas_jax.devices import join
 from fas_jax.errors import UserError
 from tests.trees import msu_mfsd
 
@@ -41,11 +41,11 @@ def start(prepared: Prepared, out: Path, *options: str, processes: int = 1, devi
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    joined = [["--coordinator", address, "--processes", str(processes), "--process-index", str(i)] for i in range(2)]
+    joined = {"FAS_JAX_COORDINATOR": address, "FAS_JAX_PROCESSES": str(processes)} if processes > 1 else {}
     return [
         subprocess.Popen(
-            command + (joined[i] if processes > 1 else []),
-            env=environment,
+            command,
+            env=environment | joined | {"FAS_JAX_PROCESS": str(i)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -110,14 +110,19 @@ def test_killed_at_many_points_and_restarted_with_changing_numbers(
 
 
 @pytest.mark.parametrize(
-    ("coordinator", "processes", "index", "message"),
+    ("place", "message"),
     [
-        ("", 2, 0, "need --coordinator"),
-        ("", 0, 1, "need --coordinator"),
-        ("127.0.0.1:1", 2, 2, "--process-index 2"),
-        ("127.0.0.1:1", 0, 0, "--process-index 0"),
+        ({"FAS_JAX_COORDINATOR": "127.0.0.1:1"}, "FAS_JAX_PROCESSES must then be a number"),
+        ({"FAS_JAX_COORDINATOR": "127.0.0.1:1", "FAS_JAX_PROCESSES": "2"}, "FAS_JAX_PROCESS must then be a number"),
+        ({"FAS_JAX_COORDINATOR": "127.0.0.1:1", "FAS_JAX_PROCESSES": "2", "FAS_JAX_PROCESS": "2"}, "PROCESS=2 must"),
+        ({"FAS_JAX_COORDINATOR": "127.0.0.1:1", "FAS_JAX_PROCESSES": "0", "FAS_JAX_PROCESS": "0"}, "PROCESS=0 must"),
+        ({"FAS_JAX_COORDINATOR": "nowhere", "FAS_JAX_PROCESSES": "2", "FAS_JAX_PROCESS": "1"}, "HOST:PORT"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(coordinator: str, processes: int, index: int, message: str) -> None:
+def test_a_place_that_does_not_fit_is_refused(
+    place: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message):
-        connect(coordinator, processes, index)
+        join()

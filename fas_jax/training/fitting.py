@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
@@ -24,6 +25,7 @@ from fas_jax.progress import progress_bar
 from fas_jax.recurrent import Architecture, Initialisation, Params
 from fas_jax.training import steps, streaming
 from fas_jax.training.interruption import TerminatedError, termination
+from fas_jax.training.profiling import Profiler
 from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order
 from fas_jax.training.steps import Clips, Form, Knobs, State
 from fas_jax.training.stopping import Progress, describe_failures
@@ -76,7 +78,7 @@ class Look:
     running: int
     """Runs that go on."""
     steps_per_second: float
-    """Of all runs together, since the look before."""
+    """Of all runs together, since the look before; NaN if that was before an interruption."""
 
 
 # Floating-point operations for which one compiles a program: some seconds of two cores.
@@ -111,10 +113,10 @@ def fit(
         settings: Optimiser, batch and early stopping.
         checkpoints: Where to save and from where to go on; an interrupted training that goes on ends with the
             same bits as an unbroken one. SIGTERM saves and ends the program.
-        title: For the progress bar.
+        title: For the progress bar and the profiler's trace.
         observe: Is shown the parameters at every look, after the look has been judged, and says nothing back: what
             it finds out (an oracle's claims) cannot reach what is chosen. Looks before a resumption are not shown.
-        watch: Is told what is seen at every look.
+        watch: Is told what is seen at every look, and what was seen before a resumption once more.
         all_may_fail: Makes it no error that no run's loss is finite any more.
 
     Raises:
@@ -123,14 +125,23 @@ def fit(
     """
     labels = np.asarray(clips.labels)
     _check(runs, labels)
-    program = _Program(architecture, runs, clips, settings)
+    program = _Program(architecture, runs, clips, settings, title)
     count, names = len(runs), [run.name for run in runs]
     state, best, progress, done = program.start(checkpoints)
     spent, last_look = 0, time.monotonic()
+    if watch:
+        for before in range(progress.looks):
+            watch(_look(progress, count, before, np.nan))
 
     with (
         termination() as asked,
-        progress_bar(total=settings.max_epochs, initial=done // program.steps, desc=title, unit="epoch") as bar,
+        progress_bar(
+            total=settings.max_epochs,
+            initial=done // program.steps,
+            desc=title,
+            unit="epoch",
+            disable=not devices.is_first(),
+        ) as bar,
     ):
         while done < settings.max_epochs * program.steps and progress.active.any():
             epoch, first = divmod(done, program.steps)
@@ -159,19 +170,10 @@ def fit(
                 if observe:
                     observe(epoch, jax.tree.map(lambda leaf: leaf[:count], state.params))
                 now = time.monotonic()
-                seen = progress.log[progress.looks - 1][:, :count]
-                running = int(progress.active.sum())
+                look = _look(progress, count, progress.looks - 1, spent / max(now - last_look, 1e-9))
                 if watch:
-                    watch(Look(epoch, seen[1], seen[2], seen[3], running, spent / max(now - last_look, 1e-9)))
-                bar.set_postfix(
-                    {
-                        "finished": f"{count - running}/{count}",
-                        "loss": f"{np.nanmean(seen[1]):.4f}" if np.isfinite(seen[1]).any() else "nan",
-                        "validation": f"{np.nanmean(seen[2]):.4f}" if np.isfinite(seen[2]).any() else "nan",
-                        "steps/s": f"{spent / max(now - last_look, 1e-9):.0f}",
-                    },
-                    refresh=False,
-                )
+                    watch(look)
+                bar.set_postfix(_shown(look, progress.earliest_end(settings)), refresh=False)
                 spent, last_look = 0, now
                 if checkpoints and progress.looks % settings.checkpoint_every == 0:
                     checkpoints.save(done, devices.fetch((state, best, progress)))
@@ -180,6 +182,29 @@ def fit(
     params, best_epoch, failed = program.result(best, progress)
     history = {name: values[..., :count] if values.ndim > 1 else values for name, values in progress.history().items()}
     return Fit(params, best_epoch, failed, history)
+
+
+def _look(progress: Progress, count: int, number: int, speed: float) -> Look:
+    """What was seen at a look; the first `count` runs are real."""
+    epoch, train_loss, loss, accuracy = progress.log[number, :, :count]
+    active = progress.active[:count] if number + 1 == progress.looks else ~np.isnan(progress.log[number + 1, 0, :count])
+    return Look(int(np.nanmax(epoch)), train_loss, loss, accuracy, int(active.sum()), speed)
+
+
+def _shown(look: Look, earliest_end: int) -> dict[str, str]:
+    """A look on the progress bar: means over the runs that have not ended before."""
+
+    def mean(values: np.ndarray) -> str:
+        return f"{np.nanmean(values):.4f}" if np.isfinite(values).any() else "nan"
+
+    return {
+        "finished": f"{len(look.train_loss) - look.running}/{len(look.train_loss)}",
+        "loss": mean(look.train_loss),
+        "validation": mean(look.validation_loss),
+        "accuracy": mean(look.validation_accuracy),
+        "steps/s": f"{look.steps_per_second:.0f}",
+        "ends": f"epoch {earliest_end} or later",
+    }
 
 
 def predict(
@@ -224,15 +249,18 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
         run += streaming.size(clips.features) // clips.features.shape[0]
     if isinstance(clips.features, jax.Array):
         shared = 0  # there already
-    room = int(0.8 * devices.free_memory()) - shared
+    room = devices.least(int(0.8 * devices.free_memory()) - shared)
     return int(min(runs, max(1, room // run)))
 
 
 class _Program:
     """The compiled functions of one `fit`, and everything about it that does not change."""
 
-    def __init__(self, architecture: Architecture, runs: Sequence[Run], clips: Clips, settings: Training) -> None:
+    def __init__(
+        self, architecture: Architecture, runs: Sequence[Run], clips: Clips, settings: Training, title: str
+    ) -> None:
         self._architecture, self._settings = architecture, settings
+        self._profiled = Profiler(Path(settings.profile) if settings.profile else None, title)
         self._labels = np.asarray(clips.labels)
         pmapped = settings.mapping == "pmap"
         self.mesh: Mesh = devices.make_mesh(len(runs), settings.batch_size, 1 if pmapped else settings.run_devices)
@@ -287,9 +315,16 @@ class _Program:
         mask = devices.place(active[live], self.mesh, devices.BY_RUN)
         step = first
         for part, own in streaming.parts(clips, order, first, self.mesh, self._settings.part_mb << 20):
-            state = self._train(state, part, knobs, mask, self._placed(own, self._train_form))
+            if part is not clips:
+                # The host runs ahead of the device: without this every part of the epoch would wait in memory.
+                jax.block_until_ready(state)
+            state = self._profiled(partial(self._steps, part, knobs, mask), state, own)
             step = min(self.steps, step + own.shape[2])
             yield state, step
+
+    def _steps(self, part: Clips, knobs: Knobs, active: Any, state: State, order: np.ndarray) -> State:
+        new: State = self._train(state, part, knobs, active, self._placed(order, self._train_form))
+        return new
 
     def look(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""
@@ -356,12 +391,12 @@ class _Program:
 
     def _initial(self) -> State:
         keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
-        state = jax.jit(partial(steps.init, self._architecture))(keys)
+        state = steps.init(self._architecture, keys)
         # What a run starts from is its own; the program is the same.
         own = np.array([run.initialisation or self._architecture.initialisation for run in self._runs])
         for name in sorted({*own.tolist()} - {self._architecture.initialisation}):
             rows = np.flatnonzero(own == name)
-            params = jax.jit(jax.vmap(replace(self._architecture, initialisation=name).init))(keys[rows])
+            params = steps.init(replace(self._architecture, initialisation=name), keys[rows]).params
             state = state._replace(params=steps.put(state.params, jax.numpy.asarray(rows), params))
         return state
 

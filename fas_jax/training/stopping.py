@@ -61,7 +61,7 @@ class Progress(NamedTuple):
         self.best[better] = score[better]
         self.best_epoch[better] = epoch
         self.failed[broken] = epoch
-        self.active[:] &= ~broken & (epoch - self.best_epoch < settings.patience)
+        self.active[:] &= ~broken & (epoch - self.best_epoch < settings.patience) & (epoch < settings.max_epochs)
         self.counter[0] += 1
         return better
 
@@ -80,6 +80,11 @@ class Progress(NamedTuple):
         width = min(count, -(-width // multiple) * multiple)
         order = np.argsort(~self.active, kind="stable")
         return np.sort(order[:width])
+
+    def earliest_end(self, settings: Training) -> int:
+        """The epoch before which not all runs will have ended."""
+        patient = np.max(self.best_epoch[self.active], initial=0) + settings.patience
+        return int(min(settings.max_epochs, patient)) if self.active.any() else int(np.nanmax(self.log[:, 0]))
 
     def history(self) -> dict[str, np.ndarray]:
         """The log by name; see `Fit.history`."""

@@ -5,6 +5,7 @@ that streaming changes no result; Grain reads the next parts while the device wo
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import grain
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from fas_jax import devices
+from fas_jax.config import Training
 from fas_jax.training.steps import Clips
 
 # Parts that wait in memory beside the one in use, and threads that fill them.
@@ -39,6 +41,13 @@ def limit(resident_mb: int) -> int:
     """Most bytes of features that are put on a device; 0 is half of what it has free, and of what the host has, through
     whose memory they go."""
     return resident_mb << 20 if resident_mb else min(devices.free_memory(), devices.free_host_memory()) // 2
+
+
+def agreed(settings: Training) -> Training:
+    """With the limit at which all processes of the job put features on their devices or stream them."""
+    if jax.process_count() == 1:
+        return settings
+    return replace(settings, resident_mb=max(1, devices.least(limit(settings.resident_mb)) >> 20))
 
 
 def resident(clips: Clips, resident_mb: int = 0) -> Clips:

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from fas_jax.errors import UserError
 from fas_jax.files import fingerprint
 from fas_jax.parameters import load_about, load_tree, save_tree
 from fas_jax.recurrent import Architecture
+from fas_jax.training.events import EventFiles
 from fas_jax.training.fitting import Clips, Fit, Observer, Run, fit, wave_size
+
+# Settings that say how the work is done and not what comes out, beyond the order of sums.
+FREE = (
+    "runs_per_program", "run_devices", "resident_mb", "part_mb", "mapping", "checkpoint_every", "events", "profile"
+)  # fmt: skip
 
 
 def train_in_waves(
@@ -32,7 +39,7 @@ def train_in_waves(
     """What `fit` found of every wave, in order: `params`, `best_epoch`, `failed`, `history`.
 
     Finished waves are read from `folder`/models and not trained again; an unfinished one goes on from its checkpoint
-    in `folder`/checkpoints.
+    in `folder`/checkpoints. With `settings.events`, learning curves go to `folder`/events.
 
     Args:
         name: Of the files.
@@ -58,7 +65,7 @@ def train_in_waves(
         about = {
             "model": name,
             "architecture": dataclasses.asdict(architecture),
-            "training": _binding(settings),
+            "training": binding(settings),
             "runs": [_describe(run) for run in runs[start:end]],
             "data": data,
         }
@@ -72,16 +79,18 @@ def train_in_waves(
         else:
             features = clips.features[start:end] if len(clips.features.shape) == 4 else clips.features
             shown = observe(name, start) if observe else None
-            found = fit(
-                architecture,
-                runs[start:end],
-                clips._replace(features=features),
-                settings,
-                Checkpoints(unfinished, about),
-                title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
-                observe=shown,
-                all_may_fail=all_may_fail,
-            )
+            with _events(settings, folder / "events", path.stem, runs[start:end]) as watch:
+                found = fit(
+                    architecture,
+                    runs[start:end],
+                    clips._replace(features=features),
+                    settings,
+                    Checkpoints(unfinished, about),
+                    title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
+                    observe=shown,
+                    watch=watch,
+                    all_may_fail=all_may_fail,
+                )
             tree = keep(start, found) if keep else _whole(found)
             if devices.is_first():
                 save_tree(path, tree, about)
@@ -90,6 +99,12 @@ def train_in_waves(
         waves.append(tree)
         start = end
     return waves
+
+
+def _events(settings: Training, folder: Path, program: str, runs: Sequence[Run]) -> AbstractContextManager[Any]:
+    if not settings.events or not devices.is_first():
+        return nullcontext()
+    return EventFiles(folder, program, [run.name for run in runs])
 
 
 def _whole(found: Fit) -> dict[str, Any]:
@@ -131,10 +146,9 @@ def _wave(
     return size
 
 
-def _binding(settings: Training) -> dict[str, Any]:
-    """The settings that change what comes out, beyond the order of sums."""
-    free = ("runs_per_program", "run_devices", "resident_mb", "part_mb", "mapping", "checkpoint_every")
-    return {name: value for name, value in to_dict(settings).items() if name not in free}
+def binding(settings: Training) -> dict[str, Any]:
+    """The settings that change what comes out, JSON-able."""
+    return {name: value for name, value in to_dict(settings).items() if name not in FREE}
 
 
 def _describe(run: Run) -> dict[str, Any]:

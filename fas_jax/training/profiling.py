@@ -1,0 +1,44 @@
+"""A trace of a few training steps, by JAX's profiler."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from fas_jax import devices
+from fas_jax.files import plain_name
+
+_STEPS = 8
+
+
+class Profiler:
+    """Traces the first steps of a program's second call; the first one compiles.
+
+    Args:
+        folder: Gets a folder for each program; None traces nothing.
+        name: The program's.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._folder = folder / plain_name(name) if folder else None
+        self._calls = 0
+
+    def __call__(self, train: Callable[[Any, Any], Any], state: Any, order: Int[np.ndarray, "d r s b"]) -> Any:
+        """`train` from `state`, over the steps of `order`; in two calls where the first steps are set apart."""
+        if self._folder is None or self._calls == 2:
+            return train(state, order)
+        self._calls += 1
+        first, rest = order[:, :, :_STEPS], order[:, :, _STEPS:]
+        # All processes part their steps in the same way, or their programs would not meet.
+        if self._calls == 2 and devices.is_first():
+            jax.block_until_ready(state)
+            with jax.profiler.trace(self._folder, create_perfetto_trace=True):
+                state = jax.block_until_ready(train(state, first))
+            found = sorted(self._folder.rglob("perfetto_trace.json.gz"))[-1]
+            print(f"a trace of {first.shape[2]} steps: open {found} in https://ui.perfetto.dev", flush=True)
+        else:
+            state = train(state, first)
+        return train(state, rest) if rest.shape[2] else state

@@ -1,0 +1,130 @@
+"""Learning curves are read back by TensorBoard itself, each look once, whatever interrupted the training."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fas_jax.config import Training
+from fas_jax.training import events, fitting, waves
+from fas_jax.training.events import EventFiles
+from fas_jax.training.fitting import Look
+from tests.device_trial import ARCHITECTURE, RUNS, clips
+
+
+def look(epoch: int, running: int = 2) -> Look:
+    second = np.nan if running < 2 else epoch / 20
+    losses = np.array([epoch / 10, second], np.float32)
+    return Look(epoch, losses, losses + 1, losses / 2, running, 100.0 + epoch)
+
+
+def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return {tag: [(each.step, each.value) for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_tensorboard_reads_every_curve(tmp_path):
+    with EventFiles(tmp_path, "gru", ["A to B seed 0", "../b"]) as files:
+        for epoch in (1, 300, 70000):
+            files(look(epoch, running=2 if epoch < 70000 else 1))
+    first, second = read(tmp_path / "gru" / "A to B seed 0"), read(tmp_path / "gru" / "%2E%2E%2Fb")
+    assert first["loss/train"] == [(epoch, pytest.approx(epoch / 10)) for epoch in (1, 300, 70000)]
+    assert first["loss/validation"][0] == (1, pytest.approx(1.1))
+    assert first["accuracy/validation"][1] == (300, pytest.approx(15))
+    assert [step for step, _ in second["loss/train"]] == [1, 300]
+    shared = read(tmp_path / "programs" / "gru")
+    assert shared["runs finished"] == [(1, 0), (300, 0), (70000, 1)]
+    assert shared["steps per second"][0] == (1, 101)
+    assert {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")} == {"gru", "programs"}
+
+
+def test_what_a_kill_left_is_cut_off_and_nothing_is_written_twice(tmp_path):
+    with EventFiles(tmp_path, "gru", ["a", "b"]) as files:
+        for epoch in (1, 2, 3):
+            files(look(epoch))
+    (path,) = (tmp_path / "gru" / "a").iterdir()
+    whole = path.read_bytes()
+    lengths = []
+    while sum(lengths) < len(whole):
+        lengths.append(struct.unpack_from("<Q", whole, sum(lengths))[0] + 16)
+    assert len(lengths) == 4
+    for left in range(len(whole) + 1):
+        path.write_bytes(whole[:left])
+        kept = sum(sum(lengths[: i + 1]) <= left for i in range(len(lengths)))
+        assert events._scan(path.read_bytes()) == (sum(lengths[:kept]), kept - 1)
+    for left in (0, 5, lengths[0], lengths[0] + 3, sum(lengths[:2]), len(whole) - 1):
+        path.write_bytes(whole[:left])
+        with EventFiles(tmp_path, "gru", ["a", "b"]) as files:
+            for epoch in (1, 2, 3, 4):
+                files(look(epoch))
+        for name in "ab":
+            assert [step for step, _ in read(tmp_path / "gru" / name)["loss/train"]] == [1, 2, 3, 4]
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("data", "crc"),
+    # RFC 3720, B.4, and the check value of CRC-32C's catalogue entry.
+    [
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (b"123456789", 0xE3069283),
+        (b"", 0),
+    ],
+)
+def test_checksums(data, crc):
+    rotated = (events._masked_crc(data) - 0xA282EAD8) & 0xFFFFFFFF
+    assert (rotated >> 17 | rotated << 15) & 0xFFFFFFFF == crc
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_training_that_goes_on_continues_its_curves(tmp_path, monkeypatch, kept):
+    """Also where the curves were lost: what was seen before comes from the checkpoint."""
+    settings = Training(
+        batch_size=12, max_epochs=8, validate_every=1, patience=99, learning_rate=1e-2, checkpoint_every=3
+    )
+
+    def train(folder: Path) -> None:
+        waves.train_in_waves("gru", ARCHITECTURE, RUNS, clips(), settings, folder, "data")
+
+    train(tmp_path / "whole")
+    write = EventFiles.__call__
+
+    def stop(files: EventFiles, seen: Look) -> None:
+        write(files, seen)
+        if seen.epoch == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(EventFiles, "__call__", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken")
+    monkeypatch.setattr(EventFiles, "__call__", write)
+    curve = Path("events") / "gru-0000" / RUNS[0].name
+    assert [step for step, _ in read(tmp_path / "broken" / curve)["loss/train"]] == [1, 2, 3, 4, 5]
+    if not kept:
+        for path in (tmp_path / "broken" / "events").rglob("*fas_jax"):
+            path.unlink()
+    train(tmp_path / "broken")
+    assert len(read(tmp_path / "whole" / curve)["loss/train"]) == 8
+    assert read(tmp_path / "broken" / curve) == read(tmp_path / "whole" / curve)
+    shared = read(tmp_path / "broken" / "events" / "programs" / "gru-0000")
+    assert shared["runs finished"] == [(epoch, 0) for epoch in range(1, 8)] + [(8, 2)]
+
+
+def test_no_curves_where_they_are_not_wanted(tmp_path):
+    settings = Training(batch_size=12, max_epochs=1, validate_every=1, events=False)
+    waves.train_in_waves("gru", ARCHITECTURE, RUNS, clips(), settings, tmp_path, "data")
+    assert not (tmp_path / "events").exists()
+
+
+def test_looks_before_a_resumption_are_told_again(tmp_path):
+    settings = Training(batch_size=12, max_epochs=4, validate_every=1, patience=1, learning_rate=1e-2)
+    seen: list[Look] = []
+    fitting.fit(ARCHITECTURE, RUNS, clips(), settings, watch=seen.append)
+    assert [each.epoch for each in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1].running == 0
+    assert all(each.steps_per_second > 0 for each in seen)

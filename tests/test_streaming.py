@@ -1,0 +1,250 @@
+"""Features that stay on disk: the same bits as those in memory, whoever asks for which of them in which order."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from fas_jax import baselines, crossdataset, stacking
+from fas_jax.crossdataset import Pool
+from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.errors import UserError
+from fas_jax.evaluation.scores import COLUMNS
+from fas_jax.features.rows import StoredFeatures
+from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
+from fas_jax.training import streaming
+from tests import stores
+
+ROOT = Path(__file__).parents[1]
+SPLITS = ("train", "dev", "test")
+WIDTH = 3
+
+
+def write(out, dataset, units, dtype=np.float16, width=WIDTH, seed=0):
+    """A store whose files hold clips of the given lengths; gives it with every clip's split and features."""
+    generator = np.random.default_rng([seed, *dataset.encode()])
+    path = store_path(out, dataset, {"dataset": dataset})
+    written, clips = [], []
+    for number, lengths in enumerate(units):
+        rows = []
+        for i, length in enumerate(lengths):
+            split = SPLITS[(number + i) % 3]
+            video = Video(f"{number}/{i}.avi", dataset, f"s{i}", split, i % 2, "print", "print", "", "")
+            info = ClipInfo(tuple(range(length)), 9, 25.0, 8, 8, "h264", 100 * number + i, (1.0,) * 6)
+            rows.append((video, info))
+            clips.append((split, generator.normal(size=(length, width)).astype(dtype)))
+        features = [features for _, features in clips[len(clips) - len(rows) :]]
+        written.append(
+            write_unit(path, unit_name(number), rows, np.concatenate([np.zeros((0, width), dtype), *features]))
+        )
+    provenance = {"dataset": dataset, "dimension": width}
+    return write_manifest(path, {"dataset": dataset}, provenance, (), written), clips
+
+
+LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+@given(
+    first=LENGTHS,
+    second=LENGTHS,
+    kinds=st.tuples(*[st.sampled_from([np.float16, np.float32])] * 2),
+    splits=st.sets(st.sampled_from(SPLITS), min_size=1),
+    data=st.data(),
+)
+def test_any_rows_are_read_as_they_were_written(tmp_path_factory, first, second, kinds, splits, data):
+    """Across files, stores, lengths and types, in any order, some twice; also after some were picked."""
+    out = tmp_path_factory.mktemp("stores")
+    made = [write(out, name, units, kind) for name, units, kind in zip("AB", (first, second), kinds, strict=True)]
+    wanted = [features for _, clips in made for split, features in clips if split in splits]
+    pool = Pool.open([store for store, _ in made], splits)
+    loaded = Pool.load([store for store, _ in made], splits)
+    assert len(pool.videos) == len(wanted) == pool.features.shape[0]
+    assert pool.videos == loaded.videos
+    assert tuple(pool.infos) == loaded.infos
+    assert pool.infos[:] == [pool.infos[i] for i in range(len(wanted))]
+    rows = np.array(data.draw(st.lists(st.integers(0, len(wanted) - 1), max_size=9)) if wanted else [], np.int64)
+    # Picking and reading commute.
+    for found in (pool.features[rows], pool.take(rows).features[np.arange(len(rows))]):
+        assert found.dtype in (*kinds, np.float32)
+        for row, got, mask in zip(rows, found, pool.mask[rows], strict=True):
+            length = len(wanted[row])
+            np.testing.assert_array_equal(got[:length], wanted[row])
+            assert not got[length:].any()
+            assert mask.sum() == length
+            assert mask[:length].all()
+    np.testing.assert_array_equal(pool.features[rows], loaded.features[rows])
+    assert pool.take(rows).infos[:] == [loaded.infos[row] for row in rows]
+
+
+def test_threads_read_the_same_and_leave_no_file_open(tmp_path):
+    store, _ = write(tmp_path, "A", [[3, 1, 2]] * 40)
+    pool = Pool.open([store], SPLITS)
+    rows = [np.random.default_rng(i).integers(0, 120, 50) for i in range(40)]
+    folder = Path("/proc/self/fd")
+    before = len(list(folder.iterdir())) if folder.exists() else 0
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(pool.features.__getitem__, rows))
+    for own, got in zip(rows, found, strict=True):
+        np.testing.assert_array_equal(got, pool.features[own])
+    assert not folder.exists() or len(list(folder.iterdir())) <= before
+
+
+def damage(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_refused_before_anything_is_trained(tmp_path):
+    store, _ = write(tmp_path, "A", [[3, 1, 2]] * 3)
+    damage(store.path / unit_name(1), -1)
+    with pytest.raises(UserError, match=r"00001\.safetensors was changed or damaged"):
+        Pool.open([FeatureStore.open(store.path)], SPLITS)
+    # Nobody asks for files without a clip of these splits.
+    assert len(Pool.open([dataclasses.replace(store, units=(store.units[0],))], {"train"}).videos) == 1
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path):
+    store, _ = write(tmp_path, "A", [[3, 1, 2]] * 3)
+    pool = Pool.open([store], SPLITS)
+    path = store.path / unit_name(1)
+    old = path.stat()
+    damage(path, -1)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
+    assert pool.features[np.array([0, 8])].any()
+    for read in (lambda: pool.features[np.array([0, 4])], lambda: pool.infos[3:6]):
+        with pytest.raises(UserError, match=r"00001.* was changed"):
+            read()
+    path.unlink()
+    with pytest.raises(UserError, match=r"00001.* cannot be read"):
+        pool.features[np.array([4])]
+
+
+def test_videos_that_were_read_before_are_compared_with_what_was_hashed(tmp_path):
+    """`plan` works with headers that nobody has hashed; a label changed there must not reach training."""
+    store, _ = write(tmp_path, "A", [[3, 1, 2]])
+    path = store.path / unit_name(0)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'\\"label\\": 1', b'\\"label\\": 0', 1))
+    store.videos()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="was changed"):
+        store.rows()
+
+
+def test_features_of_different_width_are_refused(tmp_path):
+    made = [write(tmp_path, "A", [[1]])[0], write(tmp_path, "B", [[1]], width=WIDTH + 1)[0]]
+    with pytest.raises(UserError, match=r"differ in width \(\[3, 4\]\)"):
+        Pool.open(made, SPLITS)
+
+
+def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, capsys):
+    store, _ = write(tmp_path, "A", [[3, 1, 2]])
+    pool = Pool.open([store], SPLITS)
+    clips = pool.clips()
+    assert isinstance(clips.features, jax.Array)
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(streaming, "limit", lambda resident_mb: streaming.size(pool.features) - 1)
+    assert isinstance(pool.clips().features, StoredFeatures)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "features of 3 clips" in out
+    assert "streamed" in out
+
+
+def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monkeypatch, capsys):
+    """Everything from the stores to the scores, over files of three datasets with clips of different lengths."""
+    monkeypatch.setattr(stores, "DIMENSION", 2500)
+    # One kind does, and spares two thirds of the compilations.
+    monkeypatch.setattr(stacking, "BASE_MODELS", ("gru",))
+    made = stores.make_stores(tmp_path / "stores")
+    settings = stores.experiment(
+        training=stores.Training(batch_size=16, max_epochs=4, validate_every=2, monitor="loss", learning_rate=1e-2),
+        stacking=stores.Stacking(folds=2, max_epochs=2, learning_rate=1e-2),
+        evaluation=stores.Evaluation(targets=("M",)),
+    )
+    found = []
+    for resident_mb in (0, 1):
+        training = dataclasses.replace(settings.training, resident_mb=resident_mb, part_mb=1)
+        own = dataclasses.replace(settings, training=training)
+        videos, failures = crossdataset.all_videos(made)
+        trials = crossdataset.plan(own, videos)
+        trained = crossdataset.train(own, trials, videos, made, tmp_path / f"run{resident_mb}")
+        found.append((trained, crossdataset.score(own, trials, videos, failures, made, trained)))
+        # Once for training, and once for each part that is scored.
+        assert capsys.readouterr().out.count("they are streamed") == (3 if resident_mb else 0)
+        assert not list(tmp_path.glob("run*/tmp*"))
+    (resident, expected), (streamed, scores) = found
+    leaves = zip(jax.tree.leaves(resident.ensemble.params), jax.tree.leaves(streamed.ensemble.params), strict=True)
+    assert all(np.array_equal(one, other) for one, other in leaves)
+    for column in COLUMNS:
+        np.testing.assert_array_equal(getattr(expected, column), getattr(scores, column))
+    assert np.isfinite(scores.score).all()
+
+
+def test_logistic_regression_is_scikit_learns(tmp_path):
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(3000, 5)) * (1, 10, 1e-3, 1e6, 1) + (0, 5, 1, 1e7, 0)
+    inputs[:, 4] = 0.1
+    labels = (generator.normal(size=3000) + inputs[:, 0] - 1 > 0).astype(int)
+    model = baselines.fit_logistic(inputs, labels)
+    assert abs(model.weights[4]) < 1e-12
+    scaled = (inputs - inputs.mean(0)) / np.where(np.arange(5) == 4, 1, inputs.std(0))
+    scaled[:, 4] = 0
+    peer = LogisticRegression(tol=1e-8, max_iter=10_000).fit(scaled, labels)
+    np.testing.assert_allclose(model.scores(inputs), peer.predict_proba(scaled)[:, 1], atol=2e-3)
+    with pytest.raises(ValueError, match="both classes"):
+        baselines.fit_logistic(inputs, np.ones(3000))
+
+
+def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch):
+    store, _ = write(tmp_path, "A", [[3, 1, 2, 4] * 20] * 20)
+    pool = Pool.open([store], SPLITS)
+    rows = np.random.default_rng(0).permutation(1600)[:1300]
+    labels = np.array([video.label for video in pool.videos])[rows]
+    wanted = {
+        name: make(pool.features[rows], pool.mask[rows], pool.take(rows).infos[:])
+        for name, make in baselines.BASELINES.items()
+    }
+    in_memory = {name: baselines.fit_logistic(wanted[name], labels) for name in wanted}
+    monkeypatch.setattr(baselines, "_IN_MEMORY", 0)
+    with baselines.scratch_inputs(tmp_path / "scratch", pool.features, pool.mask, pool.infos) as inputs:
+        assert not list((tmp_path / "scratch").iterdir())
+        for name, values in inputs.items():
+            np.testing.assert_array_equal(values.take(rows)[:], wanted[name])
+            on_disk = baselines.fit_logistic(values.take(rows), labels)
+            for field in dataclasses.fields(on_disk):
+                np.testing.assert_array_equal(getattr(on_disk, field.name), getattr(in_memory[name], field.name))
+
+
+@pytest.mark.slow
+def test_memory_does_not_follow_the_number_of_clips(tmp_path):
+    """Features of 38,000 clips more are 623 MB more; what is held of them is a small part of that."""
+    found = []
+    for count in (2_000, 40_000):
+        options = ["--counts", str(count), "--dimension", "1024", "--folder", str(tmp_path / str(count))]
+        for part in ("write", "train"):
+            command = [sys.executable, "scripts/benchmark_streaming.py", "--part", part, *options]
+            done = subprocess.run(
+                command,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    print(found)
+    small, large = found
+    assert large["features_mb"] - small["features_mb"] > 600
+    assert large["score"] - small["score"] < 250
