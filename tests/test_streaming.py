@@ -22,10 +22,12 @@ from fas_jax.errors import UserError
 from fas_jax.evaluation.scores import COLUMNS
 from fas_jax.features.rows import StoredFeatures
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
+from fas_jax.parameters import load_tree
 from fas_jax.training import streaming
 from tests import stores
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 SPLITS = ("train", "dev", "test")
 WIDTH = 3
 
@@ -228,6 +230,25 @@ def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
+def test_two_processes_stream_what_one_does(tmp_path, monkeypatch):
+    """Each reads the store by itself; the batches are divided between them."""
+    monkeypatch.setattr(stores, "DIMENSION", 2500)
+    stores.make_stores(tmp_path / "stores")
+    found = []
+    for processes in (1, 2):
+        run = tmp_path / str(processes)
+        command = [sys.executable, "scripts/launch.py", "--processes", str(processes), "--"]
+        trial = [sys.executable, "-m", "tests.streaming_trial", str(tmp_path / "stores"), str(run)]
+        done = subprocess.run(
+            [*command, *trial], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT
+        )
+        assert done.stdout.count("they are streamed") == 1
+        found.append(load_tree(run / "models" / "gru-0000.safetensors")[0]["params"])
+    for one, two in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5 * np.abs(one).max())
+
+
+@pytest.mark.slow
 def test_memory_does_not_follow_the_number_of_clips(tmp_path):
     """Features of 38,000 clips more are 623 MB more; what is held of them is a small part of that."""
     found = []
@@ -241,7 +262,7 @@ def test_memory_does_not_follow_the_number_of_clips(tmp_path):
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env=ENVIRONMENT,
             )
         found.append(json.loads(done.stdout.splitlines()[-1]))
     print(found)
