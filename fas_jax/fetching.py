@@ -1,5 +1,10 @@
-"""Published weights from their publishers: resumable, checked against the published hash, and kept."""
+"""Published weights from their publishers: resumable, checked against the published hash, and kept.
 
+The hash is what torchvision's file names carry: the first eight hexadecimal digits of the SHA-256. That tells a damaged
+file or another one, and is no proof against somebody who makes a file to fit; the address is HTTPS for that.
+"""
+
+import fcntl
 import hashlib
 import os
 import urllib.error
@@ -7,6 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import BinaryIO
 
 from fas_jax.backbones.weights import PUBLISHED
 from fas_jax.errors import UserError, unknown_name
@@ -40,7 +46,8 @@ def default_cache() -> Path:
 def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fetched:
     """Gets the published weights of a backbone, unless they are there already.
 
-    An interrupted download goes on where it stopped. A file takes its name only when its hash is the published one.
+    An interrupted download goes on where it stopped. A file takes its name only when its hash begins with the digits
+    that were published.
 
     Args:
         name: Of the backbone.
@@ -49,7 +56,8 @@ def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fet
         timeout: Seconds to wait for an answer.
 
     Raises:
-        UserError: Unknown backbone, no network, a broken connection, or a file that is not what was published.
+        UserError: Unknown backbone, no network, a broken connection, a full disk, another process that is fetching the
+            same file, or a file that is not what was published.
     """
     if name not in SOURCES:
         raise unknown_name("backbone with weights to fetch", name, SOURCES)
@@ -62,9 +70,16 @@ def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fet
     part = target.with_name(f"{target.name}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _download(address, part, name, timeout)
-        sha256 = _checked(part, target.name)
-        part.replace(target)
+        with part.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"another process is fetching {target}; wait for it, and run this again") from None
+            if target.exists():  # since we looked; what we have opened may be that very file
+                return Fetched(target, _checked(target, target.name), was_there=True)
+            _download(address, file, name, timeout)
+            sha256 = _checked(part, target.name)
+            part.replace(target)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
@@ -77,8 +92,9 @@ def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fet
     return Fetched(target, sha256, was_there=False)
 
 
-def _download(address: str, part: Path, name: str, timeout: float) -> None:
-    have = part.stat().st_size if part.exists() else 0
+def _download(address: str, file: BinaryIO, name: str, timeout: float) -> None:
+    """Appends what is missing to a file that is open for it."""
+    have = file.tell()
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=timeout)
@@ -89,19 +105,20 @@ def _download(address: str, part: Path, name: str, timeout: float) -> None:
     with answer:
         if have and answer.status != 206:
             have = 0  # a server that cannot go on begins again
+            file.truncate(0)
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length and length.isdigit() else None
         options = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-        with (
-            part.open("ab" if have else "wb") as file,
-            progress_bar(total=total, initial=have, desc=f"fetching {name}", **options) as bar,
-        ):
+        with progress_bar(total=total, initial=have, desc=f"fetching {name}", **options) as bar:
             while chunk := answer.read(_CHUNK):
                 have += len(chunk)
                 if have > _LARGEST:
-                    raise UserError(f"{address} sends more than the file can have; check --source, and delete {part}")
+                    raise UserError(
+                        f"{address} sends more than the file can have; check --source, and delete {file.name}"
+                    )
                 file.write(chunk)
                 bar.update(len(chunk))
+        file.flush()
     if total is not None and have < total:
         raise ConnectionError(f"the connection broke after {have} of {total} bytes")
 

@@ -1,6 +1,9 @@
 """Fetching weights, from a server of the tests' own."""
 
+import fcntl
 import hashlib
+import resource
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -85,6 +88,30 @@ def test_what_was_not_published_is_refused(server: str, tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="delete it"):
         fetch("densenet201", tmp_path, server)
     assert (tmp_path / NAME).read_bytes() == b"own"
+
+
+def test_only_one_process_fetches(server: str, tmp_path: Path) -> None:
+    with (tmp_path / f"{NAME}.part").open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process is fetching"):
+            fetch("densenet201", tmp_path, server)
+        assert Handler.asked == []
+    assert fetch("densenet201", tmp_path, server).path.read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_told_and_the_rest_comes_later(server: str, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*densenet201-c1103571\.pth: File too large"):
+            fetch("densenet201", tmp_path, server)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert not (tmp_path / NAME).exists()
+    assert fetch("densenet201", tmp_path, server).path.read_bytes() == CONTENT
+    assert Handler.asked == [None, "bytes=1000000-"]
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
