@@ -63,6 +63,7 @@ class Form(NamedTuple):
 _ADAM = optax.scale_by_adam()
 
 
+@partial(jax.jit, static_argnums=(0,))
 def init(architecture: Architecture, keys: Array) -> State:
     """Fresh states for PRNG keys [r]."""
     params = jax.vmap(architecture.init)(keys)
