@@ -1,4 +1,4 @@
-"""What the feature stage is compared with in benchmarks: PyTorch and OpenVINO, where they are installed.
+"""What benchmarks compare with: the feature stage in PyTorch and OpenVINO, and training in PyTorch, where installed.
 
 The only module that imports PyTorch; nothing else needs it.
 """
@@ -7,7 +7,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -76,3 +76,136 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def set_threads(number: int) -> None:
+    """Of PyTorch."""
+    import torch
+
+    torch.set_num_threads(number)
+
+
+# Features [n t d], mask [n t] and labels [n] of random clips, the last tenth of which is for validation.
+Data: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+_BATCH = 32
+
+
+def one_after_the_other(kind: str, hidden: int, data: Data, runs: int, epochs: int) -> Callable[[], None]:
+    """PyTorch's own recurrent layers, run by run; a backward layer sees packed sequences, without padding."""
+    import torch
+
+    device, values, mask, labels, cut = _on_device(data)
+
+    def packed(cell: Any) -> Any:
+        def call(inputs: Any, index: Any) -> Any:
+            lengths = mask[index].sum(1).cpu()
+            rows = torch.nn.utils.rnn.pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+            return torch.nn.utils.rnn.pad_packed_sequence(cell(rows)[0], True, total_length=inputs.shape[1])[0]
+
+        return call
+
+    def train(first: int = 0, last: int = runs) -> None:
+        for run in range(first, last):
+            torch.manual_seed(run)
+            module = torch.nn.GRU if kind == "gru" else torch.nn.LSTM
+            two = kind == "bilstm"
+            cell = module(values.shape[-1], hidden, batch_first=True, bidirectional=two).to(device)
+            output = torch.nn.Linear(hidden * (2 if two else 1), 2).to(device)
+            # Padding lies behind: it changes no real frame of a forward layer.
+            states = packed(cell) if two else lambda inputs, index, cell=cell: cell(inputs)[0]
+            optimiser = torch.optim.Adam([*cell.parameters(), *output.parameters()], lr=1e-4, fused=True)
+            for _ in range(epochs):
+                for index in torch.randperm(cut, device=device).split(_BATCH):
+                    optimiser.zero_grad(set_to_none=True)
+                    logits = output(states(values[index], index))
+                    _torch_loss(logits, mask[index], labels[index]).backward()
+                    optimiser.step()
+            with torch.no_grad():
+                for index in torch.arange(cut, len(values), device=device).split(_BATCH):
+                    _torch_loss(output(states(values[index], index)), mask[index], labels[index])
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    train(0, 1)
+    return train
+
+
+def side_by_side(kind: str, hidden: int, data: Data, runs: int, epochs: int) -> Callable[[], None]:
+    """`torch.func.vmap` over the runs of a recurrence written by hand, each with batches of its own."""
+    import torch
+
+    device, values, mask, labels, cut = _on_device(data)
+    width, gates = values.shape[-1], 3 if kind == "gru" else 4
+    directions = 2 if kind == "bilstm" else 1
+    shapes = {"output": (hidden * directions, 2), "output_bias": (2,)}
+    for d in range(directions):
+        shapes |= {f"input{d}": (width, gates * hidden), f"recurrent{d}": (hidden, gates * hidden)}
+        shapes |= {f"bias{d}": (gates * hidden,), f"candidate{d}": (hidden,)}
+
+    def direction(weights: Any, d: int, inputs: Any, valid: Any) -> Any:
+        projected = inputs @ weights[f"input{d}"] + weights[f"bias{d}"]
+        state = cell = torch.zeros_like(projected[:, 0, :hidden])
+        states = []
+        for t in range(inputs.shape[1]) if not d else reversed(range(inputs.shape[1])):
+            joint = state @ weights[f"recurrent{d}"]
+            if kind == "gru":
+                (ir, iz, i), (hr, hz, h) = projected[:, t].chunk(3, -1), joint.chunk(3, -1)
+                n, z = torch.tanh(i + torch.sigmoid(ir + hr) * (h + weights[f"candidate{d}"])), torch.sigmoid(iz + hz)
+                new, new_cell = (1 - z) * n + z * state, cell
+            else:
+                i, f, g, o = (projected[:, t] + joint).chunk(4, -1)
+                new_cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+                new = torch.sigmoid(o) * torch.tanh(new_cell)
+            keep = valid[:, t, None]
+            state, cell = torch.where(keep, new, state), torch.where(keep, new_cell, cell)
+            states.append(state)
+        return torch.stack(states[::-1] if d else states, 1)
+
+    def loss(weights: Any, inputs: Any, valid: Any, label: Any) -> Any:
+        states = torch.cat([direction(weights, d, inputs, valid) for d in range(directions)], -1)
+        return _torch_loss(states @ weights["output"] + weights["output_bias"], valid, label)
+
+    gradient = torch.func.vmap(torch.func.grad(loss))
+    look = torch.func.vmap(loss, in_dims=(0, None, None, None))
+
+    def train() -> None:
+        torch.manual_seed(0)
+        weights = {name: 0.05 * torch.randn(runs, *shape, device=device) for name, shape in shapes.items()}
+        optimiser = torch.optim.Adam(weights.values(), lr=1e-4, fused=True)
+        for _ in range(epochs):
+            orders = torch.stack([torch.randperm(cut, device=device) for _ in range(runs)])
+            for index in orders.split(_BATCH, 1):
+                found = gradient(weights, values[index], mask[index], labels[index])
+                for name, weight in weights.items():
+                    weight.grad = found[name]
+                optimiser.step()
+        with torch.no_grad():
+            for index in torch.arange(cut, len(values), device=device).split(_BATCH):
+                look(weights, values[index], mask[index], labels[index])
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return train
+
+
+TRAINERS: dict[str, Callable[[str, int, Data, int, int], Callable[[], None]]] = {
+    "PyTorch, one after the other": one_after_the_other,
+    "PyTorch, vmap": side_by_side,
+}
+
+
+def _on_device(data: Data) -> tuple[str, Any, Any, Any, int]:
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    values, mask, labels = (torch.as_tensor(each).to(device) for each in data)
+    return device, values, mask, labels.long(), len(values) * 9 // 10
+
+
+def _torch_loss(logits: Any, real: Any, labels: Any) -> Any:
+    """Mean over clips of the mean cross-entropy over a clip's real frames."""
+    import torch
+
+    wanted = labels[:, None].expand(-1, real.shape[1])
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+    return ((losses * real).sum(1) / real.sum(1)).mean()
