@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fas_jax.backbones.densenet import Shape
 
@@ -46,8 +47,8 @@ class Row:
         return (third - first) / 2 / self.median
 
 
-def measure(contestants: Sequence[Contestant], rounds: int, seconds: float = 0.25) -> list[Row]:
-    """Images a second of each contestant, in rounds in which every one has its turn, in changing order.
+def measure(contestants: Sequence[Contestant], rounds: int, seconds: float = 1.0) -> list[Row]:
+    """Images a second of each contestant, in rounds in which every one has its turn, in an order by chance.
 
     Args:
         contestants: All warmed up.
@@ -55,16 +56,17 @@ def measure(contestants: Sequence[Contestant], rounds: int, seconds: float = 0.2
         seconds: Least time of a turn; as many steps as it takes.
     """
     found: list[list[float]] = [[] for _ in contestants]
-    order = list(range(len(contestants)))
+    rng = np.random.default_rng(0)
     for _ in range(rounds):
-        for i in order:
+        # By chance: nobody always runs after the same neighbour. A turn's first step is not counted, because it meets
+        # what that one left in the caches, and threads of its that still spin.
+        for i in rng.permutation(len(contestants)):
+            contestants[i].step()
             steps, start = 0, time.perf_counter()
             while (elapsed := time.perf_counter() - start) < seconds or steps == 0:
                 contestants[i].step()
                 steps += 1
             found[i].append(steps * contestants[i].batch_size / elapsed)
-        # Nobody always runs after the same neighbour's leftovers in the caches.
-        order = order[1:] + order[:1]
     return [Row(c.name, c.precision, c.batch_size, tuple(times)) for c, times in zip(contestants, found, strict=True)]
 
 
