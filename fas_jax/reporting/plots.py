@@ -1,17 +1,21 @@
 """Figures for reports. The only module that imports matplotlib; draws without a display."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fas_jax.evaluation import curves
+from fas_jax.evaluation.effects import Effect
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.files import atomic_path
 from fas_jax.reporting.palette import style
+from fas_jax.search.outcomes import Outcome
+from fas_jax.search.space import describe
 
 
 def draw_roc(
@@ -57,3 +61,98 @@ def draw_roc(
     axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def draw_search(
+    path: Path,
+    title: str,
+    outcomes: Sequence[Outcome],
+    effects: Mapping[tuple[str, str], Effect],
+    names: Mapping[str, str],
+    noise: float,
+) -> None:
+    """Writes the scores of a search against each hyper-parameter of each algorithm as a PNG.
+
+    Args:
+        path: file to write.
+        title: of the figure.
+        outcomes: sorted, the best first.
+        effects: by algorithm (empty: all) and hyper-parameter; a panel each.
+        names: of hyper-parameters, for people.
+        noise: within which of the best a setting is not told apart from it; a band.
+    """
+    algorithms = list(dict.fromkeys(each.setting.algorithm for each in outcomes))
+    rows: list[list[tuple[str, str]]] = [[key for key in effects if key[0] == name] for name in algorithms]
+    if ("", "algorithm") in effects:
+        rows.insert(0, [("", "algorithm")])
+    rows = [row for row in rows if row] or [[]]
+    width = max(1, *(len(row) for row in rows))
+    figure = Figure(figsize=(1 + 2.6 * width, 0.8 + 2.4 * len(rows)), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    spread = [100 * (each.score + np.nan_to_num(np.nanstd(each.hter))) for each in outcomes if not each.failed.any()]
+    top = min(100, 1.15 * max(spread, default=50) + 3)
+    for number, row in enumerate(rows):
+        for place, (algorithm, name) in enumerate(row):
+            # The algorithms have a row's width for their names.
+            axes = figure.add_subplot(
+                len(rows),
+                1 if name == "algorithm" else width,
+                number * (1 if name == "algorithm" else width) + place + 1,
+            )
+            mine = [each for each in outcomes if algorithm in ("", each.setting.algorithm)]
+            values = [describe(each.setting)[name if algorithm else "algorithm"] for each in mine]
+            _draw_effect(axes, mine, values, noise, outcomes[0].score, algorithms, top)
+            effect = effects[algorithm, name]
+            shown = "undefined" if np.isnan(effect.size) else f"{effect.size:+.2f} (noise {effect.noise:.2f})"
+            label = f"{algorithm}: {names[name]}" if algorithm else name
+            axes.set_title(f"{label}\n{shown}", fontsize=8.5, fontweight="bold" if effect.clear else "normal")
+            if not place:
+                axes.set_ylabel("HTER on held-out folds (%)", fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _draw_effect(
+    axes: Any,
+    outcomes: Sequence[Outcome],
+    values: Sequence[Any],
+    noise: float,
+    best: float,
+    algorithms: Sequence[str],
+    top: float,
+) -> None:
+    """One panel: a dot for each setting, its folds' spread, means of thirds or of values; failures at the top."""
+    continuous = all(isinstance(value, float) for value in values) and len(set(values)) > 1
+    levels = sorted(set(values))
+    x = np.array(values if continuous else [levels.index(value) for value in values], np.float64)
+    y = 100 * np.array([each.score for each in outcomes])
+    colours = [style(each.setting.algorithm, algorithms)[0] for each in outcomes]
+    if not np.isnan(noise):
+        axes.axhspan(100 * best, 100 * (best + noise), color="#E8E8E8", zorder=0)
+    # Settings with one value lie beside each other.
+    beside = x if continuous else x + 0.3 * (np.arange(len(x)) % 7 - 3) / 7
+    for at, each, score, colour in zip(beside, outcomes, y, colours, strict=True):
+        if np.isnan(score):
+            axes.plot(at, 0.97 * top, "x", color=colour, markersize=6, zorder=3)
+            continue
+        axes.vlines(at, *(score + 100 * np.nanstd(each.hter) * np.array([-1, 1])), color=colour, alpha=0.25, zorder=1)
+        axes.plot(at, score, "o", color=colour, markersize=4, alpha=0.85, zorder=2)
+    if continuous:
+        axes.set_xscale("log")
+        edges = np.geomspace(x.min(), x.max(), 4)
+        parts = np.clip(np.searchsorted(edges, x, "right") - 1, 0, 2)
+        spans = [(part, edges[part], edges[part + 1]) for part in range(3)]
+    else:
+        parts = x.astype(int)
+        spans = [(place, place - 0.4, place + 0.4) for place in range(len(levels))]
+        axes.set_xticks(range(len(levels)), [str(level) for level in levels])
+        axes.set_xlim(-0.6, len(levels) - 0.4)
+    for part, low, high in spans:
+        own = y[(parts == part) & ~np.isnan(y)]
+        if len(own):
+            axes.hlines(own.mean(), low, high, color="#444444", linewidth=1.8, zorder=3)
+    axes.set_ylim(min(0, -0.02 * top), top)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(color="#E5E5E5", linewidth=0.6, axis="y")
+    axes.set_axisbelow(True)

@@ -1,0 +1,1 @@
+"""Random search over algorithms and hyper-parameters on the sources alone."""

@@ -1,0 +1,19 @@
+"""Random search over algorithms and hyper-parameters."""
+
+from fas_jax import cli, experiment
+from fas_jax.config import Experiment
+
+
+def main(settings: Experiment) -> None:
+    """Searches algorithms and hyper-parameters at random (--search....), by cross-validation within the sources.
+
+    Tables, a figure of what mattered and ready settings for scripts/train.py go to RUN/search/PROTOCOL. The target is
+    not read. An interrupted search goes on, and one with more --search.trials adds to what is there.
+    """
+    for folder in experiment.search(settings):
+        print((folder / "search.md").read_text(encoding="utf-8"))
+        print(f"All of it is in {folder}.")
+
+
+if __name__ == "__main__":
+    cli.experiment_main(main, "configs/quickstart.toml")
