@@ -66,6 +66,8 @@ class Checkpoints:
             raise UserError(f"cannot write checkpoint {path}: {error}") from error
         devices.wait_for_all(f"written {path}")
         if devices.is_first():
+            if not _hashes(path):
+                raise UserError(f"checkpoint {path} was not written")
             # Written last: a step without its hashes was not finished.
             write_json(path / _HASHES, _hashes(path))
             for damaged in self._damaged - {path.name}:

@@ -1,5 +1,6 @@
 """Spreading one per-device function over all devices: one mesh of runs by data, and the processes that hold it."""
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -27,6 +29,9 @@ Mapping = Literal["shard_map", "pmap"]
 
 # A process that nobody has heard of for so long is lost, and ends the others; so is one that does not come to the end.
 HEARTBEAT_SECONDS = 15
+_WEEK_MS = 7 * 24 * 3600 * 1000
+# Numbers the occasions on which processes wait for each other; all come to the same ones in the same order.
+_meetings = itertools.count()
 
 
 def join() -> None:
@@ -72,9 +77,11 @@ def is_first() -> bool:
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process has come here."""
+    """Returns when every process has come here, however long that takes."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        # multihost_utils.sync_global_devices is a collective, which gives up after half an hour on CPU.
+        client: Any = distributed.global_state.client
+        client.wait_at_barrier(f"{next(_meetings)} {name}", _WEEK_MS)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Trees of arrays as single safetensors files: no code runs on reading, and the header says what they are."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,32 @@ from fas_jax.files import atomic_path
 def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
     """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically."""
     flat = {name: np.ascontiguousarray(array) for name, array in _flatten(tree, "")}
+    told = json.dumps(about, sort_keys=True, allow_nan=False)
     with atomic_path(path) as temporary:
-        save_file(flat, temporary, metadata={"about": json.dumps(about, sort_keys=True, allow_nan=False)})
+        save_file(flat, temporary, metadata={"about": told, "sha256": _digest(flat, told)})
 
 
 def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The nested dictionary of arrays, and what the header says about it."""
-    tree: dict[str, Any] = {}
+    """The nested dictionary of arrays, and what the header says about it; one flipped bit is an error."""
     try:
         with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            for name in file.keys():  # noqa: SIM118 - not a dictionary
-                *parents, leaf = name.split("/")
-                node = tree
-                for parent in parents:
-                    node = node.setdefault(parent, {})
-                node[leaf] = file.get_tensor(name)
+            header = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        told = header.get("about", "{}")
+        if header.get("sha256") != _digest(flat, told):
+            raise UserError(f"{path} is damaged: its contents do not match their checksum; remove it to make it anew")
+        about = json.loads(told)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+    tree: dict[str, Any] = {}
+    for name, array in flat.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = array
     return tree, about
 
 
@@ -45,6 +52,14 @@ def load_about(path: Path) -> dict[str, Any]:
             return dict(json.loads((file.metadata() or {}).get("about", "{}")))
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _digest(flat: dict[str, np.ndarray], told: str) -> str:
+    found = hashlib.sha256(told.encode())
+    for name, array in sorted(flat.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def _flatten(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:

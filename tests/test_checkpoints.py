@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from orbax.checkpoint import v1 as orbax
 
 from fas_jax.checkpoints import Checkpoints, describe_differences
 from fas_jax.errors import UserError
@@ -57,6 +58,20 @@ def test_unfinished_step_is_passed_over_and_cleared(tmp_path):
     checkpoints.save(2, tree(2))
     assert checkpoints.restore(tree(0))[0] == 2
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["00000001", "00000002"]
+
+
+def test_no_save_is_skipped(tmp_path, monkeypatch):
+    """Each is on disk when the call returns, however quickly they follow each other."""
+    checkpoints = Checkpoints(tmp_path, {})
+    for step in range(1, 13):
+        checkpoints.save(step, tree(step))
+        found, values = Checkpoints(tmp_path, {}).restore(tree(0))
+        assert found == step
+        np.testing.assert_array_equal(values["params"]["w"], step)
+    monkeypatch.setattr(orbax, "save", lambda *_: None)
+    with pytest.raises(UserError, match="was not written"):
+        checkpoints.save(13, tree(13))
+    assert checkpoints.restore(tree(0))[0] == 12
 
 
 def test_other_settings_are_refused_with_the_difference(tmp_path):

@@ -70,6 +70,13 @@ def test_trees_of_arrays_come_back_and_damage_is_told(tmp_path):
     tree, about = load_tree(path)
     np.testing.assert_array_equal(tree["a"]["b"], np.arange(6).reshape(2, 3))
     assert about == {"what": "test"}
-    path.write_bytes(path.read_bytes()[:20])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
     with pytest.raises(UserError, match="not a readable safetensors file"):
         load_tree(path)
+    for bit in range(8 * len(whole)):
+        broken = bytearray(whole)
+        broken[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"is damaged|not a readable"):
+            load_tree(path)
