@@ -250,9 +250,9 @@ def test_two_processes_stream_what_one_does(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_memory_does_not_follow_the_number_of_clips(tmp_path):
-    """Features of 38,000 clips more are 623 MB more; what is held of them is a small part of that."""
+    """Features of 35,000 clips more are 573 MB more; what is held of them is a small part of that."""
     found = []
-    for count in (2_000, 40_000):
+    for count in (5_000, 40_000):
         options = ["--counts", str(count), "--dimension", "1024", "--folder", str(tmp_path / str(count))]
         for part in ("write", "train"):
             command = [sys.executable, "scripts/benchmark_streaming.py", "--part", part, *options]
@@ -265,7 +265,6 @@ def test_memory_does_not_follow_the_number_of_clips(tmp_path):
                 env=ENVIRONMENT,
             )
         found.append(json.loads(done.stdout.splitlines()[-1]))
-    print(found)
     small, large = found
-    assert large["features_mb"] - small["features_mb"] > 600
-    assert large["score"] - small["score"] < 250
+    assert large["features_mb"] - small["features_mb"] > 570
+    assert large["score"] - small["score"] < 150

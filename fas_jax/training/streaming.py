@@ -105,8 +105,9 @@ def parts(
         own = order[:, :, start : start + length]
         own = np.pad(own, [(0, 0), (0, 0), (0, length - own.shape[2]), (0, 0)], constant_values=-1)
         rows = np.unique(own[own >= 0])
-        features = np.zeros((capacity, *clips.features.shape[1:]), clips.features.dtype)
-        features[: len(rows)] = clips.features[rows]
+        features = clips.features[rows]
+        if len(rows) < capacity:  # else a copy would cost as much as the reading
+            features = np.pad(features, [(0, capacity - len(rows)), (0, 0), (0, 0)])
         mask = np.ones((capacity, features.shape[1]), bool)
         mask[: len(rows)] = clips.mask[rows]
         labels = np.zeros(capacity, np.int32)
