@@ -105,9 +105,10 @@ def write_bundle(
     """
     shutil.rmtree(folder, ignore_errors=True)
     save_tree(folder / _HEADS, jax.tree.map(np.asarray, ensemble.params), {})
-    shared = folder.parent / _BACKBONE
-    if not shared.exists():
-        save_tree(shared, jax.tree.map(np.asarray, backbone_params), {"backbone": about["backbone"]})
+    # Bundles beside each other take the disk for one backbone, if it is the same.
+    shared, params = folder.parent / _BACKBONE, jax.tree.map(np.asarray, backbone_params)
+    if not _holds(shared, params):
+        save_tree(shared, params, {"backbone": about["backbone"]})
     try:
         os.link(shared, folder / _BACKBONE)
     except OSError:
@@ -115,6 +116,18 @@ def write_bundle(
     files = {name: sha256_file(folder / name) for name in (_HEADS, _BACKBONE)}
     settings = to_dict(dataclasses.replace(experiment, cache="", runs=""))
     write_json(folder / _ABOUT, {"format": FORMAT, **about, "experiment": settings, "files": files})
+
+
+def _holds(path: Path, params: Params) -> bool:
+    """Whether these very parameters are in a file, whole."""
+    try:
+        found, _ = load_tree(path)
+    except UserError:
+        return False
+    ours, theirs = (jax.tree_util.tree_leaves_with_path(tree) for tree in (params, found))
+    return [name for name, _ in ours] == [name for name, _ in theirs] and all(
+        np.array_equal(mine, other) for (_, mine), (_, other) in zip(ours, theirs, strict=True)
+    )
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -58,7 +58,8 @@ def _digest(flat: dict[str, np.ndarray], told: str) -> str:
     found = hashlib.sha256(told.encode())
     for name, array in sorted(flat.items()):
         found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).data)
+        # As bytes: Python has no word for bfloat16.
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

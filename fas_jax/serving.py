@@ -180,11 +180,21 @@ def load():
     return about, weights, stage, score
 
 
+def check(frames, mask, clip):
+    """Ends the program unless these are clips of this shape (a length that is no number may be any)."""
+    fits = frames.ndim == 5 and all(not isinstance(n, int) or n == m for n, m in zip(clip, frames.shape[1:]))
+    if not fits or not len(frames) or frames.dtype != np.uint8:
+        sys.exit(f"error: frames must be uint8 [b {' '.join(map(str, clip))}], not {frames.dtype} {list(frames.shape)}")
+    if mask.shape != frames.shape[:2] or mask.dtype != np.bool_:
+        sys.exit(f"error: mask must be bool {list(frames.shape[:2])}, not {mask.dtype} {list(mask.shape)}")
+
+
 def main(source, target):
     start = time.perf_counter()
     about, weights, stage, score = load()
-    clips = np.load(source)
-    frames, mask = clips["frames"], clips["mask"]
+    with np.load(source) as clips:
+        frames, mask = clips["frames"], clips["mask"]
+    check(frames, mask, score.in_avals[-2].shape[1:])
     seconds = [time.perf_counter() - start]
     for _ in range(2):
         start = time.perf_counter()

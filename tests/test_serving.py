@@ -64,7 +64,10 @@ def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path) -> dict[s
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-I", "-c", alone, str(folder / RUNNER), str(out / "clips.npz"), str(out / "out.npz")]
-    subprocess.run(command, check=True, env=environment | {"JAX_PLATFORMS": "cpu"}, cwd=out)
+    done = subprocess.run(
+        command, env=environment | {"JAX_PLATFORMS": "cpu"}, cwd=out, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     with np.load(out / "out.npz") as found:
         return dict(found)
 
@@ -86,10 +89,29 @@ def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path
     for clip, length, features in zip(frames, LENGTHS, found["features"], strict=True):
         exact = frame_features(bundle.backbone, bundle.backbone_params, clip[:length], 4, store_dtype="float32")
         np.testing.assert_allclose(features[:length], exact, rtol=1e-4, atol=1e-4)
-    # A damaged file is noticed.
+    with pytest.raises(
+        AssertionError, match=r"error: frames must be uint8 \[b 3 48 48 3\], not uint8 \[5, 3, 32, 32, 3\]"
+    ):
+        run(tmp_path / "served", frames[:, :, :32, :32], mask, tmp_path)
     (tmp_path / "served" / WEIGHTS).write_bytes((tmp_path / "served" / WEIGHTS).read_bytes()[:-1] + b"x")
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(AssertionError, match="is damaged; export again"):
         run(tmp_path / "served", frames, mask, tmp_path)
+
+
+def test_bundles_beside_each_other_share_a_backbone_only_if_it_is_the_same(tmp_path: Path) -> None:
+    other = dataclasses.replace(EXPERIMENT, features=dataclasses.replace(EXPERIMENT.features, backbone="densenet121"))
+    bundles = [
+        make_bundle(tmp_path / str(i), experiment) for i, experiment in enumerate((EXPERIMENT, EXPERIMENT, other))
+    ]
+    assert [list(bundle.backbone_params) == list(bundles[0].backbone_params) for bundle in bundles] == [
+        True,
+        True,
+        False,
+    ]
+    first, second, third = (tmp_path / str(i) / "backbone.safetensors" for i in range(3))
+    assert first.samefile(second)
+    assert not first.samefile(third)
+    load_bundle(tmp_path / "0")
 
 
 @pytest.mark.parametrize("model", ["bilstm"])
