@@ -1,5 +1,6 @@
 """Measures what decoding, copying and writing leave of the stage's speed: benchmark_pipeline.py PREPARED"""
 
+import collections
 import resource
 import statistics
 import tempfile
@@ -12,12 +13,14 @@ import tyro
 
 from fas_jax import cli
 from fas_jax.config import Features
+from fas_jax.errors import UserError
 
 
 def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, rounds: int = 5, steps: int = 10) -> None:
     """Prints frames a second of the bare stage, of decoding alone, and of extraction into a store, in turns.
 
-    The bare stage computes one batch in the host's memory over and over. Extraction is `extract` as a whole, from
+    The bare stage computes one batch in the host's memory over and over, with as many steps in flight as extraction
+    has, since they fill each other's gaps. Extraction is `extract` as a whole, from
     files to files, less the reading of the weights, which a store needs once.
 
     Args:
@@ -30,10 +33,12 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
 
     from fas_jax.backbones import cast_kernels
     from fas_jax.datasets.prepared import Prepared
-    from fas_jax.features.extraction import compile_stage, extract, load_backbone
+    from fas_jax.features.extraction import IN_FLIGHT, compile_stage, extract, load_backbone
     from fas_jax.features.stage import over_devices, send
     from fas_jax.pipeline import shard_frames
 
+    if rounds < 1 or steps < IN_FLIGHT:
+        raise UserError(f"--rounds must be at least 1, and --steps at least {IN_FLIGHT}")
     dataset = Prepared.open(prepared)
     backbone, params, _ = load_backbone(features)
     params = cast_kernels(params, features.precision)
@@ -43,10 +48,13 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
     frames, padded = sum(counts), sum(-(-count // size) * size for count in counts)
     stage(params, send(batch)).block_until_ready()
 
-    def bare() -> int:
-        for _ in range(steps):
-            result = np.asarray(stage(params, batch))
-        return len(result) * steps
+    def bare() -> None:
+        waiting = collections.deque([stage(params, send(batch)) for _ in range(IN_FLIGHT)])
+        for _ in range(steps - IN_FLIGHT):
+            waiting.append(stage(params, send(batch)))
+            np.asarray(waiting.popleft())
+        for result in waiting:
+            np.asarray(result)
 
     def decode() -> int:
         return sum(each.valid for shard in dataset.shards for each in shard_frames(dataset, shard, size))

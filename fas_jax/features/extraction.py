@@ -51,7 +51,7 @@ from fas_jax.progress import progress_bar
 __all__ = ["FeatureStore", "FeatureTable", "compile_stage", "extract", "frame_features", "load_backbone"]
 
 # Steps that are under way on the devices, and batches that wait for them, while the host decodes the next.
-_IN_FLIGHT = 2
+IN_FLIGHT = 2
 _AHEAD = 2
 # Seconds between two looks at what the other processes have written.
 _POLL = 0.2
@@ -182,7 +182,7 @@ def _compute(
         for shard, valid, frames in prefetched(batches(), _AHEAD):
             # Returns at once; the result is fetched when the next batches are on their way.
             waiting.append((shard, valid, None if frames is None else stage(params, frames)))
-            while len(waiting) > _IN_FLIGHT:
+            while len(waiting) > IN_FLIGHT:
                 yield from land()
         while waiting:
             yield from land()
