@@ -149,7 +149,7 @@ def _fit(
 ) -> Params:
     """The parameters with the best development accuracy, per run; looks and patience as the settings say."""
     adam = optax.adam(settings.learning_rate)
-    params = jax.jit(jax.vmap(architecture.init))(keys)
+    params = jax.jit(partial(jax.lax.map, architecture.init))(keys)
     state = jax.jit(jax.vmap(adam.init))(params)
     best, best_accuracy, best_epoch = params, np.full(len(keys), -np.inf), np.zeros(len(keys), int)
 

@@ -66,7 +66,9 @@ _ADAM = optax.scale_by_adam()
 @partial(jax.jit, static_argnums=(0,))
 def init(architecture: Architecture, keys: Array) -> State:
     """Fresh states for PRNG keys [r]."""
-    params = jax.vmap(architecture.init)(keys)
+    # One run after the other: QR decompositions (orthogonal initialisation) in batches, two of them at once, wait for
+    # each other for ever on a CPU with two threads (jaxlib 0.10.2).
+    params = jax.lax.map(architecture.init, keys)
     zero = jnp.zeros(keys.shape[0], jnp.float32)
     return State(params, jax.vmap(_ADAM.init)(params), zero, zero)
 
