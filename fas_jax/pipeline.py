@@ -4,6 +4,7 @@ Frames go to the feature stage shard by shard, without regard to clips; clips of
 classifiers as padded, masked batches whose order depends on the seed alone.
 """
 
+import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
 from fas_jax.datasets.builder import RecordCodec
-from fas_jax.datasets.prepared import Prepared, Shard
+from fas_jax.datasets.prepared import SUMMARY, Prepared, Shard
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
 from fas_jax.processes import core_count
@@ -73,6 +74,9 @@ def shard_frames(prepared: Prepared, shard: Shard, batch_size: int, rendition: s
         shard: One of `prepared.shards`.
         batch_size: Frames in every batch.
         rendition: Which rendition of the frames.
+
+    Raises:
+        UserError: There is no such rendition, frames differ in size, or the shard is damaged.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -246,16 +250,19 @@ def _decoded_clips(prepared: Prepared, shard: Shard, rendition: str) -> Iterator
     def decode(content: bytes) -> list[np.ndarray]:
         frames = codec.decode(content)[2]
         if rendition not in frames:
-            raise ValueError(f"{prepared.directory} holds no rendition {rendition!r}; it holds {', '.join(frames)}")
+            raise UserError(f"{prepared.directory} holds no rendition {rendition!r}; it holds {', '.join(frames)}")
         return [unpack_frame(frame) for frame in frames[rendition]]
 
-    records = grain.MapDataset.source(_records(prepared, [shard])).map(decode)
-    options = grain.ReadOptions(num_threads=DECODING_THREADS, prefetch_buffer_size=BUFFERED_CLIPS)
-    iterator = iter(records.to_iter_dataset(options))
     try:
-        yield from iterator
-    finally:
-        iterator.close()
+        records = grain.MapDataset.source(_records(prepared, [shard])).map(decode)
+        options = grain.ReadOptions(num_threads=DECODING_THREADS, prefetch_buffer_size=BUFFERED_CLIPS)
+        with contextlib.closing(iter(records.to_iter_dataset(options))) as iterator:
+            yield from iterator
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{prepared.path(shard)} is damaged ({str(error).splitlines()[0]}); delete {prepared.directory / SUMMARY} "
+            "and run scripts/prepare.py again"
+        ) from error
 
 
 @dataclass(frozen=True)

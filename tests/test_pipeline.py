@@ -1,3 +1,5 @@
+import dataclasses
+import re
 import threading
 from itertools import islice
 from pathlib import Path
@@ -185,12 +187,30 @@ def test_an_abandoned_stream_of_frames_ends(prepared: Prepared) -> None:
 
 
 def test_unknown_rendition_and_size(prepared: Prepared) -> None:
-    with pytest.raises(ValueError, match="no rendition 'face'; it holds whole"):
+    with pytest.raises(UserError, match="no rendition 'face'; it holds whole"):
         list(shard_frames(prepared, prepared.shards[0], 2, rendition="face"))
     with pytest.raises(ValueError, match="batch_size"):
         list(shard_frames(prepared, prepared.shards[0], 0))
     with pytest.raises(ValueError, match="no split 'dev'; it has train, test"):
         clip_source(prepared, "dev")
+
+
+def test_a_damaged_shard_is_told_or_unharmed(prepared: Prepared, tmp_path: Path) -> None:
+    copy, shard = dataclasses.replace(prepared, directory=tmp_path), prepared.shards[0]
+    wanted = [batch.frames for batch in shard_frames(prepared, shard, 2)]
+    told = []
+    for place in np.linspace(0, 1, 9):
+        content = bytearray(prepared.path(shard).read_bytes())
+        start = int(place * (len(content) - 64))
+        content[start : start + 64] = bytes(255 - value for value in content[start : start + 64])
+        copy.path(shard).write_bytes(content)
+        try:
+            # Most of so small a file is padding.
+            np.testing.assert_array_equal([batch.frames for batch in shard_frames(copy, shard, 2)], wanted)
+        except UserError as error:
+            told.append(str(error))
+    assert told
+    assert all(re.search(r"is damaged \(.*\); delete .*preparation\.json", text) for text in told)
 
 
 def test_clips_of_frames_stream_as_batches(root: Path, prepared: Prepared) -> None:
