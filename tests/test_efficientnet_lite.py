@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from fas_jax import backbones
-from fas_jax.backbones import efficientnet_lite
+from fas_jax.backbones import cast_kernels, efficientnet_lite
 from fas_jax.backbones.weights import package_file, read_weights
 from fas_jax.config import Features
 from fas_jax.errors import UserError
@@ -105,5 +105,7 @@ def test_the_packages_weights_know_pictures(picture, label):
     odds = np.exp(logits - logits.max())
     assert logits.argmax() == label
     assert odds[label] / odds.sum() > 0.5
+    reduced = jax.jit(partial(backbone.apply, precision="bfloat16"))(cast_kernels(params, "bfloat16"), image[None])[0]
+    assert features @ reduced > 0.999 * np.linalg.norm(features) * np.linalg.norm(reduced)
     assert provenance["weights"] == "efficientnet-lite0-57934424.pth"
     assert provenance["weights_sha256"].startswith("57934424")
