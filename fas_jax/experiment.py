@@ -26,6 +26,7 @@ from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared, content_settings
 from fas_jax.datasets.record import Failure, Video
+from fas_jax.detection import check_detector
 from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import Results, evaluate
 from fas_jax.features.extraction import extract, load_backbone
@@ -112,6 +113,8 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     """
     if experiment.features.rendition == "face" and experiment.preparation.faces == "whole":
         raise UserError("features.rendition is 'face', but preparation.faces is 'whole', which makes no face crops")
+    if experiment.preparation.faces == "detector":
+        check_detector(experiment.preparation.face_model)
     synthetic = experiment.data.synthesize
     layouts = LAYOUTS if synthetic else _given_folders(experiment)
     letters = [LAYOUTS[layout].letter for layout in layouts]

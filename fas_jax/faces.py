@@ -9,15 +9,14 @@ a black margin would tell how near to the border a face is. Crops are stored wit
 import math
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from fas_jax.config import Preparation
 from fas_jax.datasets.record import Source
+from fas_jax.detection import Box, find_faces
 from fas_jax.errors import UserError
 from fas_jax.files import inside
 from fas_jax.video import DecodeError, Renderer, View, resize, whole_view
@@ -26,15 +25,9 @@ FACE, WHOLE = "face", "whole"
 KINDS = ("boxes", "corners", "eyes")
 # Smallest side of a box, in pixels, that is a face and not a slip of the annotation.
 SMALLEST = 4.0
-# The detector sees frames of at most this side: faces that fill a frame need no more, and it is many times faster.
-DETECTOR_SIDE = 640
-DETECTOR_SCORE = 0.6
 # A face's width and height in distances between the eyes, and how far above the eyes it begins. Anthropometry gives
 # about 2.2 distances of width; the height from hairline to chin is about 3.
 _EYES_WIDTH, _EYES_HEIGHT, _EYES_ABOVE = 2.2, 3.0, 1.1
-
-Box = tuple[float, float, float, float]
-"""x, y, width, height in pixels."""
 
 
 def face_renderer(root: Path, source: Source, settings: Preparation) -> Renderer:
@@ -53,7 +46,7 @@ def face_renderer(root: Path, source: Source, settings: Preparation) -> Renderer
 
     def locate(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Box | None:
         if settings.faces == "detector":
-            return detect(image, settings.face_model)
+            return largest_face(image, settings.face_model)
         return source.box if source.box else box_at(boxes, index)  # type: ignore[return-value]
 
     def render(index: int, image: UInt8[np.ndarray, "h w 3"]) -> View:
@@ -163,35 +156,11 @@ def cut(image: UInt8[np.ndarray, "h w 3"], box: Box, margin: float) -> UInt8[np.
     return image[rows][:, columns]
 
 
-def detect(image: UInt8[np.ndarray, "h w 3"], model: str) -> Box | None:
-    """The largest face that the detector finds in a BGR frame, or None."""
-    height, width = image.shape[:2]
-    scale = min(1.0, DETECTOR_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    detector = _detector(model)
-    detector.setInputSize(size)
-    _, faces = detector.detect(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image)
-    if faces is None or len(faces) == 0:
-        return None
-    x, y, w, h = (float(value) for value in max(faces, key=lambda face: face[2] * face[3])[:4])
-    across, down = width / size[0], height / size[1]
-    box = (x * across, y * down, w * across, h * down)
-    return box if min(box[2:]) >= SMALLEST else None
+def largest_face(image: UInt8[np.ndarray, "h w 3"], model: str) -> Box | None:
+    """The box of the largest face that the detector finds in a BGR frame, or None.
 
-
-def check_detector(model: str) -> None:
-    """Raises `UserError` unless the model can be loaded; tells before hours of decoding."""
-    _detector(model)
-
-
-@lru_cache(maxsize=1)
-def _detector(model: str) -> cv2.FaceDetectorYN:
-    if not model or not Path(model).is_file():
-        raise UserError(
-            f"face_model {model!r} is not a file; give the ONNX file of a YuNet detector (OpenCV's model zoo has it as "
-            "face_detection_yunet), or choose faces=annotation or faces=whole"
-        )
-    try:
-        return cv2.FaceDetectorYN.create(model, "", (320, 320), DETECTOR_SCORE)
-    except cv2.error as error:
-        raise UserError(f"face_model {model} is not a YuNet detector that OpenCV reads: {error.err}") from error
+    Every frame speaks for itself: kept frames lie a second apart, in which a hand-held attack moves by more than the
+    margin, so a box between two others' would name a face what need not be one.
+    """
+    found = find_faces(image, model)
+    return found[0].box if found and min(found[0].box[2:]) >= SMALLEST else None

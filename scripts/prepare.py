@@ -7,6 +7,7 @@ import tyro
 
 from fas_jax import cli
 from fas_jax.config import Preparation
+from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import counts_table, prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
@@ -44,6 +45,7 @@ def tell(prepared: Prepared) -> None:
     """Prints what a prepared dataset holds."""
     clips = ", ".join(f"{count} {split}" for split, count in prepared.splits.items())
     whole = "the complete official set" if prepared.complete else "not the complete official set"
+    whole = whole if prepared.layout in LAYOUTS else "videos of your own"
     for line in counts_table(prepared):
         print(line)
     print(

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import faces
+from fas_jax import detection
 from fas_jax.config import Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.layouts import LAYOUTS, scan
@@ -13,7 +13,7 @@ from fas_jax.datasets.msu_mfsd import upside_down
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.record import Source
 from fas_jax.errors import UserError
-from fas_jax.faces import box_at, cut, face_renderer, parse_boxes
+from fas_jax.faces import box_at, cut, face_renderer, largest_face, parse_boxes
 from fas_jax.pipeline import clip_source
 from fas_jax.video import DecodeError, decode_views, unpack_frame
 from tests.trees import MAKERS, moving_frames, msu_mfsd, read_video, write_video
@@ -61,10 +61,11 @@ def test_cut_is_square_centred_and_repeats_the_border() -> None:
     assert max(cut(image, (0, 0, 1e9, 1e9), 0.0).shape) <= 60
 
 
-def rotated(path: Path) -> Path:
-    """A video whose upper left quarter is white, stored upside down with a rotation tag of 180 degrees."""
-    upright = np.zeros((48, 64, 3), np.uint8)
-    upright[:24, :32] = 255
+def rotated(path: Path, upright: np.ndarray | None = None) -> Path:
+    """A video stored upside down with a rotation tag of 180 degrees; its upper left quarter is white, unless told."""
+    if upright is None:
+        upright = np.zeros((48, 64, 3), np.uint8)
+        upright[:24, :32] = 255
     write_video(path, [upright[::-1, ::-1]] * 4)
     content = path.read_bytes()
     # The display matrix of the track header: identity, and the one that turns by 180 degrees.
@@ -206,13 +207,13 @@ class Detector:
         return 1, np.array(found, np.float32)
 
 
-def test_a_detector_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    detector = Detector()
-    monkeypatch.setattr(faces, "_detector", lambda model: detector)
+def test_a_yunet_file_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    search = detection._yunet(Detector())
+    monkeypatch.setattr(detection, "_detector", lambda model: search)
     bright, dark = np.full((720, 1280, 3), 200, np.uint8), np.zeros((720, 1280, 3), np.uint8)
-    assert faces.detect(bright, "m") == (200, 100, 400, 480)
-    assert faces.detect(bright[:360, :640], "m") == (100, 50, 200, 240)
-    assert faces.detect(dark, "m") is None
+    assert largest_face(bright, "m") == (200, 100, 400, 480)
+    assert largest_face(bright[:360, :640], "m") == (100, 50, 200, 240)
+    assert largest_face(dark, "m") is None
     # Frames without a face are left out and counted before the clip is thinned.
     settings = dataclasses.replace(CROPS, faces="detector", face_model="m", no_face="skip", max_frames=2)
     path = write_video(tmp_path / "a.avi", [dark, bright, dark, bright, bright], codec="mjpeg")
@@ -224,7 +225,7 @@ def test_a_detector_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.Mon
 def test_a_model_that_is_none(tmp_path: Path) -> None:
     root = MAKERS["casia_fasd"](tmp_path / "root", frames=1)
     (tmp_path / "model.onnx").write_text("nothing")
-    for model, match in (("", "is not a file"), (str(tmp_path / "model.onnx"), "is not a YuNet detector")):
+    for model, match in ((str(tmp_path / "absent"), "is not a file"), (str(tmp_path / "model.onnx"), "is not a YuNet")):
         settings = dataclasses.replace(CROPS, faces="detector", face_model=model, allow_partial=True)
         with pytest.raises(UserError, match=match):
             prepare_dataset(root, tmp_path / "out", settings)

@@ -25,7 +25,7 @@ from fas_jax.datasets.prepared import (
     content_fingerprint,
     content_settings,
 )
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, Failure, to_row
+from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, Failure, to_row
 from fas_jax.datasets.shards import (
     PlannedShard,
     ShardContent,
@@ -35,8 +35,8 @@ from fas_jax.datasets.shards import (
     source_key,
     versions,
 )
+from fas_jax.detection import check_detector
 from fas_jax.errors import UserError
-from fas_jax.faces import check_detector
 from fas_jax.files import fingerprint, read_json, write_json
 
 PLAN = "plan.json"
@@ -118,7 +118,7 @@ def counts_table(prepared: Prepared) -> list[str]:
     table = read_json(prepared.directory / SUMMARY)
     found, official = table["found"], table["official"]
     lines = ["| split | class or PAI species | found | official |", "|---|---|---:|---:|"]
-    for split in dict.fromkeys([*found, *official]):
+    for split in (each for each in SPLITS if each in {*found, *official}):
         for pai in dict.fromkeys([*official.get(split, {}), *found.get(split, {})]):
             numbers = found.get(split, {}).get(pai, 0), official.get(split, {}).get(pai, "-" if not official else 0)
             lines.append(f"| {split} | {pai} | {numbers[0]} | {numbers[1]} |")

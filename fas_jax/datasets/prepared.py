@@ -7,6 +7,7 @@ from typing import Any
 
 from fas_jax.config import Preparation, from_dict
 from fas_jax.datasets.record import ClipInfo, Failure, Video
+from fas_jax.detection import identity
 from fas_jax.errors import UserError
 from fas_jax.files import fingerprint, read_json, sha256_file
 
@@ -140,9 +141,11 @@ def content_settings(settings: Preparation) -> dict[str, Any]:
     if settings.faces == "whole":
         settings = dataclasses.replace(settings, **{name: getattr(Preparation(), name) for name in _FACE_SETTINGS})
     content = {name: getattr(settings, name) for name in CONTENT_SETTINGS}
-    model = Path(settings.face_model)
-    # The detector's content counts, not where it lies.
-    content["face_model"] = sha256_file(model) if settings.face_model and model.is_file() else settings.face_model
+    # The detector's content counts, not where it lies. What is no file says so already.
+    if settings.faces != "detector":
+        content["face_model"] = ""
+    elif not settings.face_model or Path(settings.face_model).is_file():
+        content["face_model"] = identity(settings.face_model)
     return content
 
 

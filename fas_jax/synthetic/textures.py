@@ -1,9 +1,8 @@
 """Face photographs of the user's own as textures.
 
 A file `eyes.csv` beside the pictures says where the eyes are, a line for each picture: file name, then x and y of the
-subject's right eye (left in the picture) and of the left eye, in pixels. Without it a detector looks for them, and
-only a picture in which it is sure is used: a hand or a lamp taken for a face would end up on a head without anyone
-noticing.
+subject's right eye (left in the picture) and of the left eye, in pixels. Without it the face detector looks for them,
+and only a picture in which it finds exactly one face is used: whose face a subject gets is not to be left to chance.
 """
 
 import csv
@@ -11,12 +10,12 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from fas_jax.detection import check_detector, find_faces
 from fas_jax.errors import UserError
 from fas_jax.files import fingerprint, sha256_file
 from fas_jax.progress import progress_bar
@@ -27,8 +26,6 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 EYES = "eyes.csv"
 # Pixels of the canvas; a face is seldom rendered larger.
 _WIDTH, _HEIGHT = 520, 620
-# Pixels of the longer side of a picture in which a face is looked for.
-_SEARCHED = 800
 
 Eyes = tuple[float, float, float, float]
 
@@ -45,7 +42,7 @@ def photographs(folder: str) -> tuple[Photograph, ...]:
     """The pictures of a folder in the order of their names.
 
     Raises `UserError` where there is none, where eyes.csv leaves one out or cannot be understood, or where there is
-    no eyes.csv and no face is found either. Pictures in which no face is sure are named and left out.
+    no eyes.csv and no face is found either. Pictures without exactly one face are named and left out.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -95,60 +92,29 @@ def load_texture(photo: Photograph) -> Float32[np.ndarray, "n m 3"]:
 def _detected(root: Path, pictures: list[Path]) -> tuple[Photograph, ...]:
     by_hand = f"write {root / EYES} with a line name,x_reye,y_reye,x_leye,y_leye (pixels) for each picture"
     try:
-        _detector()
-    except ImportError:
-        raise UserError(
-            f"faces: {root} has no {EYES}; {by_hand}, or install scikit-image (the extra 'faces'), which can find faces"
-        ) from None
+        check_detector()
+    except UserError as error:
+        raise UserError(f"faces: {root} has no {EYES}; {by_hand}. Or, {error}") from None
     found = {}
     for path in progress_bar(iterable=pictures, desc="looking for faces", unit="picture"):
         if eyes := _find_eyes(path, path.stat().st_mtime_ns):
             found[path] = eyes
     if not found:
-        raise UserError(f"faces: no face is sure in any of the {len(pictures)} pictures of {root}; {by_hand}")
+        raise UserError(f"faces: not exactly one face in any of the {len(pictures)} pictures of {root}; {by_hand}")
     unsure = [path.name for path in pictures if path not in found]
     if unsure:
-        print(f"faces: not exactly one sure face in {', '.join(unsure)}; left out. To use them, {by_hand}", flush=True)
+        print(f"faces: not exactly one face in {', '.join(unsure)}; left out. To use them, {by_hand}", flush=True)
     return tuple(Photograph(path, eyes) for path, eyes in found.items())
 
 
 @functools.cache
-def _detector() -> Any:
-    from skimage.data import lbp_frontal_face_cascade_filename
-    from skimage.feature import Cascade
-
-    return Cascade(lbp_frontal_face_cascade_filename())
-
-
-@functools.cache
 def _find_eyes(path: Path, changed: int) -> Eyes | None:
-    """The eyes of the one frontal face that the detector finds both in the picture and in its mirror image.
+    """The eyes of the one face in a picture.
 
-    `changed` is when the file was: all four datasets of a run ask for the same pictures, and one search takes a second.
+    `changed` is when the file was: all four datasets of a run ask for the same pictures.
     """
-    picture = _read(path)
-    scale = _SEARCHED / max(picture.shape[:2])
-    small = cv2.resize(
-        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    )
-
-    def boxes(image: UInt8[np.ndarray, "h w 3"]) -> list[tuple[int, int, int]]:
-        limits = {"min_size": (40, 40), "max_size": (600, 600)}
-        found = _detector().detect_multi_scale(np.ascontiguousarray(image), scale_factor=1.1, step_ratio=1, **limits)
-        return [(each["c"], each["r"], each["width"]) for each in found]
-
-    def same(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
-        near = 0.3 * min(one[2], other[2])
-        centres = (np.array(box[:2]) + box[2] / 2 for box in (one, other))
-        return bool(np.hypot(*np.subtract(*centres)) < near and 0.6 < one[2] / other[2] < 1.6)
-
-    mirrored = [(small.shape[1] - x - size, y, size) for x, y, size in boxes(small[:, ::-1])]
-    sure = [box for box in boxes(small) if any(same(box, other) for other in mirrored)]
-    if len(sure) != 1:
-        return None
-    x, y, size = sure[0]
-    # Where the detector's training pictures have the eyes, as shares of its box.
-    return tuple(value / scale for value in (x + 0.3 * size, y + 0.37 * size, x + 0.7 * size, y + 0.37 * size))
+    found = find_faces(cv2.cvtColor(_read(path), cv2.COLOR_RGB2BGR))
+    return found[0].eyes if len(found) == 1 else None
 
 
 def _read(path: Path) -> UInt8[np.ndarray, "h w 3"]:
