@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt64
 
-from fas_jax.datasets.builder import RecordCodec
+from fas_jax.datasets.builder import RENDITIONS, RecordCodec
 from fas_jax.datasets.prepared import SUMMARY, Prepared
-from fas_jax.datasets.record import BONA_FIDE, ClipInfo, Video
+from fas_jax.datasets.record import BONA_FIDE, SPLITS, ClipInfo, Video
 from fas_jax.files import read_json, write_text
 from fas_jax.grid import Grid, to_html
 from fas_jax.pipeline import shard_records
@@ -31,8 +31,9 @@ _STYLE = (
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem}th,td{padding:.2rem .7rem;border-bottom:1px solid #ddd;"
     "text-align:left;vertical-align:top}.n{text-align:right;font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}"
     ".warn{background:#fff3cd;padding:.5rem .8rem;border-left:4px solid #c98a00}"
-    "figure{display:inline-block;margin:.3rem}"
-    "figcaption{font-size:11px;max-width:420px;overflow-wrap:anywhere}img{display:block}"
+    "p{overflow-wrap:anywhere}.n{white-space:nowrap}"
+    "figure{display:inline-block;vertical-align:top;width:420px;max-width:100%;margin:0 .6rem 1rem 0}"
+    "figcaption{font-size:12px;overflow-wrap:anywhere}img{display:block;max-width:100%}"
 )
 
 
@@ -106,7 +107,7 @@ def _read(prepared: Prepared) -> Iterator[tuple[Video, ClipInfo, dict[str, list[
 
 def _strip(video: Video, info: ClipInfo, frames: dict[str, list[bytes]]) -> str:
     rows = []
-    for pngs in frames.values():
+    for pngs in (frames[name] for name in RENDITIONS if name in frames):
         images = [
             cv2.resize(unpack_frame(png), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for png in pngs[:7]
         ]
@@ -127,12 +128,12 @@ def _page(
 ) -> str:
     summary = read_json(prepared.directory / SUMMARY)
     parts = [f"<h1>{html.escape(prepared.dataset)}</h1>", _warnings(prepared, pairs)]
-    settings = ", ".join(f"{name} {value}" for name, value in summary["settings"].items() if value != "")
-    parts.append(f"<p>Layout {html.escape(prepared.layout)}; {len(clips)} clips; {html.escape(settings)}.</p>")
+    parts.append(f"<p>Layout {html.escape(prepared.layout)}; {len(clips)} clips.</p>")
     parts += ["<h2>Videos by split, class and PAI species</h2>", to_html(_counts(summary, clips))]
     parts += ["<h2>Durations, frame rates and sizes</h2>", to_html(_lengths(clips)), to_html(_formats(clips))]
     parts += ["<h2>Subjects</h2>", to_html(_subjects(clips))]
-    parts.append("<h2>Sample clips</h2>")
+    order = ", the whole frame above and the crop of the face below" if prepared.settings.faces != "whole" else ""
+    parts.append(f"<h2>Sample clips</h2><p>The kept frames in order{order}.</p>")
     for (_, pai), shown in sorted(strips.items()):
         parts += [f"<h3>{html.escape(pai)}</h3>", *shown]
     parts += ["<h2>Failures</h2>", _failures(prepared)]
@@ -147,8 +148,11 @@ def _page(
         parts.append(to_html(Grid(["bits of 256", "split", "video", "split", "video"], rows)))
     else:
         parts.append(f"<p>None: no two videos in different splits differ in {SAME} of 256 bits or fewer.</p>")
+    settings = [[name, str(value)] for name, value in summary["settings"].items() if value != ""]
+    parts += ["<h2>Settings</h2>", to_html(Grid(["setting", "value"], settings))]
     title = html.escape(f"Data: {prepared.dataset}")
-    head = f'<head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
+    width = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<head><meta charset="utf-8">{width}<title>{title}</title><style>{_STYLE}</style></head>'
     body = "\n".join(parts)
     return f'<!doctype html><html lang="en">{head}<body>{body}</body></html>\n'
 
@@ -160,9 +164,9 @@ def _warnings(prepared: Prepared, pairs: tuple[Duplicate, ...]) -> str:
     if not prepared.complete:
         found.append("Not the complete official set.")
     if prepared.failures:
-        found.append(f"{len(prepared.failures)} videos could not be prepared.")
+        found.append(f"Videos that could not be prepared: {len(prepared.failures)}.")
     if pairs:
-        found.append(f"{len(pairs)} pairs of videos in different splits look the same.")
+        found.append(f"Pairs of videos in different splits that look the same: {len(pairs)}.")
     return "".join(f'<p class="warn">{html.escape(text)}</p>' for text in found)
 
 
@@ -170,7 +174,7 @@ def _counts(summary: dict[str, dict[str, dict[str, int]]], clips: list[tuple[Vid
     prepared = Counter((video.split, video.pai_fine) for video, _ in clips)
     found, official = summary["found"], summary["official"]
     rows = []
-    for split in dict.fromkeys([*official, *found]):
+    for split in (each for each in SPLITS if each in {*official, *found}):
         for pai in dict.fromkeys([*official.get(split, {}), *found.get(split, {})]):
             subjects = {video.subject for video, _ in clips if (video.split, video.pai_fine) == (split, pai)}
             numbers = [found.get(split, {}).get(pai, 0), prepared[split, pai], len(subjects)]
@@ -193,8 +197,12 @@ def _lengths(clips: list[tuple[Video, ClipInfo]]) -> Grid:
             values = [measure(info) for video, info in clips if video.label == label]
             values = [value for value in values if value == value]
             if values:
-                rows.append([name, kind, *(f"{each:.4g}" for each in (min(values), median(values), max(values)))])
+                rows.append([name, kind, *(_figure(each) for each in (min(values), median(values), max(values)))])
     return Grid(["", "class", "least", "median", "most"], rows)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _formats(clips: list[tuple[Video, ClipInfo]]) -> Grid:
@@ -208,7 +216,9 @@ def _formats(clips: list[tuple[Video, ClipInfo]]) -> Grid:
 
 def _subjects(clips: list[tuple[Video, ClipInfo]]) -> Grid:
     counts = Counter((video.split, video.subject, video.label) for video, _ in clips)
-    people = sorted({(split, subject) for split, subject, _ in counts})
+    people = sorted(
+        {(split, subject) for split, subject, _ in counts}, key=lambda each: (SPLITS.index(each[0]), each[1])
+    )
     rows = [
         [split, subject, str(counts[split, subject, BONA_FIDE]), str(counts[split, subject, 1 - BONA_FIDE])]
         for split, subject in people

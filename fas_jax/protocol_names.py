@@ -5,8 +5,9 @@ pair), or one alone, such as `OCI_to_M`; names of more than one letter are joine
 dataset is used the preset says.
 
 Within a dataset, as its authors defined it: `intra-O-1` to `intra-O-4` (3 and 4 with six folds each, `intra-O-3_1` and
-so on, whose mean and standard deviation are reported), `intra-I` and its subsets by instrument, `intra-M`, `intra-C`
-and its subsets by quality and instrument. `intra-O`, `intra-I-all` and `intra-C-all` stand for all of them.
+so on, whose mean and standard deviation are reported), `intra-I` (grandtest) and its subsets by instrument (smalltest,
+24 videos to try software with, is none), `intra-M`, `intra-C` and its subsets by quality and instrument. `intra-O`,
+`intra-I-all` and `intra-C-all` stand for all of them.
 """
 
 import re
