@@ -154,7 +154,8 @@ class Training:
     run_devices: int = 0
     """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
     resident_mb: int = 0
-    """Features that take more than this on a device are streamed from disk; 0 is half of its free memory."""
+    """Features that take more than this on a device are streamed from disk; 0 is half of the free memory of the device
+    or of the host, whichever has less."""
     part_mb: int = 256
     """Features that are streamed at a time."""
     checkpoint_every: int = 5
