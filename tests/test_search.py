@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fas_jax import crossdataset, experiment
+from fas_jax import crossdataset, experiment, stacking
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Evaluation, Search, load_experiment
 from fas_jax.errors import UserError
@@ -23,12 +23,20 @@ from fas_jax.recurrent import Architecture
 from fas_jax.reporting.search_report import trial_table, what_mattered, write_search
 from fas_jax.search import crossvalidation, space
 from fas_jax.search.space import Setting
+from fas_jax.stacking import BASE_MODELS
 from fas_jax.training.fitting import predict
 from tests import stores
 
 PROTOCOL = "IC_to_M"
-SMALL = Search(trials=8, folds=2, hidden=(3, 5), algorithms=("gru", "lstm", "mean-feature"), learning_rate=(1e-3, 1e-1))
-GOOD = Setting("gru", 4, "he", 1e-2, 1e-3, "none")
+SMALL = Search(
+    trials=8,
+    folds=2,
+    hidden=(3, 5),
+    algorithms=("gru", "mean-feature"),
+    initialisation=("he", "glorot"),
+    learning_rate=(1e-3, 1e-1),
+)
+GOOD = Setting("gru", 4, "glorot", 1e-2, 1e-3, "none")
 
 
 def settings(search=SMALL, **changes):
@@ -188,7 +196,7 @@ def test_more_trials_keep_the_first_ones(made, plain, tmp_path, monkeypatch):
         np.testing.assert_allclose(outcome.auc, by_number[2][number].auc, atol=0.02)
 
 
-@pytest.mark.parametrize("after", [1, 4, 9])
+@pytest.mark.parametrize("after", [4, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 9))])
 def test_an_interrupted_search_ends_with_the_same_bits(made, tmp_path, monkeypatch, after):
     own = settings(training=dataclasses.replace(settings().training, checkpoint_every=1))
     whole = run(made, tmp_path / "whole", own)
@@ -217,7 +225,7 @@ def test_what_was_scored_on_other_data_is_not_used(made, plain, tmp_path):
 def test_a_trial_among_others_equals_the_trial_alone(made, tmp_path, monkeypatch):
     others = (
         Setting("gru", 4, "glorot", 3e-2, 0.1, "weights"),
-        Setting("gru", 4, "orthogonal", 1e-4, 1.0, "none"),
+        Setting("gru", 4, "he", 1e-4, 1.0, "none"),
         Setting("mean-feature", regularisation=0.1),
     )
     together = run(made, tmp_path / "a", drawn(monkeypatch, *others, GOOD))
@@ -228,9 +236,16 @@ def test_a_trial_among_others_equals_the_trial_alone(made, tmp_path, monkeypatch
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-6)
 
 
-@pytest.mark.parametrize("setting", [GOOD, Setting("lstm", 3, "orthogonal", 2e-2, 0.03, "weights")])
-def test_the_best_setting_trains_as_it_was_scored(made, tmp_path, monkeypatch, setting):
+@pytest.mark.parametrize(
+    ("setting", "models"),
+    [
+        (GOOD, ("gru",)),
+        pytest.param(Setting("lstm", 3, "orthogonal", 2e-2, 0.03, "weights"), BASE_MODELS, marks=pytest.mark.slow),
+    ],
+)
+def test_the_best_setting_trains_as_it_was_scored(made, tmp_path, monkeypatch, setting, models):
     """The TOML file gives the ensemble's out-of-fold models, which are the search's own runs: the same figures."""
+    monkeypatch.setattr(stacking, "BASE_MODELS", models)
     base = drawn(monkeypatch, setting)
     found = run(made, tmp_path / "search", base)
     write_search(tmp_path / "search", base, found)
@@ -276,7 +291,7 @@ def test_the_mean_features_setting_reaches_its_baseline(made, tmp_path, monkeypa
 
 
 def test_a_learning_rate_that_cannot_learn_ranks_low(made, tmp_path):
-    search = dataclasses.replace(SMALL, trials=14, algorithms=("gru",), hidden=(4,), learning_rate=(1e-6, 1e-1))
+    search = dataclasses.replace(SMALL, trials=14, algorithms=("gru",), hidden=(3,), learning_rate=(1e-6, 1e-1))
     found = run(made, tmp_path, settings(search))
     effects = {each.name: each.effect for each in what_mattered(found.outcomes)}
     assert effects["learning_rate"].clear

@@ -20,11 +20,18 @@ class Effect:
     or all scores are the same."""
     noise: float
     """What its size stays below in 95 % of random assignments of the same scores to the same values."""
+    signed: bool
+    """Whether it is of numbers, so that its sign says which way it goes."""
 
     @property
     def clear(self) -> bool:
         """Whether it is more than chance gives one time in twenty."""
         return bool(abs(self.size) > self.noise)
+
+    def __str__(self) -> str:
+        if np.isnan(self.size):
+            return "undefined"
+        return f"{self.size:+.2f}" if self.signed else f"{self.size:.2f}"
 
 
 def rank_effect(values: Sequence[Any], scores: Float[np.ndarray, " n"]) -> Effect:
@@ -35,7 +42,8 @@ def rank_effect(values: Sequence[Any], scores: Float[np.ndarray, " n"]) -> Effec
     """
     ranks = _ranks(np.asarray(scores, np.float64))
     order = np.random.default_rng(0).permuted(np.tile(np.arange(len(ranks)), (_PERMUTATIONS, 1)), axis=1)
-    if all(isinstance(value, int | float) for value in values):
+    signed = all(isinstance(value, int | float) for value in values)
+    if signed:
         own = _ranks(np.asarray(values, np.float64))
         scale = np.linalg.norm(own) * np.linalg.norm(ranks)
         drawn, size = ranks[order] @ own, ranks @ own
@@ -45,8 +53,8 @@ def rank_effect(values: Sequence[Any], scores: Float[np.ndarray, " n"]) -> Effec
         scale = np.linalg.norm(ranks) * (member.shape[1] > 1)
         drawn, size = (np.linalg.norm(each @ member, axis=-1) for each in (ranks[order], ranks))
     if not scale > 0:
-        return Effect(np.nan, np.nan)
-    return Effect(float(size / scale), float(np.quantile(np.abs(drawn), _LEVEL) / scale))
+        return Effect(np.nan, np.nan, signed)
+    return Effect(float(size / scale), float(np.quantile(np.abs(drawn), _LEVEL) / scale), signed)
 
 
 def fold_noise(scores: Float[np.ndarray, "n k"]) -> float:

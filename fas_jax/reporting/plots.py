@@ -7,15 +7,24 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
+from fas_jax.config import Search
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.effects import Effect
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.files import atomic_path
 from fas_jax.reporting.palette import style
+from fas_jax.reporting.tables import model_name
 from fas_jax.search.outcomes import Outcome
-from fas_jax.search.space import describe
+from fas_jax.search.space import MEAN_FEATURE, describe
+
+_SEARCH_KEY = (
+    "A dot is a setting: mean over the folds, and their standard deviation; × failed. Dark: mean of a value, or of a "
+    "third of the range.\nGrey: not told apart from the best. Numbers: effect and what chance gives; bold where the "
+    "effect is more."
+)
 
 
 def draw_roc(
@@ -81,33 +90,36 @@ def draw_search(
         names: of hyper-parameters, for people.
         noise: within which of the best a setting is not told apart from it; a band.
     """
-    algorithms = list(dict.fromkeys(each.setting.algorithm for each in outcomes))
-    rows: list[list[tuple[str, str]]] = [[key for key in effects if key[0] == name] for name in algorithms]
-    if ("", "algorithm") in effects:
-        rows.insert(0, [("", "algorithm")])
+    algorithms = [name for name in Search().algorithms if any(name == each.setting.algorithm for each in outcomes)]
+    rows = [[key for key in effects if key[0] == name] for name in algorithms if name != MEAN_FEATURE]
+    # The first row has a wide panel for the algorithms, and the mean feature's only one.
+    alone = [key for key in effects if key[0] == MEAN_FEATURE]
+    wide = [key for key in effects if not key[0]]
+    if wide or alone:
+        rows.insert(0, [*wide, *alone])
     rows = [row for row in rows if row] or [[]]
-    width = max(1, *(len(row) for row in rows))
-    figure = Figure(figsize=(1 + 2.6 * width, 0.8 + 2.4 * len(rows)), dpi=130, layout="constrained")
+    width = max(2, *(len(row) for row in rows), 2)
+    figure = Figure(figsize=(1 + 2.6 * width, 1.2 + 2.5 * len(rows)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
-    spread = [100 * (each.score + np.nan_to_num(np.nanstd(each.hter))) for each in outcomes if not each.failed.any()]
+    figure.supxlabel(_SEARCH_KEY, fontsize=8)
+    grid = figure.add_gridspec(len(rows), width)
+    spread = [100 * (each.score + np.nanstd(each.hter)) for each in outcomes if not each.failed.any()]
     top = min(100, 1.15 * max(spread, default=50) + 3)
     for number, row in enumerate(rows):
         for place, (algorithm, name) in enumerate(row):
-            # The algorithms have a row's width for their names.
-            axes = figure.add_subplot(
-                len(rows),
-                1 if name == "algorithm" else width,
-                number * (1 if name == "algorithm" else width) + place + 1,
-            )
+            spot = grid[number, : width - len(alone)] if not algorithm else grid[number, place - len(row)]
+            axes = figure.add_subplot(spot)
             mine = [each for each in outcomes if algorithm in ("", each.setting.algorithm)]
-            values = [describe(each.setting)[name if algorithm else "algorithm"] for each in mine]
-            _draw_effect(axes, mine, values, noise, outcomes[0].score, algorithms, top)
+            values = [describe(each.setting)[name] for each in mine]
+            everyone = [value for each in outcomes if (value := getattr(each.setting, name)) is not None]
+            levels = algorithms if name == "algorithm" else sorted(set(everyone))
+            _draw_effect(axes, mine, values, levels, noise, outcomes[0].score, top)
             effect = effects[algorithm, name]
-            shown = "undefined" if np.isnan(effect.size) else f"{effect.size:+.2f} (noise {effect.noise:.2f})"
-            label = f"{algorithm}: {names[name]}" if algorithm else name
+            shown = str(effect) if np.isnan(effect.size) else f"{effect} (noise {effect.noise:.2f})"
+            label = f"{model_name(algorithm)}: {names[name]}" if algorithm else name
             axes.set_title(f"{label}\n{shown}", fontsize=8.5, fontweight="bold" if effect.clear else "normal")
-            if not place:
+            if spot.colspan.start == 0:
                 axes.set_ylabel("HTER on held-out folds (%)", fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
@@ -117,17 +129,16 @@ def _draw_effect(
     axes: Any,
     outcomes: Sequence[Outcome],
     values: Sequence[Any],
+    levels: Sequence[Any],
     noise: float,
     best: float,
-    algorithms: Sequence[str],
     top: float,
 ) -> None:
-    """One panel: a dot for each setting, its folds' spread, means of thirds or of values; failures at the top."""
-    continuous = all(isinstance(value, float) for value in values) and len(set(values)) > 1
-    levels = sorted(set(values))
+    """One panel: a dot for each setting, its folds' spread, means of thirds or of levels; failures at the top."""
+    continuous = isinstance(levels[0], float) and len(levels) > 1
     x = np.array(values if continuous else [levels.index(value) for value in values], np.float64)
     y = 100 * np.array([each.score for each in outcomes])
-    colours = [style(each.setting.algorithm, algorithms)[0] for each in outcomes]
+    colours = [style(each.setting.algorithm, ())[0] for each in outcomes]
     if not np.isnan(noise):
         axes.axhspan(100 * best, 100 * (best + noise), color="#E8E8E8", zorder=0)
     # Settings with one value lie beside each other.
@@ -140,7 +151,9 @@ def _draw_effect(
         axes.plot(at, score, "o", color=colour, markersize=4, alpha=0.85, zorder=2)
     if continuous:
         axes.set_xscale("log")
-        edges = np.geomspace(x.min(), x.max(), 4)
+        axes.set_xlim(levels[0] / 1.3, levels[-1] * 1.3)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        edges = np.geomspace(levels[0], levels[-1], 4)
         parts = np.clip(np.searchsorted(edges, x, "right") - 1, 0, 2)
         spans = [(part, edges[part], edges[part + 1]) for part in range(3)]
     else:

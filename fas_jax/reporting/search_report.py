@@ -103,7 +103,7 @@ def trial_table(outcomes: Sequence[Outcome], noise: float) -> Grid:
             figures, note = ["failed", "—", "failed", "—"], f"loss not finite at {at}"
         else:
             figures = [_percent(f(values)) for values in (each.hter, each.auc) for f in (np.nanmean, _std)]
-            note = "as good as the best" if each.score - outcomes[0].score < noise else ""
+            note = "not told apart from the best" if each.score - outcomes[0].score < noise else ""
         rows.append([str(rank), str(each.number), model_name(each.setting.algorithm), *own, *figures, epochs, note])
     return Grid(header, rows)
 
@@ -128,7 +128,7 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         )
     if not np.isnan(noise):
         parts.append(
-            f"Two settings whose HTER differs by less than {100 * noise:.2f} points (two standard errors, folds' own "
+            f"Settings whose HTER differ by less than {100 * noise:.2f} points (two standard errors, folds' own "
             f"difficulty taken away) are not told apart. {_OPTIMISM}"
         )
     parts.append(markdown(trial_table(outcomes, noise)))
@@ -139,8 +139,8 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
                 model_name(each.algorithm) if each.algorithm else "all",
                 HYPER_PARAMETERS.get(each.name, each.name),
                 str(each.count),
-                _number(each.effect.size),
-                _number(each.effect.noise),
+                str(each.effect),
+                UNDEFINED if np.isnan(each.effect.noise) else f"{each.effect.noise:.2f}",
                 "yes" if each.effect.clear else "not seen",
             ]
             for each in effects
@@ -218,10 +218,6 @@ def _std(values: np.ndarray) -> float:
 
 def _percent(share: Any) -> str:
     return UNDEFINED if np.isnan(share) else f"{100 * share:.2f}"
-
-
-def _number(value: float) -> str:
-    return UNDEFINED if np.isnan(value) else f"{value:+.2f}"
 
 
 def _value(value: Any) -> str:
