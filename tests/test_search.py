@@ -33,7 +33,7 @@ SMALL = Search(
     folds=2,
     hidden=(3, 5),
     algorithms=("gru", "mean-feature"),
-    initialisation=("he", "glorot"),
+    initialisation=("he",),
     learning_rate=(1e-3, 1e-1),
 )
 GOOD = Setting("gru", 4, "glorot", 1e-2, 1e-3, "none")
