@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def test_everyone_has_a_turn_in_every_round(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
     rows = measure([contestant("fast", 0.25), contestant("slow", 2.0)], 4, seconds=1.0)
     assert [row.rounds for row in rows] == [pytest.approx((32,) * 4), pytest.approx((4,) * 4)]
-    assert "".join(name[0] for name in turns) == "ffffssffffffffssffff"
+    # A turn is a step that is not counted, then as many as it takes; who comes first is left to chance.
+    assert re.fullmatch("(fffffss|ssfffff){4}", "".join(name[0] for name in turns))
 
 
 def test_rows_are_compared_within_their_precision_and_batch() -> None:
