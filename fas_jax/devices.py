@@ -157,6 +157,12 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
+def gather(tree: Any) -> Any:
+    """The arrays whole, on this process's first device."""
+    first = jax.local_devices()[0]
+    return jax.device_put(tree if jax.process_count() == 1 else fetch(tree), first)
+
+
 def _whole(leaf: jax.Array) -> jax.Array:
     sharding: Any = leaf.sharding
     return _reshard(NamedSharding(sharding.mesh, SAME))(leaf)
@@ -201,7 +207,7 @@ def parallel(
         own = (jax.tree.map(lambda x: x[0], arg) if rows else arg for arg, rows in zip(args, by_row, strict=True))
         return function(*own)
 
-    mapped = jax.shard_map(local, mesh=mesh, in_specs=tuple(inputs), out_specs=outputs)
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=mesh.shape[DATA] > 1)
     return jax.jit(mapped, donate_argnums=donate)
 
 
@@ -217,7 +223,7 @@ def varying(tree: Any) -> Any:
 def sum_over_batch(tree: Any) -> Any:
     """Sums every leaf over the devices of a batch."""
     if jax.lax.axis_size(DATA) == 1:
-        return jax.lax.psum(tree, DATA)
+        return tree
     # One sum of one vector: several at once may meet in another order in another process.
     flat, shaped = ravel_pytree(tree)
     return shaped(jax.lax.psum(flat, DATA))
