@@ -1,18 +1,19 @@
 """LSTM, BiLSTM and GRU classifiers over a clip's feature sequence, as masked scans (paper, section 3.3).
 
 The input projection of all frames is one matrix product outside the scan, and so is the gradient of the recurrent
-weights. A padded frame leaves the state as it is, so that padding behind a clip changes neither direction's outputs.
+weights; of a packed batch, both without its padding. A padded frame leaves the state as it is, so that padding behind
+a clip changes neither direction's outputs.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Kind = Literal["lstm", "bilstm", "gru"]
 Initialisation = Literal["he", "orthogonal", "glorot"]
@@ -26,23 +27,39 @@ _INITIALISERS: dict[Initialisation, Callable[..., Array]] = {
 }
 
 
+class Frames(NamedTuple):
+    """The frames of a batch of clips, one a row."""
+
+    values: Float[Array, "p d"]
+    places: Int[Array, " p"] | None
+    """Where each lies among the frames [t b] counted through; none of these for a row that only fills up. None if
+    there is a row for every one of them, in order."""
+    mask: Bool[Array, "b t"]
+    """True at real frames, which are the first of a clip."""
+
+
+def padded(inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Frames:
+    """Every frame, real or not."""
+    return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, mask)
+
+
 class LSTM(nnx.Module):
-    """Long short-term memory; gates in the order input, forget, cell, output, as in PyTorch."""
+    """Long short-term memory; gates in the order input, forget, cell, output, as in PyTorch.
+
+    Weights have a row for every gate's unit, as there: a CPU multiplies these faster, forth and back.
+    """
 
     def __init__(self, features: int, hidden: int, initialisation: Initialisation, *, rngs: nnx.Rngs) -> None:
         self.hidden = hidden
-        self.input_kernel = nnx.Param(_INITIALISERS["glorot"](rngs.params(), (features, 4 * hidden)))
-        self.recurrent_kernel = nnx.Param(_INITIALISERS[initialisation](rngs.params(), (hidden, 4 * hidden)))
+        self.input_weights = nnx.Param(_INITIALISERS["glorot"](rngs.params(), (features, 4 * hidden)).T)
+        self.recurrent_weights = nnx.Param(_INITIALISERS[initialisation](rngs.params(), (hidden, 4 * hidden)).T)
         # A forget gate that starts open (bias 1) lets gradients through; all other biases start at 0.
         self.bias = nnx.Param(jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(1.0))
 
-    def __call__(
-        self, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"], *, reverse: bool = False
-    ) -> Float[Array, "b t h"]:
+    def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = jnp.moveaxis(inputs, 1, 0) @ self.input_kernel[...] + self.bias[...]
-        states = _hidden_states(_lstm_step, 2, reverse, self.recurrent_kernel[...], projected, mask)
-        return jnp.moveaxis(states, 0, 1)
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        return _states(_lstm_step, 2, False, self.recurrent_weights[...], projected, frames)
 
 
 class GRU(nnx.Module):
@@ -50,33 +67,38 @@ class GRU(nnx.Module):
 
     def __init__(self, features: int, hidden: int, initialisation: Initialisation, *, rngs: nnx.Rngs) -> None:
         self.hidden = hidden
-        self.input_kernel = nnx.Param(_INITIALISERS["glorot"](rngs.params(), (features, 3 * hidden)))
-        self.recurrent_kernel = nnx.Param(_INITIALISERS[initialisation](rngs.params(), (hidden, 3 * hidden)))
+        self.input_weights = nnx.Param(_INITIALISERS["glorot"](rngs.params(), (features, 3 * hidden)).T)
+        self.recurrent_weights = nnx.Param(_INITIALISERS[initialisation](rngs.params(), (hidden, 3 * hidden)).T)
         self.bias = nnx.Param(jnp.zeros(3 * hidden))
         self.candidate_bias = nnx.Param(jnp.zeros(hidden))
 
-    def __call__(
-        self, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"], *, reverse: bool = False
-    ) -> Float[Array, "b t h"]:
+    def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = jnp.moveaxis(inputs, 1, 0) @ self.input_kernel[...] + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
         reset_update, candidate = projected[..., : 2 * self.hidden], projected[..., 2 * self.hidden :]
         recurrent_candidate = jnp.broadcast_to(self.candidate_bias[...], candidate.shape)
         projected = jnp.concatenate([candidate, reset_update, recurrent_candidate], axis=-1)
-        states = _hidden_states(_gru_step, 1, reverse, self.recurrent_kernel[...], projected, mask)
-        return jnp.moveaxis(states, 0, 1)
+        return _states(_gru_step, 1, False, self.recurrent_weights[...], projected, frames)
 
 
 class Bidirectional(nnx.Module):
     """Two LSTMs, one from each end; their states side by side."""
 
     def __init__(self, features: int, hidden: int, initialisation: Initialisation, *, rngs: nnx.Rngs) -> None:
-        self.forward = LSTM(features, hidden, initialisation, rngs=rngs)
-        self.backward = LSTM(features, hidden, initialisation, rngs=rngs)
+        cells = [LSTM(features, hidden, initialisation, rngs=rngs) for _ in range(2)]
+        # Both read the same frames: one product, of the forward cell's gates and then the backward one's.
+        self.input_weights = nnx.Param(jnp.concatenate([cell.input_weights[...] for cell in cells]))
+        self.bias = nnx.Param(jnp.concatenate([cell.bias[...] for cell in cells]))
+        self.forward_weights, self.backward_weights = (cell.recurrent_weights for cell in cells)
 
-    def __call__(self, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t 2*h"]:
+    def __call__(self, frames: Frames) -> Float[Array, "b t 2*h"]:
         """States of both directions after every frame."""
-        states = self.forward(inputs, mask), self.backward(inputs, mask, reverse=True)
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        forward, backward = jnp.split(projected, 2, axis=-1)
+        states = (
+            _states(_lstm_step, 2, False, self.forward_weights[...], forward, frames),
+            _states(_lstm_step, 2, True, self.backward_weights[...], backward, frames),
+        )
         return jnp.concatenate(states, axis=-1)
 
 
@@ -93,9 +115,9 @@ class Classifier(nnx.Module):
         self.output_kernel = nnx.Param(_INITIALISERS[output](rngs.params(), (width, 2)))
         self.output_bias = nnx.Param(jnp.zeros(2))
 
-    def __call__(self, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t 2"]:
+    def __call__(self, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1); those of padded frames mean nothing."""
-        return self.cell(inputs, mask) @ self.output_kernel[...] + self.output_bias[...]
+        return self.cell(frames) @ self.output_kernel[...] + self.output_bias[...]
 
 
 @dataclass(frozen=True)
@@ -118,15 +140,27 @@ class Architecture:
         """Fresh parameters from a PRNG key."""
         return nnx.to_pure_dict(nnx.state(self._classifier(key), nnx.Param))
 
-    def apply(self, params: Params, inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Float[Array, "b t 2"]:
+    def init_each(self, keys: Array) -> Params:
+        """Fresh parameters of several runs, each leaf with a leading axis, from PRNG keys [r]."""
+        # One after the other, waited for: QR decompositions (orthogonal weights), in batches or two at once, wait for
+        # each other for ever on a CPU with two threads (jaxlib 0.10.2).
+        drawn = [jax.block_until_ready(_init(self, key)) for key in keys]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
+
+    def apply(self, params: Params, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1) at every frame."""
         graph, state = nnx.split(nnx.eval_shape(lambda: self._classifier(jax.random.key(0))))
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(inputs, mask)
+        return nnx.merge(graph, state)(frames)
 
     def shapes(self) -> Params:
         """Shapes and dtypes of the parameters."""
         return jax.eval_shape(self.init, jax.random.key(0))
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _init(architecture: Architecture, key: Array) -> Params:
+    return architecture.init(key)
 
 
 def bona_fide_probability(logits: Float[Array, "... t 2"]) -> Float[Array, "... t"]:
@@ -154,24 +188,50 @@ def _gru_step(
     return ((1 - z) * n + z * carry[0],)
 
 
+def _product(rows: Float[Array, "p d"], weights: Float[Array, "g d"]) -> Float[Array, "p g"]:
+    # Not `rows @ weights.T`: XLA would write the transpose down before it multiplies.
+    return jnp.einsum("pd,gd->pg", rows, weights)
+
+
+def _states(
+    step: Step, parts: int, reverse: bool, weights: Float[Array, "k h"], projected: Float[Array, "p g"], frames: Frames
+) -> Float[Array, "b t h"]:
+    return jnp.moveaxis(_hidden_states(step, parts, reverse, weights, projected, frames.places, frames.mask), 0, 1)
+
+
+def _spread(rows: Float[Array, "p g"], places: Int[Array, " p"] | None, mask: Bool[Array, "b t"]) -> Array:
+    """The rows at their places among all frames [t b g], zeros elsewhere."""
+    batch, time = mask.shape
+    if places is None:
+        return rows.reshape(time, batch, -1)
+    found = jnp.full(time * batch, len(rows)).at[places].set(jnp.arange(len(rows)), mode="drop")
+    return rows.at[found].get(mode="fill", fill_value=0).reshape(time, batch, -1)
+
+
+def _picked(values: Float[Array, "t b g"], places: Int[Array, " p"] | None) -> Float[Array, "p g"]:
+    """The other way."""
+    rows = values.reshape(-1, values.shape[-1])
+    return rows if places is None else rows.at[places].get(mode="fill", fill_value=0)
+
+
 def _scan(
     step: Step,
     parts: int,
     reverse: bool,
-    kernel: Float[Array, "h k"],
+    weights: Float[Array, "k h"],
     projected: Float[Array, "t b g"],
     mask: Bool[Array, "b t"],
 ) -> Float[Array, "t b h"]:
-    own = projected.shape[-1] - kernel.shape[-1]
+    own = projected.shape[-1] - len(weights)
 
     def frame(carry: tuple[Array, ...], inputs: tuple[Array, Array]) -> tuple[tuple[Array, ...], Array]:
         gates, valid = inputs
-        new = step(carry, gates[:, :own], gates[:, own:] + carry[0] @ kernel)
+        new = step(carry, gates[:, :own], gates[:, own:] + _product(carry[0], weights))
         carry = jax.tree.map(partial(jnp.where, valid[:, None]), new, carry)
         return carry, carry[0]
 
     # zeros_like of the input, not zeros: under shard_map the carry must vary over devices as the input does.
-    zero = jnp.zeros_like(projected[0, :, : kernel.shape[0]])
+    zero = jnp.zeros_like(projected[0, :, : weights.shape[1]])
     return jax.lax.scan(frame, (zero,) * parts, (projected, mask.T), reverse=reverse)[1]
 
 
@@ -180,30 +240,34 @@ def _hidden_states(
     step: Step,
     parts: int,
     reverse: bool,
-    kernel: Float[Array, "h k"],
-    projected: Float[Array, "t b g"],
+    weights: Float[Array, "k h"],
+    projected: Float[Array, "p g"],
+    places: Int[Array, " p"] | None,
     mask: Bool[Array, "b t"],
 ) -> Float[Array, "t b h"]:
     """Hidden states after all frames, by a cell whose carry has so many parts.
 
-    The hidden state's product with the kernel is added to a frame's last k projections, whose gradient is therefore
-    that of the product: the kernel's is one product over all frames, where `lax.scan` would add up, frame by frame,
-    one as large as the kernel.
+    The hidden state's product with the weights is added to a frame's last k projections, whose gradient is therefore
+    that of the product: the weights' is one product over all frames, where `lax.scan` would add up, frame by frame,
+    one as large as the weights.
     """
-    return _scan(step, parts, reverse, kernel, projected, mask)
+    return _scan(step, parts, reverse, weights, _spread(projected, places, mask), mask)
 
 
-def _forward(step: Step, parts: int, reverse: bool, kernel: Array, projected: Array, mask: Array) -> tuple[Array, Any]:
-    states, pullback = jax.vjp(lambda each: _scan(step, parts, reverse, kernel, each, mask), projected)
-    return states, (states, pullback, kernel)
+def _forward(
+    step: Step, parts: int, reverse: bool, weights: Array, projected: Array, places: Array | None, mask: Array
+) -> tuple[Array, Any]:
+    spread = _spread(projected, places, mask)
+    states, pullback = jax.vjp(lambda each: _scan(step, parts, reverse, weights, each, mask), spread)
+    return states, (states, pullback, weights, places)
 
 
-def _backward(step: Step, parts: int, reverse: bool, kept: Any, cotangent: Array) -> tuple[Array, Array, None]:
-    states, pullback, kernel = kept
-    (projected,) = pullback(cotangent)
+def _backward(step: Step, parts: int, reverse: bool, kept: Any, cotangent: Array) -> tuple[Array, Array, None, None]:
+    states, pullback, weights, places = kept
+    projected = _picked(pullback(cotangent)[0], places)
     nothing = jnp.zeros_like(states[:1])
-    before = jnp.concatenate([states[1:], nothing] if reverse else [nothing, states[:-1]])
-    return jnp.einsum("tbh,tbk->hk", before, projected[..., -kernel.shape[1] :]), projected, None
+    before = _picked(jnp.concatenate([states[1:], nothing] if reverse else [nothing, states[:-1]]), places)
+    return jnp.einsum("pk,ph->kh", projected[:, -len(weights) :], before), projected, None, None
 
 
 _hidden_states.defvjp(_forward, _backward)

@@ -21,7 +21,7 @@ from fas_jax.bundle import Bundle
 from fas_jax.errors import UserError, unknown_name
 from fas_jax.files import sha256_file, write_json, write_text
 from fas_jax.parameters import save_tree
-from fas_jax.recurrent import bona_fide_probability
+from fas_jax.recurrent import bona_fide_probability, padded
 from fas_jax.stacking import BASE_MODELS, META
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -51,7 +51,7 @@ def scorer(bundle: Bundle, model: str = META) -> Callable[[Any, UInt8[Array, "b 
         inputs = jnp.where(mask[..., None], stored, 0)
 
         def probability(name: str, inputs: Array) -> Array:
-            logits = architectures[name].apply(weights["heads"][name], inputs, mask)
+            logits = architectures[name].apply(weights["heads"][name], padded(inputs, mask))
             return jnp.where(mask, bona_fide_probability(logits), 0)
 
         if model != META:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.recurrent import Architecture, bona_fide_probability
+from fas_jax.recurrent import Architecture, bona_fide_probability, padded
 from tests import make_golden_recurrent as golden
 
 LENGTHS = np.array(golden.LENGTHS)
@@ -21,7 +21,7 @@ def from_torch(kind: str, weights: dict[str, np.ndarray]) -> dict:
 
     def direction(suffix: str) -> dict:
         w, u, b, c = (weights[f"{name}_l0{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        cell = {"input_kernel": w.T, "recurrent_kernel": u.T}
+        cell = {"input_weights": w, "recurrent_weights": u}
         if kind != "gru":
             return cell | {"bias": b + c}
         candidate = slice(2 * golden.HIDDEN, None)
@@ -29,7 +29,13 @@ def from_torch(kind: str, weights: dict[str, np.ndarray]) -> dict:
         joint[candidate] = b[candidate]
         return cell | {"bias": joint, "candidate_bias": c[candidate]}
 
-    return {"forward": direction(""), "backward": direction("_reverse")} if kind == "bilstm" else direction("")
+    if kind != "bilstm":
+        return direction("")
+    forward, backward = direction(""), direction("_reverse")
+    joined = {name: np.concatenate([forward[name], backward[name]]) for name in ("input_weights", "bias")}
+    return joined | {
+        "forward_weights": forward["recurrent_weights"], "backward_weights": backward["recurrent_weights"]
+    }  # fmt: skip
 
 
 def states(kind: str) -> np.ndarray:
@@ -43,7 +49,7 @@ def states(kind: str) -> np.ndarray:
         for column in range(min(2, width - first)):
             kernel[first + column, column] = 1
         params = {"cell": from_torch(kind, weights), "output_kernel": kernel, "output_bias": np.zeros(2, np.float32)}
-        pairs.append(jax.jit(architecture.apply)(params, inputs, MASK))
+        pairs.append(jax.jit(architecture.apply)(params, padded(inputs, MASK)))
     return np.concatenate(pairs, axis=-1)[..., :width] * MASK[..., None]
 
 
@@ -66,7 +72,7 @@ def small_model(kind: str):
     """A compiled function to P(bona fide), so that hypothesis' examples share the compilation."""
     architecture = Architecture(kind, 3, 4, "he")
     params = architecture.init(jax.random.key(1))
-    return jax.jit(lambda inputs, mask: bona_fide_probability(architecture.apply(params, inputs, mask)))
+    return jax.jit(lambda inputs, mask: bona_fide_probability(architecture.apply(params, padded(inputs, mask))))
 
 
 @pytest.mark.parametrize("kind", golden.KINDS)
@@ -97,14 +103,14 @@ def test_initialisation_is_the_papers():
     lstm = Architecture("lstm", 300, 200, "orthogonal").init(jax.random.key(0))
     cell = lstm["cell"]
     limit = np.sqrt(6 / (300 + 800))
-    assert 0.98 * limit < np.abs(cell["input_kernel"]).max() <= limit
+    assert 0.98 * limit < np.abs(cell["input_weights"]).max() <= limit
     np.testing.assert_array_equal(cell["bias"][200:400], 1)
     assert not np.asarray(cell["bias"])[:200].any()
     assert not np.asarray(cell["bias"])[400:].any()
-    gram = np.asarray(cell["recurrent_kernel"] @ cell["recurrent_kernel"].T)
+    gram = np.asarray(cell["recurrent_weights"].T @ cell["recurrent_weights"])
     np.testing.assert_allclose(gram, np.eye(200), atol=1e-5)
     gru = Architecture("gru", 300, 200, "he").init(jax.random.key(0))
-    assert np.std(gru["cell"]["recurrent_kernel"]) == pytest.approx(np.sqrt(2 / 200), rel=0.02)
+    assert np.std(gru["cell"]["recurrent_weights"]) == pytest.approx(np.sqrt(2 / 200), rel=0.02)
     assert np.std(gru["output_kernel"]) == pytest.approx(np.sqrt(2 / 200), rel=0.1)
 
 
@@ -115,7 +121,7 @@ def test_gradients_of_padded_frames_are_zero():
     mask = jnp.array([[True, True, False, False], [True, True, True, True]])
 
     def loss(inputs):
-        return jnp.sum(jnp.where(mask, bona_fide_probability(architecture.apply(params, inputs, mask)), 0))
+        return jnp.sum(jnp.where(mask, bona_fide_probability(architecture.apply(params, padded(inputs, mask))), 0))
 
     gradient = np.asarray(jax.grad(loss)(inputs))
     assert not gradient[0, 2:].any()

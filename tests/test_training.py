@@ -18,7 +18,7 @@ from fas_jax import devices, stacking
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.errors import UserError
-from fas_jax.recurrent import Architecture
+from fas_jax.recurrent import Architecture, padded
 from fas_jax.training import fitting, waves
 from fas_jax.training.fitting import Clips, Run
 from fas_jax.training.stopping import Progress
@@ -65,7 +65,8 @@ def test_gradient_is_that_of_the_plain_loss(tmp_path):
         total = 0.0
         for i in range(22, 40):
             length = lengths[i]
-            logits = ARCHITECTURE.apply(params, everything.features[i : i + 1, :length], jnp.ones((1, length), bool))
+            alone = padded(everything.features[i : i + 1, :length], jnp.ones((1, length), bool))
+            logits = ARCHITECTURE.apply(params, alone)
             label = everything.labels[i] * jnp.ones(length, int)
             total += optax.softmax_cross_entropy_with_integer_labels(logits[0], label).mean()
         return total / 18

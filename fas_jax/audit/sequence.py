@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float32, Int
 from fas_jax.config import Training
 from fas_jax.evaluation import metrics
 from fas_jax.progress import progress_bar
-from fas_jax.recurrent import Architecture, Params
+from fas_jax.recurrent import Architecture, Params, padded
 from fas_jax.stacking import fuse
 from fas_jax.training import fitting
 from fas_jax.training.fitting import Clips, Run
@@ -149,7 +149,7 @@ def _fit(
 ) -> Params:
     """The parameters with the best development accuracy, per run; looks and patience as the settings say."""
     adam = optax.adam(settings.learning_rate)
-    params = jax.jit(partial(jax.lax.map, architecture.init))(keys)
+    params = architecture.init_each(keys)
     state = jax.jit(jax.vmap(adam.init))(params)
     best, best_accuracy, best_epoch = params, np.full(len(keys), -np.inf), np.zeros(len(keys), int)
 
@@ -186,7 +186,7 @@ def _choose(better: Array, new: Params, old: Params) -> Params:
 
 
 def _loss(architecture: Architecture, params: Params, features: Array, labels: Array) -> Array:
-    logits = architecture.apply(params, features[None], jnp.ones((1, len(features)), bool))[0]
+    logits = architecture.apply(params, padded(features[None], jnp.ones((1, len(features)), bool)))[0]
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
@@ -195,7 +195,7 @@ def _scores(architecture: Architecture, params: Params, features: Array) -> Arra
     """P(bona fide) at every frame of each run's sequence."""
 
     def one(params: Params, features: Array) -> Array:
-        logits = architecture.apply(params, features[None], jnp.ones((1, len(features)), bool))[0]
+        logits = architecture.apply(params, padded(features[None], jnp.ones((1, len(features)), bool)))[0]
         return jax.nn.softmax(logits)[:, 1]
 
     return jax.vmap(one)(params, features)

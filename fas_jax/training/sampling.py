@@ -59,6 +59,23 @@ def batched(rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int) 
     return np.ascontiguousarray(np.moveaxis(padded.reshape(len(rows), steps, parts, share), 2, 0))
 
 
+def frames_to_compute(order: Int[np.ndarray, "parts r s b"], lengths: Int[np.ndarray, " n"], longest: int) -> int:
+    """How many frames a device's batch has at most, without padding; 0 if leaving padding out is not worth it.
+
+    In eighths of what a batch can have, so that few programs are compiled: the number changes from epoch to epoch.
+
+    Args:
+        order: From `batched`.
+        lengths: Real frames of every clip.
+        longest: Frames of a padded clip.
+    """
+    frames = np.where(order >= 0, lengths[order], 0).sum(-1).max()
+    whole = order.shape[-1] * longest
+    eighth = -(-whole // 8)
+    needed = -(-int(frames) // eighth) * eighth
+    return needed if needed < whole else 0
+
+
 def _shares(labels: Int[np.ndarray, " n"], balance: Balance) -> np.ndarray:
     powers = np.bincount(labels, minlength=2)[:2].astype(np.float64) ** (1 - _DRAWN[balance])
     return powers / powers.sum()

@@ -4,6 +4,7 @@ All functions are pure, see one device's share of runs and rows, and gather thei
 on the device.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from fas_jax import devices
-from fas_jax.recurrent import Architecture, Params, bona_fide_probability
+from fas_jax.recurrent import Architecture, Frames, Params, bona_fide_probability, padded
 
 
 class Clips(NamedTuple):
@@ -58,19 +59,25 @@ class Form(NamedTuple):
     same_rows: bool
     """All runs see the same clips in the same order, and `order` holds them once. Their input projections are then
     one matrix product: JAX joins the batched weights into one wide matrix."""
+    one_by_one: bool = False
+    """Runs are computed one after the other and not side by side, which large networks prefer where there is a cache
+    that holds one of them."""
+    frames: int = 0
+    """Real frames of all clips of a device's batch, at most; 0 computes padded frames too."""
 
 
 _ADAM = optax.scale_by_adam()
 
 
-@partial(jax.jit, static_argnums=(0,))
 def init(architecture: Architecture, keys: Array) -> State:
     """Fresh states for PRNG keys [r]."""
-    # One run after the other: QR decompositions (orthogonal initialisation) in batches, two of them at once, wait for
-    # each other for ever on a CPU with two threads (jaxlib 0.10.2).
-    params = jax.lax.map(architecture.init, keys)
-    zero = jnp.zeros(keys.shape[0], jnp.float32)
-    return State(params, jax.vmap(_ADAM.init)(params), zero, zero)
+    params = architecture.init_each(keys)
+    return State(params, _fresh_optimiser(params), *(jnp.zeros(len(keys), jnp.float32) for _ in range(2)))
+
+
+@jax.jit
+def _fresh_optimiser(params: Params) -> Any:
+    return jax.vmap(_ADAM.init)(params)
 
 
 def train(
@@ -85,7 +92,9 @@ def train(
     """s steps. `order` holds this device's rows of each batch, -1 for none; with one run if all see the same."""
 
     def run_step(state: State, clips: Clips, knobs: Knobs, active: Array, index: Int[Array, " b"]) -> State:
-        grads, (loss, weight, count) = mean_gradient(architecture, state.params, clips, index, knobs.class_weights)
+        grads, (loss, weight, count) = mean_gradient(
+            architecture, state.params, clips, index, knobs.class_weights, form.frames
+        )
         updates, optimiser = _ADAM.update(grads, state.optimiser)
 
         def moved(p: Array, u: Array) -> Array:
@@ -95,13 +104,13 @@ def train(
         # A run that has ended, or that has fewer batches than another, stays as it is.
         return _where(active & (count > 0), new, state)
 
-    axes = (0, _axes(form), 0, 0, None if form.same_rows else 0)
+    def run(state: State, clips: Clips, knobs: Knobs, active: Array, order: Int[Array, "s b"]) -> State:
+        def step(state: State, index: Int[Array, " b"]) -> tuple[State, None]:
+            return run_step(state, clips, knobs, active, index), None
 
-    def step(state: State, index: Int[Array, "r b"]) -> tuple[State, None]:
-        index = index[0] if form.same_rows else index
-        return jax.vmap(run_step, axes)(state, clips, knobs, active, index), None
+        return jax.lax.scan(step, state, order)[0]
 
-    return jax.lax.scan(step, state, jnp.moveaxis(order, 1, 0))[0]
+    return _over_runs(run, form, (0, _axes(form), 0, 0))(state, clips, knobs, active, order)
 
 
 def mean_gradient(
@@ -110,17 +119,26 @@ def mean_gradient(
     clips: Clips,
     index: Int[Array, " b"],
     class_weights: Float[Array | np.ndarray, " 2"],
+    frames: int = 0,
 ) -> tuple[Params, tuple[Array, Array, Array]]:
     """Gradient of the weighted losses of all devices' clips, summed and divided by the number of clips.
 
     Not by the sum of the weights: that would undo them in most batches where one class is rare (class weights are one
     on average, so that over an epoch it comes to the same).
 
+    Args:
+        architecture: The classifier.
+        params: Its parameters.
+        clips: What `index` points into.
+        index: This device's clips of the batch; -1 is none.
+        class_weights: What a clip counts, by its label.
+        frames: As `Form.frames`.
+
     Returns:
         The gradient, and over all devices: the sum of weighted losses, of weights, and the number of clips.
     """
     gradient = jax.value_and_grad(partial(_sums, architecture), has_aux=True)
-    (loss, (weight, count, _)), grads = gradient(devices.varying(params), clips, index, class_weights)
+    (loss, (weight, count, _)), grads = gradient(devices.varying(params), clips, index, class_weights, frames)
     # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
     loss, weight, count, grads = devices.sum_over_batch((loss, weight, count, grads))
     return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), (loss, weight, count)
@@ -135,34 +153,30 @@ def validate(
     order: Int[Array, "r s b"],
 ) -> Float[Array, "r 3"]:
     """Over all devices' rows: sums of weighted losses, of weights, and of weights of rightly classified clips."""
-    axes = (0, _axes(form), 0, None if form.same_rows else 0)
 
-    def run(params: Params, clips: Clips, weights: Array, index: Int[Array, " b"]) -> Array:
-        loss, (weight, _, correct) = _sums(architecture, params, clips, index, weights)
-        return jnp.stack([loss, weight, correct])
+    def run(params: Params, clips: Clips, weights: Array, order: Int[Array, "s b"]) -> Float[Array, " 3"]:
+        def batch(index: Int[Array, " b"]) -> Float[Array, " 3"]:
+            loss, (weight, _, correct) = _sums(architecture, params, clips, index, weights, form.frames)
+            return jnp.stack([loss, weight, correct])
 
-    def batch(index: Int[Array, "r b"]) -> Array:
-        index = index[0] if form.same_rows else index
-        return jax.vmap(run, axes)(params, clips, class_weights, index)
+        return jnp.sum(jax.lax.map(batch, order), 0)
 
-    return jax.lax.psum(jnp.sum(jax.lax.map(batch, jnp.moveaxis(order, 1, 0)), 0), devices.DATA)
+    return devices.sum_over_batch(_over_runs(run, form, (0, _axes(form), 0))(params, clips, class_weights, order))
 
 
 def probabilities(
     architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "r s b"]
 ) -> Float[Array, "r s b t"]:
     """P(bona fide) at every frame of the rows of `order`."""
-    axes = (0, _axes(form), None if form.same_rows else 0)
 
-    def run(params: Params, clips: Clips, index: Int[Array, " b"]) -> Float[Array, "b t"]:
-        features, mask, _ = _gather(clips, index)
-        return bona_fide_probability(architecture.apply(params, features, mask))
+    def run(params: Params, clips: Clips, order: Int[Array, "s b"]) -> Float[Array, "s b t"]:
+        def batch(index: Int[Array, " b"]) -> Float[Array, "b t"]:
+            frames, _ = _gather(clips, index, form.frames)
+            return bona_fide_probability(architecture.apply(params, frames))
 
-    def batch(index: Int[Array, "r b"]) -> Float[Array, "r b t"]:
-        index = index[0] if form.same_rows else index
-        return jax.vmap(run, axes)(params, clips, index)
+        return jax.lax.map(batch, order)
 
-    return jnp.moveaxis(jax.lax.map(batch, jnp.moveaxis(order, 1, 0)), 0, 1)
+    return _over_runs(run, form, (0, _axes(form)))(params, clips, order)
 
 
 @partial(jax.jit, donate_argnums=(2,))
@@ -183,19 +197,43 @@ def put(tree: Any, rows: Int[Array, " k"], part: Any) -> Any:
     return jax.tree.map(lambda leaf, own: leaf.at[rows].set(own), tree, part)
 
 
+def _over_runs(run: Callable[..., Any], form: Form, axes: tuple[Any, ...]) -> Callable[..., Any]:
+    """What all runs compute, of what one does; the last argument is the order, which may be shared."""
+    axes = (*axes, None if form.same_rows else 0)
+
+    def side_by_side(*args: Any) -> Any:
+        order = args[-1][0] if form.same_rows else args[-1]
+        return jax.vmap(run, axes)(*args[:-1], order)
+
+    def one_by_one(*args: Any) -> Any:
+        order = args[-1][0] if form.same_rows else args[-1]
+
+        def own(r: Array) -> Any:
+            def pick(axis: int | None, part: Any) -> Any:
+                return part if axis is None else jax.tree.map(lambda leaf: leaf[r], part)
+
+            return run(*jax.tree.map(pick, axes, (*args[:-1], order), is_leaf=lambda axis: axis is None))
+
+        return jax.lax.map(own, jnp.arange(len(jax.tree.leaves(args[0])[0])))
+
+    return one_by_one if form.one_by_one else side_by_side
+
+
 def _sums(
     architecture: Architecture,
     params: Params,
     clips: Clips,
     index: Int[Array, " b"],
     class_weights: Float[Array | np.ndarray, " 2"],
+    capacity: int,
 ) -> tuple[Array, tuple[Array, Array, Array]]:
     """Weighted sum of the clips' losses; sums of weights, of clips, and of weights of rightly classified clips.
 
     A clip's loss is the mean cross-entropy over its real frames.
     """
-    features, mask, labels = _gather(clips, index)
-    logits = architecture.apply(params, features, mask)
+    frames, labels = _gather(clips, index, capacity)
+    mask = frames.mask
+    logits = architecture.apply(params, frames)
     frame_losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[:, None])
     real = (index >= 0).astype(logits.dtype)
     weights = real * class_weights[labels]
@@ -205,9 +243,18 @@ def _sums(
     return loss, (jnp.sum(weights), jnp.sum(real), jnp.sum(correct * weights))
 
 
-def _gather(clips: Clips, index: Int[Array, " b"]) -> tuple[Array, Array, Array]:
+def _gather(clips: Clips, index: Int[Array, " b"], capacity: int) -> tuple[Frames, Array]:
+    """The frames and labels of these clips; of none, something that is nowhere counted."""
     rows = jnp.maximum(index, 0)
-    return clips.features[rows].astype(jnp.float32), clips.mask[rows], clips.labels[rows]
+    mask, labels = clips.mask[rows], clips.labels[rows]
+    if not capacity:
+        return padded(clips.features[rows].astype(jnp.float32), mask), labels
+    time, batch = mask.shape[1], len(index)
+    real = (mask & (index >= 0)[:, None]).T.reshape(-1)
+    (places,) = jnp.nonzero(real, size=capacity, fill_value=time * batch)
+    flat = clips.features.reshape(-1, clips.features.shape[-1])
+    values = flat[rows[places % batch] * time + jnp.minimum(places // batch, time - 1)]
+    return Frames(values.astype(jnp.float32), places, mask), labels
 
 
 def _masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, " b"]:
