@@ -180,6 +180,7 @@ def parallel(
     *,
     mapping: Mapping = "shard_map",
     donate: tuple[int, ...] = (),
+    options: dict[str, str] | None = None,
 ) -> Callable[..., Any]:
     """Compiles `function` to run on every device of the mesh at once.
 
@@ -194,6 +195,7 @@ def parallel(
         outputs: How the results lie, `SAME` or `BY_RUN`.
         mapping: `shard_map`, or its predecessor `pmap`, which knows no runs apart.
         donate: Arguments whose buffers the result may reuse.
+        options: XLA's, for this program; `pmap` takes none.
     """
     by_row = [spec in (BY_ROW, BY_ROW_AND_RUN) for spec in inputs]
     if mapping == "pmap":
@@ -208,7 +210,7 @@ def parallel(
         return function(*own)
 
     mapped = jax.shard_map(local, mesh=mesh, in_specs=tuple(inputs), out_specs=outputs, check_vma=mesh.shape[DATA] > 1)
-    return jax.jit(mapped, donate_argnums=donate)
+    return jax.jit(mapped, donate_argnums=donate, compiler_options=options)
 
 
 def varying(tree: Any) -> Any:
