@@ -1,0 +1,295 @@
+"""The compiled functions of one training and what they are given: the runs, their clips and settings on the mesh."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool, Int
+
+from fas_jax import devices
+from fas_jax.checkpoints import Checkpoints
+from fas_jax.config import Training
+from fas_jax.recurrent import Architecture, Initialisation, Params
+from fas_jax.training import steps, streaming
+from fas_jax.training.profiling import Profiler
+from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order, frames_to_compute
+from fas_jax.training.steps import Clips, Form, Knobs, State
+from fas_jax.training.stopping import Progress
+
+# Floating-point operations for which one compiles a program: some seconds of two cores.
+_COMPILATION = 1 << 39
+# Weights from which on a CPU trains runs one by one: LSTM-1000 (12 million) gains a fifth by it, GRU-64 (400 thousand)
+# nothing.
+_LARGE = 1 << 21
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: which clips it learns from, which tell it when to stop, and what it has of its own."""
+
+    name: str
+    seed: int
+    train: Int[np.ndarray, " n1"]
+    validation: Int[np.ndarray, " n2"]
+    learning_rate: float | None = None
+    """Instead of the settings'."""
+    weight_decay: float | None = None
+    """Instead of the settings'."""
+    class_weights: tuple[float, float] | None = None
+    """What an attack and a bona fide clip count in the loss, instead of what `balance` makes of the settings; one on
+    average over the clips that are drawn keeps the learning rate's meaning."""
+    balance: Balance | None = None
+    """Instead of the settings'."""
+    initialisation: Initialisation | None = None
+    """Instead of the architecture's."""
+
+
+class Program:
+    """The compiled functions of one `fit`, and everything about it that does not change."""
+
+    def __init__(
+        self, architecture: Architecture, runs: Sequence[Run], clips: Clips, settings: Training, title: str
+    ) -> None:
+        self._architecture, self._settings = architecture, settings
+        self._profiled = Profiler(Path(settings.profile) if settings.profile else None, title)
+        self._labels = np.asarray(clips.labels)
+        self._lengths = np.asarray(clips.mask).sum(1)
+        self._longest = clips.mask.shape[1]
+        pmapped = settings.mapping == "pmap"
+        self.mesh: Mesh = devices.make_mesh(len(runs), settings.batch_size, 1 if pmapped else settings.run_devices)
+        # Rows that fill up the mesh; never active.
+        self.count = len(runs)
+        self.width = -(-len(runs) // self.mesh.shape[devices.RUNS]) * self.mesh.shape[devices.RUNS]
+        self._runs = [*runs, *[runs[-1]] * (self.width - len(runs))]
+        if len(clips.features.shape) == 4 and self.width > len(runs):
+            last = clips.features[-1:]
+            clips = clips._replace(features=np.concatenate([clips.features, *[last] * (self.width - len(runs))]))
+        self._clips = streaming.place(clips, self.mesh, settings.resident_mb)
+        own_clips = len(clips.features.shape) == 4
+        apart = one_by_one(architecture)
+        same = len({(run.seed, run.train.tobytes(), run.balance) for run in runs}) == 1
+        self._train_form = Form(own_clips, same, apart)
+        self._look_form = Form(own_clips, len({run.validation.tobytes() for run in runs}) == 1, apart)
+        self._knobs, self._look_weights = self._settings_of_runs()
+        self._own: dict[bytes, Any] = {}
+        self.steps = max(-(-len(self._order(run, 0)) // settings.batch_size) for run in runs)
+
+        # How many runs have to end before a narrower program is worth its compilation; by estimate, so that a training
+        # that goes on after a stop does the same.
+        work = 6 * weights(architecture) * settings.batch_size * clips.mask.shape[1] * self.steps * settings.patience
+        self._worth = max(1, -(-_COMPILATION // work))
+
+    def live(self, progress: Progress) -> np.ndarray:
+        """The rows to go on with."""
+        return progress.live(self.mesh.shape[devices.RUNS], self._worth)
+
+    def start(self, checkpoints: Checkpoints | None) -> tuple[State, Params, Progress, int]:
+        """State, best parameters and progress before the first step or where a checkpoint left them; steps done."""
+        state = self._initial()
+        progress = Progress.start(self.width, self._settings)
+        progress.active[self.count :] = False
+        tree, done = (state, state.params, progress), 0
+        restored = checkpoints.restore(tree) if checkpoints else None
+        if restored:
+            done, tree = restored
+        state, best, progress = tree
+        # A copy, because the step is given the state's buffers.
+        best = jax.tree.map(jax.numpy.copy, best)
+        state, best = devices.place((state, best), self.mesh, devices.BY_RUN)
+        return state, best, Progress._make(np.array(leaf) for leaf in progress), done
+
+    def epoch(self, state: State, live: np.ndarray, active: Bool[np.ndarray, " r"], epoch: int, first: int) -> Any:
+        """Yields the state and the number of steps done, from step `first` to the end of the epoch."""
+        runs = [self._runs[row] for row in live]
+        if self._train_form.same_rows:
+            runs = runs[:1]
+        order = batched([self._order(run, epoch) for run in runs], self._settings.batch_size, self._batch_devices)
+        order = np.pad(order, [(0, 0), (0, 0), (0, self.steps - order.shape[2]), (0, 0)], constant_values=-1)
+        form = self._packed(self._train_form, order)
+        clips, knobs = self._of(live)
+        mask = devices.place(active[live], self.mesh, devices.BY_RUN)
+        step = first
+        for part, own in streaming.parts(clips, order, first, self.mesh, self._settings.part_mb << 20):
+            if part is not clips:
+                # The host runs ahead of the device: without this every part of the epoch would wait in memory.
+                jax.block_until_ready(state)
+            state = self._profiled(partial(self._steps, form, part, knobs, mask), state, own)
+            step = min(self.steps, step + own.shape[2])
+            yield state, step
+
+    def _steps(self, form: Form, part: Clips, knobs: Knobs, active: Any, state: State, order: np.ndarray) -> State:
+        train = _training(self._architecture, form, self.mesh, self._settings.mapping)
+        new: State = train(state, part, knobs, active, self._placed(order, form))
+        return new
+
+    def _packed(self, form: Form, order: np.ndarray) -> Form:
+        """The form, made for these batches."""
+        return form._replace(frames=frames_to_compute(order, self._lengths, self._longest))
+
+    def look(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""
+        clips, _ = self._of(live)
+        whole = len(live) == self.width
+        params = state.params if whole else self.take(state.params, live)
+        runs = [self._runs[row] for row in live]
+        order = batched(
+            [run.validation for run in (runs[:1] if self._look_form.same_rows else runs)],
+            self._settings.batch_size,
+            self._batch_devices,
+        )
+        form = self._packed(self._look_form, order)
+        validate = _validation(self._architecture, form, self.mesh, self._settings.mapping)
+        weights = devices.place(self._look_weights[live], self.mesh, devices.BY_RUN)
+        sums = np.zeros((len(live), 3), np.float32)
+        for part, own in streaming.parts(clips, order, 0, self.mesh, self._settings.part_mb << 20):
+            sums += devices.fetch(validate(params, part, weights, self._placed(own, form)))
+        loss, weight = devices.fetch((state.loss, state.weight))
+        found = np.full((3, self.width), np.nan, np.float32)
+        with np.errstate(invalid="ignore"):
+            found[0] = np.where(weight > 0, loss / np.maximum(weight, 1e-30), np.nan)
+            found[1:, live] = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 1]
+        return found[0], found[1], found[2]
+
+    def choose(self, better: Bool[np.ndarray, " r"], params: Params, best: Params) -> Params:
+        """`steps.choose`, on the mesh."""
+        return steps.choose(devices.place(better, self.mesh, devices.BY_RUN), params, best)
+
+    def take(self, tree: Any, live: np.ndarray) -> Any:
+        """Some of the runs, on the mesh."""
+        return devices.place(steps.take(tree, devices.place(live, self.mesh)), self.mesh, devices.BY_RUN)
+
+    def put(self, tree: Any, live: np.ndarray, own: Any) -> Any:
+        """All runs with these in their places, on the mesh."""
+        return devices.place(steps.put(tree, devices.place(live, self.mesh), own), self.mesh, devices.BY_RUN)
+
+    def without_sums(self, state: State) -> State:
+        """At the beginning of an epoch."""
+        # Two arrays and not one twice: the step is given both buffers.
+        loss, weight = (
+            devices.place(np.zeros(state.loss.shape, np.float32), self.mesh, devices.BY_RUN) for _ in range(2)
+        )
+        return state._replace(loss=loss, weight=weight)
+
+    def result(self, best: Params, progress: Progress) -> tuple[Params, np.ndarray, np.ndarray]:
+        """The real runs' best parameters, epochs of these, and epochs of failure."""
+        failed = progress.failed[: self.count]
+        best = devices.gather(best)
+        if self.width > self.count:
+            best = jax.tree.map(lambda leaf: leaf[: self.count], best)
+        if failed.any():
+            rows = np.flatnonzero(failed)
+            best = jax.tree.map(lambda leaf: leaf.at[rows].set(np.nan), best)
+        return best, progress.best_epoch[: self.count], failed
+
+    @property
+    def _batch_devices(self) -> int:
+        return self.mesh.shape[devices.DATA]
+
+    def _order(self, run: Run, epoch: int) -> np.ndarray:
+        return epoch_order(run.train, self._labels[run.train], run.seed, epoch, self._balance(run))
+
+    def _balance(self, run: Run) -> Balance:
+        return run.balance or self._settings.balance
+
+    def _initial(self) -> State:
+        keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
+        state = steps.init(self._architecture, keys)
+        # What a run starts from is its own; the program is the same.
+        own = np.array([run.initialisation or self._architecture.initialisation for run in self._runs])
+        for name in sorted({*own.tolist()} - {self._architecture.initialisation}):
+            rows = np.flatnonzero(own == name)
+            params = replace(self._architecture, initialisation=name).init_each(keys[rows])
+            state = state._replace(params=steps.put(state.params, jax.numpy.asarray(rows), params))
+        return state
+
+    def _settings_of_runs(self) -> tuple[Knobs, np.ndarray]:
+        settings, labels = self._settings, self._labels
+
+        def values(name: str) -> np.ndarray:
+            own = [getattr(run, name) for run in self._runs]
+            return np.array([getattr(settings, name) if each is None else each for each in own], np.float32)
+
+        weights = [
+            class_weights(labels[run.train], self._balance(run)) if run.class_weights is None else run.class_weights
+            for run in self._runs
+        ]
+        # Looks are taken as the classes are meant to count; every validation clip is seen once.
+        looks = [class_weights(labels[run.validation], _weighted(self._balance(run))) for run in self._runs]
+        knobs = Knobs(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
+        return knobs, np.array(looks, np.float32)
+
+    def _of(self, live: np.ndarray) -> tuple[Clips, Knobs]:
+        """The clips and knobs of the live runs on the mesh; kept until others are live."""
+        key = live.tobytes()
+        if key not in self._own:
+            clips = self._clips
+            if self._train_form.own_clips and len(live) < self.width:
+                clips = clips._replace(features=self.take(clips.features, live))
+            knobs = jax.tree.map(lambda leaf: leaf[live], self._knobs)
+            self._own = {key: (clips, devices.place(knobs, self.mesh, devices.BY_RUN))}
+        return self._own[key]
+
+    def _placed(self, order: np.ndarray, form: Form) -> Any:
+        if self._settings.mapping == "pmap":
+            return order
+        return devices.place(order, self.mesh, _order_spec(form))
+
+
+# Kept, so that the next wave compiles nothing.
+@cache
+def _training(architecture: Architecture, form: Form, mesh: Mesh, mapping: devices.Mapping) -> Any:
+    """`steps.train` on a mesh."""
+    return devices.parallel(
+        partial(steps.train, architecture, form),
+        mesh,
+        (devices.BY_RUN, _clips_spec(form), devices.BY_RUN, devices.BY_RUN, _order_spec(form)),
+        devices.BY_RUN,
+        mapping=mapping,
+        donate=(0,),
+        options=None if form.one_by_one else _side_by_side_options(),
+    )
+
+
+@cache
+def _validation(architecture: Architecture, form: Form, mesh: Mesh, mapping: devices.Mapping) -> Any:
+    """`steps.validate` on a mesh."""
+    return devices.parallel(
+        partial(steps.validate, architecture, form),
+        mesh,
+        (devices.BY_RUN, _clips_spec(form), devices.BY_RUN, _order_spec(form)),
+        devices.BY_RUN,
+        mapping=mapping,
+    )
+
+
+def weights(architecture: Architecture) -> int:
+    """How many numbers a run trains."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(architecture.shapes()))
+
+
+def _side_by_side_options() -> dict[str, str] | None:
+    # XLA's own way to multiply many small matrices; that of YNNPACK, its default on a CPU, takes a fourth longer for a
+    # step of 20 runs of GRU-20 (jaxlib 0.10.2). Large ones YNNPACK does better.
+    return {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else None
+
+
+def one_by_one(architecture: Architecture) -> bool:
+    """Whether runs are computed one after the other; see `Form`."""
+    return jax.default_backend() == "cpu" and weights(architecture) > _LARGE
+
+
+def _clips_spec(form: Form) -> Any:
+    return Clips._make((devices.BY_RUN if form.own_clips else devices.SAME, devices.SAME, devices.SAME))
+
+
+def _order_spec(form: Form) -> Any:
+    return devices.BY_ROW if form.same_rows else devices.BY_ROW_AND_RUN
+
+
+def _weighted(balance: Any) -> Any:
+    return "none" if balance == "none" else "weights"
