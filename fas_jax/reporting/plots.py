@@ -1,12 +1,10 @@
-"""Figures for reports. The only module that imports matplotlib; draws without a display."""
+"""Figures for reports."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from fas_jax.config import Search
@@ -14,7 +12,7 @@ from fas_jax.evaluation import curves
 from fas_jax.evaluation.effects import Effect
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
-from fas_jax.files import atomic_path
+from fas_jax.reporting.figures import new_figure, write_figure
 from fas_jax.reporting.palette import style
 from fas_jax.reporting.tables import model_name
 from fas_jax.search.outcomes import Outcome
@@ -40,8 +38,7 @@ def draw_roc(
         results: whose operating points are marked.
         scores: over several seeds the curve is the mean of the seeds' at equal FAR.
     """
-    figure = Figure(figsize=(6.4, 6.4), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4, 6.4, dpi=150)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color="#BBBBBB", linewidth=0.8, zorder=1)
     names = [model for model, _ in models]
@@ -68,8 +65,7 @@ def draw_roc(
     axes.grid(color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    write_figure(figure, path)
 
 
 def draw_search(
@@ -99,8 +95,7 @@ def draw_search(
         rows.insert(0, [*wide, *alone])
     rows = [row for row in rows if row] or [[]]
     width = max(2, *(len(row) for row in rows), 2)
-    figure = Figure(figsize=(1 + 2.6 * width, 1.2 + 2.5 * len(rows)), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1 + 2.6 * width, 1.2 + 2.5 * len(rows))
     figure.suptitle(title)
     figure.supxlabel(_SEARCH_KEY, fontsize=8)
     grid = figure.add_gridspec(len(rows), width)
@@ -121,8 +116,7 @@ def draw_search(
             axes.set_title(f"{label}\n{shown}", fontsize=8.5, fontweight="bold" if effect.clear else "normal")
             if spot.colspan.start == 0:
                 axes.set_ylabel("HTER on held-out folds (%)", fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    write_figure(figure, path)
 
 
 def _draw_effect(

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from fas_jax.files import atomic_path
+from fas_jax.reporting.figures import new_figure, write_figure
 from fas_jax.reporting.palette import style
 
 
@@ -26,8 +24,7 @@ def draw_scaling(path: Path, title: str, panels: Mapping[str, Mapping[str, Float
         title: Of the figure.
         panels: By what grows, by contestant: sizes and median seconds, in rows of at least two.
     """
-    figure = Figure(figsize=(5.2 * len(panels), 4.2), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * len(panels), 4.2)
     figure.suptitle(title)
     for number, (grows, lines) in enumerate(panels.items(), start=1):
         axes: Any = figure.add_subplot(1, len(panels), number)
@@ -41,5 +38,4 @@ def draw_scaling(path: Path, title: str, panels: Mapping[str, Mapping[str, Float
         axes.minorticks_off()
         axes.grid(color="#E5E5E5", linewidth=0.6)
         axes.legend(fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    write_figure(figure, path)
