@@ -76,7 +76,7 @@ class ScoreTable:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             kind = {"seed": np.int64, "label": np.int64, "score": np.float64}.get(field.name, np.str_)
-            column = np.asarray(getattr(self, field.name)).astype(kind)
+            column = np.asarray(getattr(self, field.name)).astype(kind, copy=False).view()
             if column.ndim != 1:
                 raise UserError(f"scores: column {field.name} must have one axis, not shape {column.shape}")
             column.flags.writeable = False
@@ -215,17 +215,23 @@ class ScoreTable:
         for wrong, message in checks:
             for index in np.flatnonzero(wrong):
                 yield f"row {index + 1} ({self.dataset[index]} {self.video[index]}): {message}"
-        seen = set()
-        for key in zip(*(getattr(self, name).tolist() for name in _ROW_KEY), strict=True):
-            if key in seen:
-                yield "twice: " + ", ".join(f"{name} {value}" for name, value in zip(_ROW_KEY, key, strict=True))
-            seen.add(key)
+        _, first = self._same(*_ROW_KEY)
+        for index in np.flatnonzero(first < np.arange(len(self))):
+            yield "twice: " + ", ".join(f"{name} {getattr(self, name)[index]}" for name in _ROW_KEY)
         # Whoever scores a video, its label and subject are the same.
-        known: dict[tuple[str, str], tuple[int, str, str]] = {}
-        facts = zip(*(getattr(self, n).tolist() for n in ("dataset", "video", "label", "subject", "pai")), strict=True)
-        for dataset, video, *fact in facts:
-            if known.setdefault((dataset, video), tuple(fact)) != tuple(fact):
-                yield f"{dataset} {video}: label, subject or PAI species differ between its rows"
+        _, first = self._same("dataset", "video")
+        facts, _ = self._same("label", "subject", "pai")
+        for index in np.flatnonzero(facts != facts[first]):
+            yield f"{self.dataset[index]} {self.video[index]}: label, subject or PAI species differ between its rows"
+
+    def _same(self, *names: str) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+        """A number for each row, equal where all these columns are, and the first row that has it."""
+        # In arrays: a million rows as Python's strings and tuples take more memory than all else of an evaluation.
+        codes, first = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
+        for name in names:
+            _, own = np.unique(getattr(self, name), return_inverse=True)
+            _, first, codes = np.unique(codes * (len(self) + 1) + own, return_index=True, return_inverse=True)
+        return codes, first[codes]
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreTable))
