@@ -16,7 +16,8 @@ from jaxtyping import Float64, Int64
 from fas_jax.errors import UserError
 from fas_jax.evaluation import breakdown, intervals, metrics
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
-from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary, ThresholdRule
+from fas_jax.evaluation.metrics import ThresholdRule
+from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 
 _BOOTSTRAP_SEED = 0
@@ -107,10 +108,7 @@ def _figures(
         notes.append(f"{silent} of {len(validation)} validation videos have no score and set no threshold")
 
     values = dict.fromkeys(DEFINITIONS, np.nan)
-    if rule == "pooled":
-        tau = attempt("threshold", lambda: metrics.eer_threshold(held.score, held.label), np.nan)
-    else:
-        tau = attempt("threshold", lambda: metrics.balanced_eer_threshold(held.score, held.label, held.dataset), np.nan)
+    tau = attempt("threshold", lambda: metrics.threshold_by(rule, held.score, held.label, held.dataset), np.nan)
     values["threshold"] = tau
     species = _species(test, notes)
     seen = None if species is None else species[test.answered]

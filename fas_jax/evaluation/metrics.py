@@ -8,6 +8,7 @@ literature's. One class missing, an empty set, NaN or infinite scores are errors
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
@@ -17,6 +18,7 @@ from fas_jax.errors import UserError
 Scores = Shaped[np.ndarray, " n"]
 Labels = Shaped[np.ndarray, " n"]
 Species = Shaped[np.ndarray, " n"]
+ThresholdRule = Literal["pooled", "balanced"]
 
 
 class MetricError(UserError, ValueError):
@@ -119,6 +121,11 @@ def balanced_eer_threshold(scores: Scores, labels: Labels, domains: Shaped[np.nd
         gap -= np.searchsorted(bona_fide, points.thresholds) / len(bona_fide)
     gap = np.abs(gap) / len(names)
     return float(points.thresholds[np.flatnonzero(gap <= gap.min() + 1e-12)[-1]])
+
+
+def threshold_by(rule: ThresholdRule, scores: Scores, labels: Labels, domains: Shaped[np.ndarray, " n"]) -> float:
+    """The EER threshold over all videos alike, or with every domain weighing the same."""
+    return eer_threshold(scores, labels) if rule == "pooled" else balanced_eer_threshold(scores, labels, domains)
 
 
 def min_hter_threshold(scores: Scores, labels: Labels) -> float:

@@ -3,13 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
-
-ThresholdRule = Literal["pooled", "balanced"]
+from fas_jax.evaluation.metrics import ThresholdRule
 
 # Every figure, and what it is; reports print these sentences.
 DEFINITIONS = {

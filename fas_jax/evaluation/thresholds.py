@@ -18,7 +18,7 @@ from fas_jax.evaluation import metrics
 from fas_jax.grid import Grid
 
 Scores = Literal["held-out", "cross-fitted"]
-RULES: tuple[tuple[str, Scores], ...] = (
+RULES: tuple[tuple[metrics.ThresholdRule, Scores], ...] = (
     ("pooled", "held-out"),
     ("balanced", "held-out"),
     ("pooled", "cross-fitted"),
@@ -70,10 +70,7 @@ def compare(source: Domains, target: Domains, fraction: float, seed: int) -> dic
     outcomes: dict[tuple[str, Scores], Outcome] = {}
     for rule, kind in RULES:
         scores, videos, judged = found[kind]
-        if rule == "pooled":
-            tau = metrics.eer_threshold(scores, videos.labels)
-        else:
-            tau = metrics.balanced_eer_threshold(scores, videos.labels, videos.domains)
+        tau = metrics.threshold_by(rule, scores, videos.labels, videos.domains)
         hter = metrics.rates(judged, target.labels, tau).hter
         oracle = metrics.rates(judged, target.labels, metrics.eer_threshold(judged, target.labels)).hter
         promised = metrics.rates(scores, videos.labels, tau).hter

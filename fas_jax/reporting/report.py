@@ -10,7 +10,8 @@ import numpy as np
 from fas_jax import grid
 from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.evaluation.results import Results, ThresholdRule
+from fas_jax.evaluation.metrics import ThresholdRule
+from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.files import write_json, write_text
 from fas_jax.protocols import is_synthetic
