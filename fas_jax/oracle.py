@@ -163,8 +163,7 @@ def _scores(
     if model == META:
         clips = stacked._replace(features=stacked.features[np.array(trials)])
     rows = [side.rows[trial] for trial in trials]
-    streamed = {name: getattr(experiment.training, name) for name in ("resident_mb", "part_mb")}
-    frames = predict(trained.ensemble.architectures[model], params, clips, rows, **streamed)
+    frames = predict(trained.ensemble.architectures[model], params, clips, rows, settings=experiment.training)
     labels = np.asarray(side.clips.labels)
     return [
         (fuse(values, side.pool.mask[own], experiment.evaluation.fusion), labels[own])

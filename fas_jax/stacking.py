@@ -104,7 +104,7 @@ def train_ensemble(
     unseen = []
     for kind in BASE_MODELS:
         trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
-        scores = _predict(architectures[kind], trained, clips, rows, experiment.training)
+        scores = predict(architectures[kind], trained, clips, rows, settings=experiment.training)
         unseen.append(_scatter(scores, rows, len(tasks), clips.mask.shape))
         params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
     # Each clip of a task is scored by exactly one of its models.
@@ -132,7 +132,7 @@ def predict_ensemble(
     """
     settings = settings or Training()
     found: dict[str, list[np.ndarray]] = {
-        kind: _predict(ensemble.architectures[kind], ensemble.params[kind], clips, rows, settings)
+        kind: predict(ensemble.architectures[kind], ensemble.params[kind], clips, rows, settings=settings)
         for kind in BASE_MODELS
     }
     stacked = stack_predictions(found, rows, clips.mask.shape, ensemble.combine)
@@ -180,12 +180,6 @@ def _base_runs(task: Task, folds: int) -> list[Run]:
 
 def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
     return [task.train[task.fold == fold] for fold in range(folds)]
-
-
-def _predict(
-    architecture: Architecture, params: Params, clips: Clips, rows: Sequence[Int[np.ndarray, " m"]], settings: Training
-) -> list[Float[np.ndarray, "m t"]]:
-    return predict(architecture, params, clips, rows, resident_mb=settings.resident_mb, part_mb=settings.part_mb)
 
 
 def _scatter(

@@ -139,10 +139,7 @@ class _Judge:
             return np.nan, np.nan
         count = len(cut.validation)
         labels = self.labels[cut.validation]
-        if self.evaluation.threshold == "balanced":
-            tau = metrics.balanced_eer_threshold(scores[:count], labels, self.domains[cut.validation])
-        else:
-            tau = metrics.eer_threshold(scores[:count], labels)
+        tau = metrics.threshold_by(self.evaluation.threshold, scores[:count], labels, self.domains[cut.validation])
         held, labels = scores[count:], self.labels[cut.held]
         return metrics.rates(held, labels, tau).hter, metrics.auc(held, labels)
 
@@ -247,9 +244,7 @@ def _score_group(
     def keep(start: int, found: Fit) -> dict[str, Any]:
         cut_of = [cuts[(start + i) % len(cuts)] for i in range(len(found.failed))]
         rows = [np.concatenate([cut.validation, cut.held]) for cut in cut_of]
-        frames = predict(
-            architecture, found.params, clips, rows, resident_mb=settings.resident_mb, part_mb=settings.part_mb
-        )
+        frames = predict(architecture, found.params, clips, rows, settings=settings)
         hter, auc = np.array([judge.frames(*each) for each in zip(cut_of, frames, strict=True)]).T
         return {"hter": hter, "auc": auc, "epoch": np.asarray(found.best_epoch), "failed": np.asarray(found.failed)}
 

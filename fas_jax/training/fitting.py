@@ -189,22 +189,29 @@ def predict(
     rows: Sequence[Int[np.ndarray, " m"]],
     batch_size: int = 64,
     *,
-    resident_mb: int = 0,
-    part_mb: int = 256,
+    settings: Training = Training(),  # noqa: B008, frozen
 ) -> list[Float[np.ndarray, "m t"]]:
     """P(bona fide) at every frame of the clips `rows[r]`, by the parameters of run r.
 
     The batch shape is fixed and padded, so that a clip's score does not depend on which clips come with it.
     Values at padded frames mean nothing.
+
+    Args:
+        architecture: Of all runs.
+        params: Each leaf with a leading axis of runs.
+        clips: What the rows point into.
+        rows: Of every run.
+        batch_size: Clips computed at once for a run.
+        settings: Say which features are streamed, and how much at a time.
     """
     order = batched(rows, batch_size, 1)
     form = Form(len(clips.features.shape) == 4, same_rows=False, one_by_one=one_by_one(architecture))
     mesh = devices.one_device()
-    placed = streaming.place(clips, mesh, resident_mb)
+    placed = streaming.place(clips, mesh, settings.resident_mb)
     params = devices.place(params, mesh)
     found = [
         np.asarray(_probabilities(architecture, form, params, part, own[0]))
-        for part, own in streaming.parts(placed, order, 0, mesh, part_mb << 20)
+        for part, own in streaming.parts(placed, order, 0, mesh, settings.part_mb << 20)
     ]
     joined = np.concatenate(found, axis=1)
     return [joined[r].reshape(-1, joined.shape[-1])[: len(row)] for r, row in enumerate(rows)]

@@ -91,7 +91,7 @@ def train_in_waves(
                     watch=watch,
                     all_may_fail=all_may_fail,
                 )
-            tree = keep(start, found) if keep else _whole(found)
+            tree = keep(start, found) if keep else dict(vars(found))
             if devices.is_first():
                 save_tree(path, tree, about)
                 shutil.rmtree(unfinished)
@@ -105,15 +105,6 @@ def _events(settings: Training, folder: Path, program: str, runs: Sequence[Run])
     if not settings.events or not devices.is_first():
         return nullcontext()
     return EventFiles(folder, program, [run.name for run in runs])
-
-
-def _whole(found: Fit) -> dict[str, Any]:
-    return {
-        "params": found.params,
-        "best_epoch": found.best_epoch,
-        "failed": found.failed,
-        "history": found.history,
-    }
 
 
 def _wave(
