@@ -252,7 +252,8 @@ def test_two_processes_stream_what_one_does(tmp_path, monkeypatch):
 def test_memory_does_not_follow_the_number_of_clips(tmp_path):
     """Features of 35,000 clips more are 573 MB more; what is held of them is a small part of that."""
     found = []
-    for count in (5_000, 40_000):
+    # Both fill a batch of validation clips: programs compute real frames only, and those of a smaller one are fewer.
+    for count in (10_000, 45_000):
         options = ["--counts", str(count), "--dimension", "1024", "--folder", str(tmp_path / str(count))]
         for part in ("write", "train"):
             command = [sys.executable, "scripts/benchmark_streaming.py", "--part", part, *options]
@@ -267,5 +268,4 @@ def test_memory_does_not_follow_the_number_of_clips(tmp_path):
         found.append(json.loads(done.stdout.splitlines()[-1]))
     small, large = found
     assert large["features_mb"] - small["features_mb"] > 570
-    # 60 to 180 MB were seen: what is held of a clip, and programs for batches of more real frames.
-    assert large["score"] - small["score"] < 250
+    assert large["score"] - small["score"] < 150
