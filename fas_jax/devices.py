@@ -2,10 +2,8 @@
 
 import itertools
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -17,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fas_jax import launching
 from fas_jax.errors import UserError
+from fas_jax.host_memory import free_host_memory
 
 RUNS, DATA = "runs", "data"
 AXIS = DATA
@@ -241,18 +240,6 @@ def free_memory() -> int:
     if found:
         return min(found)
     return free_host_memory() // jax.local_device_count()
-
-
-def free_host_memory() -> int:
-    """Bytes that this machine's processes can still take."""
-    table = Path("/proc/meminfo")
-    if table.exists():
-        for line in table.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    if sys.platform == "win32":  # no sysconf there; what the smallest machine has
-        return 4 << 30
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def describe() -> dict[str, Any]:

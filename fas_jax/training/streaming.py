@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from fas_jax import devices
 from fas_jax.config import Training
+from fas_jax.host_memory import free_host_memory, return_large_blocks
 from fas_jax.training.steps import Clips
 
 # Parts that wait in memory beside the one in use, and threads that fill them.
@@ -40,7 +41,7 @@ def size(features: Any) -> int:
 def limit(resident_mb: int) -> int:
     """Most bytes of features that are put on a device; 0 is half of what it has free, and of what the host has, through
     whose memory they go."""
-    return resident_mb << 20 if resident_mb else min(devices.free_memory(), devices.free_host_memory()) // 2
+    return resident_mb << 20 if resident_mb else min(devices.free_memory(), free_host_memory()) // 2
 
 
 def agreed(settings: Training) -> Training:
@@ -91,6 +92,7 @@ def parts(
     if isinstance(clips.features, jax.Array):
         yield clips, order[:, :, first:]
         return
+    return_large_blocks()
     devices_, runs, steps, batch = order.shape
     clip_bytes = size(clips.features) // max(1, clips.features.shape[0])
     most = max(1, part_bytes // max(1, devices_ * runs * batch * clip_bytes))
