@@ -183,14 +183,15 @@ def score(
             scores |= _score_baselines(trained.baselines[number], pool, own)
             missing = [video for video in part if (video.dataset, video.path) in reasons]
             everyone = [*pool.take(own).videos, *missing]
+            described = ScoreTable.from_videos(
+                trial.protocol.name, trial.seed, role, "", everyone, np.zeros(len(everyone))
+            )
             for model, values in scores.items():
                 # Parameters of a run whose loss did not stay finite are NaN, and so are its scores.
                 why = ["" if np.isfinite(value) else f"the training of {model} failed" for value in values]
                 why += [reasons[video.dataset, video.path] for video in missing]
                 padded = np.concatenate([np.where(np.isfinite(values), values, np.nan), np.full(len(missing), np.nan)])
-                tables.append(
-                    ScoreTable.from_videos(trial.protocol.name, trial.seed, role, model, everyone, padded, why)
-                )
+                tables.append(described.scored_by(model, padded, why))
     return ScoreTable.concatenate(tables)
 
 

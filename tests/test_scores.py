@@ -167,3 +167,14 @@ def test_missing_file(tmp_path):
         ScoreTable.read_csv(tmp_path / "none.csv")
     with pytest.raises(UserError, match="not a readable CSV"):
         ScoreTable.read_csv(tmp_path)
+
+
+def test_another_models_scores_share_what_describes_the_videos():
+    listed, scores, reasons = videos(3), np.array([0.25, np.nan, 1.0]), ["", "no face", ""]
+    first = ScoreTable.from_videos("OCI_to_M", 3, "test", "gru", listed, np.zeros(3))
+    found = first.scored_by("lstm", scores, reasons)
+    wanted = ScoreTable.from_videos("OCI_to_M", 3, "test", "lstm", listed, scores, reasons)
+    assert_equal(found, wanted)
+    assert np.shares_memory(found.video, first.video)
+    with pytest.raises(UserError, match="no reason why"):
+        first.scored_by("lstm", scores)

@@ -107,11 +107,18 @@ class ScoreTable:
         if len(scores) != count or (reasons is not None and len(reasons) != count):
             raise ValueError(f"{count} videos, {len(scores)} scores and {reasons and len(reasons)} reasons")
         own = {"protocol": protocol, "seed": seed, "role": role, "model": model}
-        columns: dict[str, Any] = {name: np.full(count, value) for name, value in own.items()}
+        columns: dict[str, Any] = {name: np.broadcast_to(np.array(value), count) for name, value in own.items()}
         for name in ("dataset", "subject", "label", "pai", "pai_fine", "device", "session", "split"):
             columns[name] = [getattr(video, name) for video in videos]
         columns["video"] = [video.path for video in videos]
         return cls(score=np.asarray(scores, np.float64), reason=_text(reasons or [""] * count), **columns)
+
+    def scored_by(
+        self, model: str, scores: Float64[np.ndarray, " n"], reasons: Sequence[str] | None = None
+    ) -> "ScoreTable":
+        """The same videos as another model scores them; what describes them is shared and takes no memory again."""
+        columns = {"model": np.broadcast_to(np.array(model), len(self)), "score": np.asarray(scores, np.float64)}
+        return dataclasses.replace(self, **columns, reason=_text(reasons or [""] * len(self)))
 
     @classmethod
     def empty(cls) -> "ScoreTable":
