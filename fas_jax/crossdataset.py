@@ -84,10 +84,11 @@ class Pool:
             found.setdefault(video.dataset, {})[video.path] = i
         return found
 
-    def find(self, videos: Sequence[Video]) -> Int[np.ndarray, " m"]:
-        """Rows of those videos that have features, in their order; the others could not be prepared."""
-        found = (self._row.get(video.dataset, {}).get(video.path, -1) for video in videos)
-        rows = np.fromiter(found, np.int64, len(videos))
+    def find(self, videos: Sequence[Video], indices: Int[np.ndarray, " k"]) -> Int[np.ndarray, " m"]:
+        """Rows of those of `videos[indices]` that have features, in their order; the others could not be prepared."""
+        picked = (videos[index] for index in indices.tolist())
+        found = (self._row.get(video.dataset, {}).get(video.path, -1) for video in picked)
+        rows = np.fromiter(found, np.int64, len(indices))
         return rows[rows >= 0]
 
     def take(self, rows: Int[np.ndarray, " m"]) -> "Pool":
@@ -140,14 +141,12 @@ def train(
         folder: For checkpoints and finished models; an interrupted training goes on.
         observe: See `train_ensemble`.
     """
-    pool = Pool.open(stores, splits_of(trials, videos, "train", "validation"))
-    used = [_pick(videos, part) for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
-    pool = pool.take(np.unique(np.concatenate([pool.find(part) for part in used])))
+    pool = open_sources(trials, videos, stores)
     tasks = []
     for trial in trials:
-        rows = pool.find(_pick(videos, trial.assignment.train))
+        rows = pool.find(videos, trial.assignment.train)
         folds = subject_folds(pool.videos, rows, experiment.stacking.folds, trial.seed)
-        validation = pool.find(_pick(videos, trial.assignment.validation))
+        validation = pool.find(videos, trial.assignment.validation)
         tasks.append(Task(f"{trial.protocol.name} seed {trial.seed}", trial.seed, rows, folds, validation))
     data = fingerprint([store.fingerprint for store in stores])
     baselines = _fit_baselines(pool, tasks, folder, {"mean-feature": experiment.models.mean_feature})
@@ -170,9 +169,9 @@ def score(
     reasons = {(failure.video.dataset, failure.video.path): failure.reason for failure in failures}
     tables = []
     for role in (VALIDATION, TEST):
-        wanted = [_pick(videos, getattr(trial.assignment, role)) for trial in trials]
+        wanted = [getattr(trial.assignment, role) for trial in trials]
         pool = Pool.open(stores, splits_of(trials, videos, role))
-        rows = [pool.find(part) for part in wanted]
+        rows = [pool.find(videos, part) for part in wanted]
         clips = pool.clips(experiment.training.resident_mb)
         frames = predict_ensemble(trained.ensemble, clips, rows, experiment.training)
         for number, (trial, part, own) in enumerate(zip(trials, wanted, rows, strict=True)):
@@ -181,7 +180,8 @@ def score(
                 for model, by_trial in frames.items()
             }
             scores |= _score_baselines(trained.baselines[number], pool, own)
-            missing = [video for video in part if (video.dataset, video.path) in reasons]
+            asked = (videos[index] for index in part.tolist())
+            missing = [video for video in asked if (video.dataset, video.path) in reasons]
             everyone = [*pool.take(own).videos, *missing]
             described = ScoreTable.from_videos(
                 trial.protocol.name, trial.seed, role, "", everyone, np.zeros(len(everyone))
@@ -195,13 +195,16 @@ def score(
     return ScoreTable.concatenate(tables)
 
 
+def open_sources(trials: Sequence[Trial], videos: Sequence[Video], stores: Sequence[FeatureStore]) -> Pool:
+    """The clips that any trial trains or validates on, and no other."""
+    pool = Pool.open(stores, splits_of(trials, videos, "train", "validation"))
+    parts = [part for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
+    return pool.take(np.unique(pool.find(videos, np.unique(np.concatenate(parts)))))
+
+
 def splits_of(trials: Sequence[Trial], videos: Sequence[Video], *parts: str) -> set[str]:
     """The official splits of all videos that take some part (`train`, `validation`, `test`) in any trial."""
     return {videos[int(i)].split for trial in trials for part in parts for i in getattr(trial.assignment, part)}
-
-
-def _pick(videos: Sequence[Video], indices: Int[np.ndarray, " m"]) -> list[Video]:
-    return [videos[int(i)] for i in indices]
 
 
 def _fit_baselines(

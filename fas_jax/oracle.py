@@ -85,7 +85,7 @@ def watch(
     sides = {}
     for role in (VALIDATION, TEST):
         pool = Pool.open(stores, splits_of(trials, videos, role))
-        rows = [pool.find([videos[int(i)] for i in getattr(trial.assignment, role)]) for trial in trials]
+        rows = [pool.find(videos, getattr(trial.assignment, role)) for trial in trials]
         sides[role] = _Side(pool, pool.clips(experiment.training.resident_mb), rows)
     # The meta-learner's inputs do not change while it learns: the base models are finished by then.
     stacked = {

@@ -91,7 +91,7 @@ def test_mates_and_padding_change_no_score(plain):
     """A video alone, with less padding or with more, gets its score."""
     _, trained, _, (trials, videos, stores) = plain
     pool = crossdataset.Pool.load(stores, {"test"})
-    rows = pool.find([videos[int(i)] for i in trials[0].assignment.test])
+    rows = pool.find(videos, trials[0].assignment.test)
     together = crossdataset.predict_ensemble(trained.ensemble, pool.clips(), [rows])
     lengths = pool.mask[rows].sum(1)
     for row in rows[[int(np.argmin(lengths)), int(np.argmax(lengths))]]:

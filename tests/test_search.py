@@ -146,7 +146,7 @@ def test_parts_of_a_fold_share_no_subject(made):
     own = settings()
     videos, _ = crossdataset.all_videos(made)
     (trial,) = crossdataset.plan(own, videos)
-    pool = crossvalidation._open_sources([trial], videos, made)
+    pool = crossdataset.open_sources([trial], videos, made)
     cuts = crossvalidation._cuts(3, trial, videos, pool)
     assert {video.dataset for video in pool.videos} == {"synth-C", "synth-I"}
     assert sorted(np.concatenate([cut.held for cut in cuts]).tolist()) == sorted(
@@ -260,7 +260,7 @@ def test_the_best_setting_trains_as_it_was_scored(made, tmp_path, monkeypatch, s
     tree, about = load_tree(tmp_path / f"run/models/{setting.algorithm}-0000.safetensors")
     architecture = Architecture(**about["architecture"])
     assert (architecture.hidden, architecture.initialisation) == (setting.hidden, setting.initialisation)
-    pool = crossvalidation._open_sources(trials, videos, made)
+    pool = crossdataset.open_sources(trials, videos, made)
     cuts = crossvalidation._cuts(own.stacking.folds, trials[0], videos, pool)
     labels = np.array([video.label for video in pool.videos])
     for fold, cut in enumerate(cuts):
@@ -303,7 +303,7 @@ def test_a_learning_rate_that_cannot_learn_ranks_low(made, tmp_path):
 @pytest.mark.parametrize(("ordered", "best"), [(True, "gru"), (False, "mean-feature")])
 def test_the_algorithm_that_fits_the_data_wins(made, tmp_path, monkeypatch, ordered, best):
     """Where only the order of the frames tells the classes apart, a mean cannot; where it says nothing, it suffices."""
-    opened = crossvalidation._open_sources
+    opened = crossdataset.open_sources
 
     def planted(*given):
         pool = opened(*given)
@@ -315,7 +315,7 @@ def test_the_algorithm_that_fits_the_data_wins(made, tmp_path, monkeypatch, orde
         features = features.astype(np.float32)
         return dataclasses.replace(pool, features=features, mask=mask, infos=tuple(pool.infos))
 
-    monkeypatch.setattr(crossvalidation, "_open_sources", planted)
+    monkeypatch.setattr(crossvalidation, "open_sources", planted)
     rates = (1e-2,) if ordered else (1e-6, 1e-5)
     given = [dataclasses.replace(GOOD, learning_rate=rate) for rate in rates]
     given += [Setting("mean-feature", regularisation=c) for c in (0.01, 1.0)]

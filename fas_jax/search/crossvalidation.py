@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from fas_jax import devices
 from fas_jax.baselines import fit_logistic, scratch_inputs
 from fas_jax.config import Experiment
-from fas_jax.crossdataset import Pool, Trial, splits_of
+from fas_jax.crossdataset import Pool, Trial, open_sources
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation import metrics
@@ -72,7 +72,7 @@ def search_protocol(
     Raises:
         UserError: Fewer subjects than folds, or no fold with both classes.
     """
-    pool = _open_sources(trials, videos, stores)
+    pool = open_sources(trials, videos, _source_stores(trials, videos, stores))
     cuts = [cut for trial in trials for cut in _cuts(experiment.search.folds, trial, videos, pool)]
     judge = _Judge(experiment, pool)
     undefined = [text for cut in cuts if (text := judge.lacks(cut))]
@@ -177,17 +177,8 @@ def _source_stores(
     return [store for store in stores if store.provenance["dataset"] in datasets]
 
 
-def _open_sources(trials: Sequence[Trial], videos: Sequence[Video], stores: Sequence[FeatureStore]) -> Pool:
-    pool = Pool.open(_source_stores(trials, videos, stores), splits_of(trials, videos, "train", "validation"))
-    parts = [part for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
-    used = np.unique(np.concatenate([pool.find([videos[int(i)] for i in part]) for part in parts]))
-    return pool.take(used)
-
-
 def _cuts(folds: int, trial: Trial, videos: Sequence[Video], pool: Pool) -> list[Cut]:
-    train, validation = (
-        pool.find([videos[int(i)] for i in part]) for part in (trial.assignment.train, trial.assignment.validation)
-    )
+    train, validation = (pool.find(videos, part) for part in (trial.assignment.train, trial.assignment.validation))
     fold = subject_folds(pool.videos, train, folds, trial.seed, "search.folds")
     return [
         Cut(f"seed {trial.seed} fold {k}", trial.seed, train[fold != k], validation, train[fold == k])
