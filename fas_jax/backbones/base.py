@@ -45,9 +45,11 @@ EXACT = lax.Precision.HIGHEST
 """Of products and convolutions: full float32, where a GPU would otherwise multiply in TF32."""
 
 
-def product(x: Float[Array, "b h w c"], kernel: Float[Array, "c o"], precision: Precision) -> Float[Array, "b h w o"]:
+def product(
+    x: Float[Array, "*pixels c"], kernel: Float[Array, "c o"], precision: Precision
+) -> Float[Array, "*pixels o"]:
     """A 1x1 convolution: a product over channels, summed in float32."""
-    dimensions = (((3,), (0,)), ((), ()))
+    dimensions = (((x.ndim - 1,), (0,)), ((), ()))
     if precision == "float32":
         return lax.dot_general(x, kernel, dimensions, precision=EXACT)
     x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)

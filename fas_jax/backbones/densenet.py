@@ -167,16 +167,20 @@ def _shifted_sum(
 ) -> Float[Array, "b h w o"]:
     """A 3x3 convolution with zero padding: all nine taps' products at once, then their shifted sum."""
     b, h, w, c = x.shape
-    out = kernel.shape[3]
-    # Padded before the product: more to multiply, but far fewer bytes to copy.
-    padded = jnp.pad(x.astype(precision), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    products = product(padded, kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out), precision)
-    total = jnp.zeros((b, h, w, out), products.dtype)
+    out, across = kernel.shape[3], w + 1
+    # All frames' pixels as one list, padded before the product: more to multiply, but far fewer bytes to copy. A zero
+    # row under a frame is also the one above the next, and a zero column beside it is on both its sides.
+    grid = jnp.pad(x.astype(precision), ((0, 0), (0, 1), (0, 1), (0, 0))).reshape(-1, c)
+    pixels = len(grid)
+    products = product(
+        jnp.pad(grid, ((across + 1, across + 1), (0, 0))), kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out), precision
+    )
+    total = jnp.zeros((pixels, out), products.dtype)
     for dy in range(3):
         for dx in range(3):
-            first = (3 * dy + dx) * out
-            total = total + products[:, dy : dy + h, dx : dx + w, first : first + out]
-    return total
+            tap, shift = (3 * dy + dx) * out, dy * across + dx
+            total = total + products[shift : shift + pixels, tap : tap + out]
+    return total.reshape(b, h + 1, across, out)[:, :h, :w]
 
 
 FORMS: dict[str, Callable[[Shape, int, Params, Array, Precision], Array]] = {
@@ -204,6 +208,6 @@ def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
 
 def _mean_2x2(x: Float[Array, "b h w c"]) -> Array:
     """Average pooling; an odd last row or column is left out, as in the published networks."""
-    b, h, w, c = x.shape
-    x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c)
-    return jnp.mean(x, axis=(2, 4))
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    # Added up slice by slice: a reduction takes a CPU four times as long.
+    return (x[:, :h:2, :w:2] + x[:, :h:2, 1:w:2] + x[:, 1:h:2, :w:2] + x[:, 1:h:2, 1:w:2]) / 4
