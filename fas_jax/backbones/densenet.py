@@ -171,7 +171,7 @@ def _shifted_sum(
     # All frames' pixels as one list, padded before the product: more to multiply, but far fewer bytes to copy. A zero
     # row under a frame is also the one above the next, and a zero column beside it is on both its sides.
     grid = jnp.pad(x.astype(precision), ((0, 0), (0, 1), (0, 1), (0, 0))).reshape(-1, c)
-    pixels = len(grid)
+    pixels = grid.shape[0]  # not len: exported, it is a symbol
     products = product(
         jnp.pad(grid, ((across + 1, across + 1), (0, 0))), kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out), precision
     )
