@@ -131,6 +131,35 @@ def test_position_and_batch_mates_do_not_change_features(form):
     assert np.array_equal(np.asarray(stage(params, images[order])), whole[order])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_batch_taken_in_chunks_has_the_features_of_its_chunks(precision):
+    params = cast_kernels(densenet.init(TINY, 3), precision)
+    stage = jax.jit(partial(densenet.apply, TINY, precision=precision, form="restructured"))
+    images = frames((3 * densenet.CHUNK, 48, 40))
+    alone = [np.asarray(stage(params, chunk)) for chunk in np.split(images, 3)]
+    assert np.array_equal(np.asarray(stage(params, images)), np.concatenate(alone))
+
+
+def test_an_exported_program_takes_any_number_of_frames():
+    params, stage = densenet.init(TINY, 3), jax.jit(partial(densenet.apply, TINY, form="restructured"))
+    symbolic = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b"), 48, 40, 3), np.uint8)
+    exported = jax.export.export(stage)(params, symbolic)
+    for images in (frames((3, 48, 40)), frames((2 * densenet.CHUNK, 48, 40))):
+        wanted = np.asarray(stage(params, images))
+        np.testing.assert_allclose(exported.call(params, images), wanted, rtol=0, atol=1e-6 * wanted.max())
+
+
+def test_bits_are_those_of_bfloat16():
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=10_000) * 10.0 ** rng.integers(-30, 30, 10_000)).astype(np.float32)
+    between = (np.arange(0, 2**15, 7, dtype=np.uint32) << 16 | 0x8000).view(np.float32)  # halfway between two
+    values = np.concatenate([values, -values, [0.0, -0.0], between[np.isfinite(between)]]).astype(np.float32)
+    rounded = values.astype(jax.numpy.bfloat16)
+    bits = np.asarray(jax.jit(densenet._to_bits)(values))
+    assert np.array_equal(bits, rounded.view(np.uint16))
+    assert np.array_equal(np.asarray(jax.jit(densenet._from_bits)(bits)), rounded.astype(np.float32))
+
+
 @pytest.mark.parametrize("form", list(densenet.FORMS))
 def test_bfloat16_stays_close_to_float32(form):
     images, params = frames((3, 75, 91)), densenet.init(TINY, 0)

@@ -14,7 +14,7 @@ def _densenet(name: str) -> Backbone:
     return Backbone(
         name=name,
         dimension=shape.dimension(),
-        version=1,
+        version=2,
         preprocessing=IMAGENET,
         init=partial(densenet.init, shape),
         apply=partial(densenet.apply, shape),

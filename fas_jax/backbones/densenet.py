@@ -9,9 +9,12 @@ concatenation, and 1x1 convolutions are matrix products. `restructured` is what 
 fast again as `plain`: as `buffered`, and a 3x3 convolution to few channels is one product to 9 times as many, of
 which nine shifted views are added.
 
-In bfloat16 the kernels and what they are multiplied with are rounded, and sums are float32. Between products
-`restructured` keeps float32, because XLA's CPU code handles bfloat16 element by element; the other forms keep
-bfloat16, because an accelerator is bound by the bytes that it moves.
+`restructured` also takes `CHUNK` frames at a time: what lies between two products then fits into the caches, and the
+working memory is small enough to be had again and again without the system clearing its pages.
+
+In bfloat16 the kernels and what they are multiplied with are rounded, and sums are float32. What a block holds is
+rounded too, because this network is bound by the bytes that it moves; `restructured` holds it as 16-bit integers,
+because XLA's CPU code handles bfloat16 element by element.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Float32, UInt8, UInt16
 
 from fas_jax.backbones.base import EXACT, Params, Precision, faster_form, he_uniform, imagenet_normalise, product
 
@@ -52,6 +55,8 @@ class Shape:
         return self.block_inputs()[-1] + self.layers[-1] * self.growth
 
 
+CHUNK = 8
+"""Frames that `restructured` takes at a time where a batch is a multiple of it (by measurement)."""
 SHAPES = {
     "densenet121": Shape((6, 12, 24, 16)),
     "densenet169": Shape((6, 12, 32, 32)),
@@ -78,7 +83,7 @@ def init(shape: Shape, seed: int) -> Params:
             block[f"layer{i + 1}"] = {
                 **identity(inputs),
                 "bottleneck": {"kernel": draw((inputs, width)), "bias": np.zeros(width, np.float32)},
-                "growth": {"kernel": draw((3, 3, width, shape.growth))},
+                "growth": {"kernel": inputs_first(draw((3, 3, width, shape.growth)))},
             }
         params[f"block{b}"] = block
         end = channels + layers * shape.growth
@@ -87,6 +92,11 @@ def init(shape: Shape, seed: int) -> Params:
         else:
             params["head"] = identity(end)
     return params
+
+
+def inputs_first(kernel: Float32[np.ndarray, "3 3 c o"]) -> Float32[np.ndarray, "c 3 3 o"]:
+    """As the kernels of the 3x3 convolutions are kept: the matrix that `restructured` multiplies with."""
+    return np.ascontiguousarray(kernel.transpose(2, 0, 1, 3))
 
 
 def apply(
@@ -101,18 +111,22 @@ def apply(
       precision: what is multiplied in.
       form: one of `FORMS`; empty takes what is faster on the backend in use.
     """
-    form = form or faster_form()
+    form, count = form or faster_form(), frames.shape[0]
+    if form != "restructured" or not isinstance(count, int) or count % CHUNK or count == CHUNK:
+        return _features(shape, params, frames, precision, form)
+    chunks = frames.reshape(-1, CHUNK, *frames.shape[1:])
+    return lax.map(lambda chunk: _features(shape, params, chunk, precision, form), chunks).reshape(count, -1)
+
+
+def _features(
+    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision, form: str
+) -> Float[Array, "b d"]:
     between = jnp.dtype("float32" if form == "restructured" else precision)
-    x = imagenet_normalise(frames).astype(between)
-    x = _convolve(x, params["stem"]["kernel"], stride=2, padding=3) + params["stem"]["bias"].astype(between)
-    x = lax.reduce_window(
-        jax.nn.relu(x),
-        np.array(-np.inf, between),
-        lax.max,
-        (1, 3, 3, 1),
-        (1, 2, 2, 1),
-        ((0, 0), (1, 1), (1, 1), (0, 0)),
-    )
+    x = _convolve(imagenet_normalise(frames).astype(precision), params["stem"]["kernel"], stride=2, padding=3)
+    windows = ((1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    # Neither a bias nor rectification changes which of a window's values is the largest; pooled first, they are fewer.
+    x = lax.reduce_window(x.astype(between), np.array(-np.inf, between), lax.max, *windows)
+    x = jax.nn.relu(x + params["stem"]["bias"].astype(between))
     for b, layers in enumerate(shape.layers, start=1):
         x = FORMS[form](shape, layers, params[f"block{b}"], x, precision)
         if b < len(shape.layers):
@@ -132,38 +146,43 @@ def _plain_block(
         kernel, bias = layer["bottleneck"]["kernel"], layer["bottleneck"]["bias"]
         y = _scale_shift_relu(layer, x).astype(x.dtype)
         y = _convolve(y, kernel[None, None], stride=1, padding=0) + bias.astype(x.dtype)
-        y = _convolve(jax.nn.relu(y), layer["growth"]["kernel"], stride=1, padding=1)
+        y = _convolve(jax.nn.relu(y), layer["growth"]["kernel"], stride=1, padding=1, order="IHWO")
         x = jnp.concatenate([x, y], axis=3)
     return x
 
 
 def _buffered_block(
     grow: Callable[[Array, Array, Precision], Array],
+    as_bits: bool,
     shape: Shape,
     layers: int,
     block: Params,
     x: Float[Array, "b h w c"],
     precision: Precision,
 ) -> Float[Array, "b h w c"]:
-    start = x.shape[3]
+    start, kind = x.shape[3], x.dtype
+    narrow, widen = (lambda held: held.astype(kind)), (lambda held: held)
+    if as_bits and precision == "bfloat16":
+        narrow, widen = _to_bits, _from_bits
+    x = narrow(x)
     buffer = jnp.zeros((*x.shape[:3], start + layers * shape.growth), x.dtype)
     buffer = lax.dynamic_update_slice(buffer, x, (0, 0, 0, 0))
     for i in range(layers):
         layer = block[f"layer{i + 1}"]
         inputs = start + i * shape.growth
-        y = product(_scale_shift_relu(layer, buffer[..., :inputs]), layer["bottleneck"]["kernel"], precision)
-        y = jax.nn.relu(y + layer["bottleneck"]["bias"])
+        y = _scale_shift_relu(layer, widen(buffer[..., :inputs]))
+        y = jax.nn.relu(product(y, layer["bottleneck"]["kernel"], precision) + layer["bottleneck"]["bias"])
         y = grow(y, layer["growth"]["kernel"], precision)
-        buffer = lax.dynamic_update_slice(buffer, y.astype(buffer.dtype), (0, 0, 0, inputs))
-    return buffer
+        buffer = lax.dynamic_update_slice(buffer, narrow(y), (0, 0, 0, inputs))
+    return widen(buffer)
 
 
-def _convolve_3x3(x: Array, kernel: Float[Array, "3 3 c o"], precision: Precision) -> Array:
-    return _convolve(x.astype(precision), kernel, stride=1, padding=1)
+def _convolve_3x3(x: Array, kernel: Float[Array, "c 3 3 o"], precision: Precision) -> Array:
+    return _convolve(x.astype(precision), kernel, stride=1, padding=1, order="IHWO")
 
 
 def _shifted_sum(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"], precision: Precision
+    x: Float[Array, "b h w c"], kernel: Float[Array, "c 3 3 o"], precision: Precision
 ) -> Float[Array, "b h w o"]:
     """A 3x3 convolution with zero padding: all nine taps' products at once, then their shifted sum."""
     b, h, w, c = x.shape
@@ -172,9 +191,7 @@ def _shifted_sum(
     # row under a frame is also the one above the next, and a zero column beside it is on both its sides.
     grid = jnp.pad(x.astype(precision), ((0, 0), (0, 1), (0, 1), (0, 0))).reshape(-1, c)
     pixels = grid.shape[0]  # not len: exported, it is a symbol
-    products = product(
-        jnp.pad(grid, ((across + 1, across + 1), (0, 0))), kernel.transpose(2, 0, 1, 3).reshape(c, 9 * out), precision
-    )
+    products = product(jnp.pad(grid, ((across + 1, across + 1), (0, 0))), kernel.reshape(c, 9 * out), precision)
     total = jnp.zeros((pixels, out), products.dtype)
     for dy in range(3):
         for dx in range(3):
@@ -185,23 +202,33 @@ def _shifted_sum(
 
 FORMS: dict[str, Callable[[Shape, int, Params, Array, Precision], Array]] = {
     "plain": _plain_block,
-    "buffered": partial(_buffered_block, _convolve_3x3),
-    "restructured": partial(_buffered_block, _shifted_sum),
+    "buffered": partial(_buffered_block, _convolve_3x3, False),
+    "restructured": partial(_buffered_block, _shifted_sum, True),
 }
+
+
+def _to_bits(x: Float32[Array, "b h w c"]) -> UInt16[Array, "b h w c"]:
+    """The bits of finite numbers in bfloat16, rounded to the nearest, and to even between two."""
+    bits = lax.bitcast_convert_type(x, jnp.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(jnp.uint16)
+
+
+def _from_bits(bits: UInt16[Array, "b h w c"]) -> Float32[Array, "b h w c"]:
+    return lax.bitcast_convert_type(bits.astype(jnp.uint32) << 16, jnp.float32)
 
 
 def _scale_shift_relu(norm: Params, x: Array) -> Float[Array, "b h w c"]:
     return jax.nn.relu(x.astype(jnp.float32) * norm["scale"] + norm["shift"])
 
 
-def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+def _convolve(x: Array, kernel: Array, stride: int, padding: int, order: str = "HWIO") -> Array:
     """In the precision of `x`."""
     return lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
         (stride, stride),
         ((padding, padding), (padding, padding)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=("NHWC", order, "NHWC"),
         precision=EXACT,
     )
 

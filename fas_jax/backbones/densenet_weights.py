@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from fas_jax.backbones.base import Params, Tensors
-from fas_jax.backbones.densenet import Shape
+from fas_jax.backbones.densenet import Shape, inputs_first
 from fas_jax.backbones.weights import Importer, fold
 
 
@@ -114,7 +114,7 @@ def import_weights(shape: Shape, network: str, tensors: Tensors) -> Params:
             block[f"layer{i}"] = {
                 **norm(names.place(b, i, "norm1"), inputs),
                 "bottleneck": fold(bottleneck, names.norm(names.place(b, i, "norm2"), width)),
-                "growth": {"kernel": growth.astype(np.float32)},
+                "growth": {"kernel": inputs_first(growth.astype(np.float32))},
             }
         params[f"block{b}"] = block
         end = channels + layers * shape.growth
