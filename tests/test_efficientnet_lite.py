@@ -70,6 +70,13 @@ def test_init_has_the_structure_of_imported_weights():
     assert 1e-2 < found.std() < 1e2
 
 
+def test_a_batch_taken_in_chunks_has_the_features_of_its_chunks():
+    params, stage = BACKBONE.init(0), jax.jit(partial(BACKBONE.apply, form="restructured"))
+    images = frames((2 * efficientnet_lite.CHUNK, 64, 40))
+    alone = [np.asarray(stage(params, chunk)) for chunk in np.split(images, 2)]
+    assert np.array_equal(np.asarray(stage(params, images)), np.concatenate(alone))
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -7,10 +7,7 @@ There are three forms of the same network. `plain` is the textbook: convolutions
 `buffered`: a block writes its layers' channels into one buffer instead of copying all of them for every
 concatenation, and 1x1 convolutions are matrix products. `restructured` is what runs on a CPU, where it is half as
 fast again as `plain`: as `buffered`, and a 3x3 convolution to few channels is one product to 9 times as many, of
-which nine shifted views are added.
-
-`restructured` also takes `CHUNK` frames at a time: what lies between two products then fits into the caches, and the
-working memory is small enough to be had again and again without the system clearing its pages.
+which nine shifted views are added; and `CHUNK` frames are taken at a time.
 
 In bfloat16 the kernels and what they are multiplied with are rounded, and sums are float32. What a block holds is
 rounded too, because this network is bound by the bytes that it moves; `restructured` holds it as 16-bit integers,
@@ -27,7 +24,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8, UInt16
 
-from fas_jax.backbones.base import EXACT, Params, Precision, faster_form, he_uniform, imagenet_normalise, product
+from fas_jax.backbones.base import (
+    EXACT,
+    Params,
+    Precision,
+    faster_form,
+    he_uniform,
+    imagenet_normalise,
+    in_chunks,
+    product,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Shape:
 
 
 CHUNK = 8
-"""Frames that `restructured` takes at a time where a batch is a multiple of it (by measurement)."""
+"""Frames that `restructured` takes at a time (by measurement)."""
 SHAPES = {
     "densenet121": Shape((6, 12, 24, 16)),
     "densenet169": Shape((6, 12, 32, 32)),
@@ -111,15 +117,13 @@ def apply(
       precision: what is multiplied in.
       form: one of `FORMS`; empty takes what is faster on the backend in use.
     """
-    form, count = form or faster_form(), frames.shape[0]
-    if form != "restructured" or not isinstance(count, int) or count % CHUNK or count == CHUNK:
-        return _features(shape, params, frames, precision, form)
-    chunks = frames.reshape(-1, CHUNK, *frames.shape[1:])
-    return lax.map(lambda chunk: _features(shape, params, chunk, precision, form), chunks).reshape(count, -1)
+    form = form or faster_form()
+    network = partial(_features, shape, params, precision=precision, form=form)
+    return in_chunks(network, frames, CHUNK) if form == "restructured" else network(frames)
 
 
 def _features(
-    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision, form: str
+    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], *, precision: Precision, form: str
 ) -> Float[Array, "b d"]:
     between = jnp.dtype("float32" if form == "restructured" else precision)
     x = _convolve(imagenet_normalise(frames).astype(precision), params["stem"]["kernel"], stride=2, padding=3)

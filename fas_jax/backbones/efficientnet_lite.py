@@ -5,8 +5,9 @@ TensorFlow's SAME, the normalisation's epsilon 1e-3, and pixels go in as (x - 12
 folded into the convolution before it.
 
 There are two forms of the same network. `plain` gives the channel-wise convolutions to the compiler;
-`restructured` adds the shifted views that they are made of, which on a CPU is some six times as fast. In bfloat16 the
-kernels and what enters the matrix products are rounded; the rest is float32.
+`restructured` adds the shifted views that they are made of, which on a CPU is some six times as fast, and takes
+`CHUNK` frames at a time, which is a third faster again. In bfloat16 the kernels and what enters the matrix products
+are rounded; the rest is float32.
 """
 
 from collections.abc import Callable
@@ -25,12 +26,15 @@ from fas_jax.backbones.base import (
     Tensors,
     faster_form,
     he_uniform,
+    in_chunks,
     product,
 )
 from fas_jax.backbones.weights import Importer, fold
 
 STEM, HEAD = 32, 1280
 EPSILON = 1e-3
+CHUNK = 4
+"""Frames that `restructured` takes at a time (by measurement)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,12 @@ def apply(
       precision: of the matrix products.
       form: `plain` or `restructured`; empty takes what is faster on the backend in use.
     """
-    return jnp.mean(layers(params, frames, precision, form)[-1], axis=(1, 2))
+    form = form or faster_form()
+
+    def network(some: UInt8[Array, "n h w 3"]) -> Float[Array, "n d"]:
+        return jnp.mean(layers(params, some, precision, form)[-1], axis=(1, 2))
+
+    return in_chunks(network, frames, CHUNK) if form == "restructured" else network(frames)
 
 
 def layers(
