@@ -5,9 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli, experiment
-from fas_jax.grid import markdown
-from fas_jax.reporting.page import read_extra_tables
+from fas_jax import cli
 
 
 def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -19,6 +17,10 @@ def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
     Args:
         run: Folder of a trained run.
     """
+    from fas_jax import experiment
+    from fas_jax.grid import markdown
+    from fas_jax.reporting.page import read_extra_tables
+
     folder = experiment.watch_target(experiment.trained_run(run))
     for table in read_extra_tables(folder):
         if table.title == "Epoch chosen on the target":

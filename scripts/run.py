@@ -1,11 +1,13 @@
 """From video files to the cross-dataset table."""
 
-from fas_jax import cli, devices, experiment
+from fas_jax import cli
 from fas_jax.config import Experiment
 
 
 def main(settings: Experiment) -> None:
     """Runs a whole experiment, from videos to the cross-dataset table, and goes on where it was interrupted."""
+    from fas_jax import devices, experiment
+
     folder = experiment.run(settings)
     if devices.is_first():
         print((folder / "results.md").read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """Random search over algorithms and hyper-parameters."""
 
-from fas_jax import cli, devices, experiment
+from fas_jax import cli
 from fas_jax.config import Experiment
 
 
@@ -10,6 +10,8 @@ def main(settings: Experiment) -> None:
     Tables, a figure of what mattered and ready settings for scripts/train.py go to RUN/search/PROTOCOL. The target is
     not read. An interrupted search goes on, and one with more --search.trials adds to what is there.
     """
+    from fas_jax import devices, experiment
+
     folders = experiment.search(settings)
     for folder in folders if devices.is_first() else ():
         print((folder / "search.md").read_text(encoding="utf-8"))

@@ -1,11 +1,13 @@
 """Trains the models of an experiment."""
 
-from fas_jax import cli, devices, experiment
+from fas_jax import cli
 from fas_jax.config import Experiment
 
 
 def main(settings: Experiment) -> None:
     """Trains an experiment's models, after preparing and extracting what is missing; evaluates nothing."""
+    from fas_jax import devices, experiment
+
     run = experiment.train(settings)
     if devices.is_first():
         print(f"{len(run.trials)} ensembles are trained; scripts/evaluate.py {run.folder} scores them.")

@@ -290,6 +290,7 @@ def test_the_mean_features_setting_reaches_its_baseline(made, tmp_path, monkeypa
     assert sorted(seen) == [0.02, 1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_cannot_learn_ranks_low(made, tmp_path):
     search = dataclasses.replace(SMALL, trials=14, algorithms=("gru",), hidden=(3,), learning_rate=(1e-6, 1e-1))
     found = run(made, tmp_path, settings(search))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -39,13 +40,25 @@ def assert_same(one, other):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """What a single device makes of the trial."""
+    return trial(1, "shard_map", tmp_path_factory.mktemp("one") / "found.npz")
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """What four devices make of the trial, by mapping and devices for runs; each is tried once."""
+    folder = tmp_path_factory.mktemp("four")
+    return cache(lambda mapping, run_devices: trial(4, mapping, folder / f"{mapping}-{run_devices}.npz", run_devices))
+
+
 @pytest.mark.parametrize(
     ("mapping", "run_devices"), [("shard_map", 1), ("shard_map", 2), ("shard_map", 4), ("pmap", 1)]
 )
-def test_four_devices_equal_one(mapping, run_devices, tmp_path):
+def test_four_devices_equal_one(one, four, mapping, run_devices):
     """Gradients to 1e-5 and parameters after 50 steps to 1e-4, with masks and counts that differ by device."""
-    many = trial(4, mapping, tmp_path / "many.npz", run_devices)
-    one = trial(1, mapping, tmp_path / "one.npz")
+    many = four(mapping, run_devices)
     assert (many["devices"], one["devices"]) == (4, 1)
     assert many["count"] == one["count"] == 18
     for name in one:
@@ -55,9 +68,9 @@ def test_four_devices_equal_one(mapping, run_devices, tmp_path):
             assert np.abs(many[name] - one[name]).max() <= 1e-4 * np.abs(one[name]).max()
 
 
-def test_gradient_is_that_of_the_plain_loss(tmp_path):
+def test_gradient_is_that_of_the_plain_loss(four):
     """Against the definition, written plainly: a mean over clips of a mean over frames, clip by clip."""
-    found = trial(4, "shard_map", tmp_path / "found.npz")
+    found = four("shard_map", 1)
     everything = clips()
     lengths = np.asarray(everything.mask).sum(1).tolist()
 
