@@ -327,6 +327,7 @@ def test_the_algorithm_that_fits_the_data_wins(made, tmp_path, monkeypatch, orde
     assert found.outcomes[0].score < 0.1
 
 
+@pytest.mark.slow
 def test_trials_whose_loss_is_not_finite_are_shown_last(made, tmp_path, monkeypatch):
     """One that shares its program with a good one, and one that has a program of its own."""
     broken = dataclasses.replace(GOOD, learning_rate=1e3, weight_decay=1e6)
