@@ -196,10 +196,22 @@ def score(
 
 
 def open_sources(trials: Sequence[Trial], videos: Sequence[Video], stores: Sequence[FeatureStore]) -> Pool:
-    """The clips that any trial trains or validates on, and no other."""
-    pool = Pool.open(stores, splits_of(trials, videos, "train", "validation"))
+    """The clips that any trial trains or validates on, and no other; a store of none of them is not opened."""
+    pool = Pool.open(source_stores(trials, videos, stores), splits_of(trials, videos, "train", "validation"))
+    return pool.take(np.unique(pool.find(videos, _source_videos(trials))))
+
+
+def source_stores(
+    trials: Sequence[Trial], videos: Sequence[Video], stores: Sequence[FeatureStore]
+) -> list[FeatureStore]:
+    """Those of the datasets that any trial trains or validates on."""
+    datasets = {videos[i].dataset for i in _source_videos(trials).tolist()}
+    return [store for store in stores if store.provenance["dataset"] in datasets]
+
+
+def _source_videos(trials: Sequence[Trial]) -> Int[np.ndarray, " k"]:
     parts = [part for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
-    return pool.take(np.unique(pool.find(videos, np.unique(np.concatenate(parts)))))
+    return np.unique(np.concatenate(parts))
 
 
 def splits_of(trials: Sequence[Trial], videos: Sequence[Video], *parts: str) -> set[str]:

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from fas_jax import devices
 from fas_jax.baselines import fit_logistic, scratch_inputs
 from fas_jax.config import Experiment
-from fas_jax.crossdataset import Pool, Trial, open_sources
+from fas_jax.crossdataset import Pool, Trial, open_sources, source_stores
 from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation import metrics
@@ -72,13 +72,13 @@ def search_protocol(
     Raises:
         UserError: Fewer subjects than folds, or no fold with both classes.
     """
-    pool = open_sources(trials, videos, _source_stores(trials, videos, stores))
+    pool = open_sources(trials, videos, stores)
     cuts = [cut for trial in trials for cut in _cuts(experiment.search.folds, trial, videos, pool)]
     judge = _Judge(experiment, pool)
     undefined = [text for cut in cuts if (text := judge.lacks(cut))]
     if len(undefined) == len(cuts):
         raise UserError(f"no fold can be scored ({'; '.join(undefined)}); ask for fewer search.folds")
-    data = fingerprint([store.fingerprint for store in _source_stores(trials, videos, stores)])
+    data = fingerprint([store.fingerprint for store in source_stores(trials, videos, stores)])
     context = {
         "data": data,
         "cuts": [[part.tolist() for part in (cut.train, cut.validation, cut.held)] for cut in cuts],
@@ -167,14 +167,6 @@ class _Scored:
         }
         if devices.is_first():
             write_json(self._path, {"context": self._context, "scored": self._known})
-
-
-def _source_stores(
-    trials: Sequence[Trial], videos: Sequence[Video], stores: Sequence[FeatureStore]
-) -> list[FeatureStore]:
-    parts = [part for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
-    datasets = {videos[int(i)].dataset for part in parts for i in part}
-    return [store for store in stores if store.provenance["dataset"] in datasets]
 
 
 def _cuts(folds: int, trial: Trial, videos: Sequence[Video], pool: Pool) -> list[Cut]:
