@@ -164,6 +164,9 @@ def test_bits_are_those_of_bfloat16():
     bits = np.asarray(jax.jit(densenet._to_bits)(values))
     assert np.array_equal(bits, rounded.view(np.uint16))
     assert np.array_equal(np.asarray(jax.jit(densenet._from_bits)(bits)), rounded.astype(np.float32))
+    # What went wrong has to be seen in the features.
+    lost = np.array([np.inf, -np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(jax.jit(lambda x: densenet._from_bits(densenet._to_bits(x)))(lost), lost)
 
 
 @pytest.mark.parametrize("form", list(densenet.FORMS))

@@ -212,7 +212,7 @@ FORMS: dict[str, Callable[[Shape, int, Params, Array, Precision], Array]] = {
 
 
 def _to_bits(x: Float32[Array, "b h w c"]) -> UInt16[Array, "b h w c"]:
-    """The bits of finite numbers in bfloat16, rounded to the nearest, and to even between two."""
+    """The bits in bfloat16, rounded to the nearest, and to even between two; infinities and the usual NaN stay."""
     bits = lax.bitcast_convert_type(x, jnp.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(jnp.uint16)
 
