@@ -48,12 +48,13 @@ def make_store(
     failures: tuple[Failure, ...] = (),
     scramble: bool = False,
 ) -> FeatureStore:
-    """A finished store; `shift` is what bona fide clips have more in each feature.
+    """A finished store; `shift` is what bona fide clips have more in each feature. Of `failures` it takes its own.
 
     `scramble` turns the labels and features of the official test videos into noise.
     """
     rng = np.random.default_rng([seed, *dataset.encode()])
     rows, features = [], []
+    failures = tuple(failure for failure in failures if failure.video.dataset == dataset)
     failed = {failure.video.path for failure in failures}
     for video in videos(dataset):
         length = int(rng.integers(1, 5))

@@ -25,13 +25,7 @@ def outcome(tmp_path, name, made, settings=None):
 EVERYONE = stores.videos("synth-M")
 FAILED_TEST = next(video for video in EVERYONE if video.split == "test" and video.label == 1)
 FAILED_TRAIN = next(video for video in EVERYONE if video.split == "train" and video.label == 0)
-
-
-def three_stores(out, **changes):
-    """As `stores.make_stores`, but two videos of the first dataset could not be prepared."""
-    failures = tuple(Failure(video, "does not open") for video in (FAILED_TEST, FAILED_TRAIN))
-    first = stores.make_store(out, "synth-M", failures=failures, **changes)
-    return [first, *(stores.make_store(out, f"synth-{letter}", **changes) for letter in "CI")]
+FAILURES = tuple(Failure(video, "does not open") for video in (FAILED_TEST, FAILED_TRAIN))
 
 
 def of_prepared(scores):
@@ -41,7 +35,7 @@ def of_prepared(scores):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain")
-    made = three_stores(folder / "stores")
+    made = stores.make_stores(folder / "stores", failures=FAILURES)
     return made, *outcome(folder, "run", made)
 
 
@@ -69,7 +63,7 @@ def test_informative_features_are_learnt(plain):
 def test_the_target_has_no_say_in_models_and_thresholds(plain, tmp_path):
     """Noise in place of the official test sets, labels too: the same models and thresholds, bit for bit."""
     _, trained, scores = plain
-    made = three_stores(tmp_path / "stores", scramble=True)
+    made = stores.make_stores(tmp_path / "stores", failures=FAILURES, scramble=True)
     again, rescored = outcome(tmp_path, "run", made)
     for one, other in zip(
         jax.tree.leaves(trained.ensemble.params), jax.tree.leaves(again.ensemble.params), strict=True
@@ -81,33 +75,35 @@ def test_the_target_has_no_say_in_models_and_thresholds(plain, tmp_path):
     assert any(a.values["auc"] != b.values["auc"] for a, b in zip(before.figures, after.figures, strict=True))
 
 
-def test_training_opens_no_test_video(plain, tmp_path, monkeypatch):
-    made, _, _ = plain
-    asked = []
+@pytest.fixture
+def opened(monkeypatch):
+    """Datasets and splits in the order in which they are opened."""
+    found = []
     rows = crossdataset.FeatureStore.rows
-    monkeypatch.setattr(
-        crossdataset.FeatureStore, "rows", lambda self, splits: asked.append(set(splits)) or rows(self, splits)
-    )
+
+    def spy(self, splits):
+        found.append((self.provenance["dataset"], set(splits)))
+        return rows(self, splits)
+
+    monkeypatch.setattr(crossdataset.FeatureStore, "rows", spy)
+    return found
+
+
+def test_training_opens_no_test_video(plain, tmp_path, opened):
+    made, _, _ = plain
     settings = stores.experiment()
     videos, _ = crossdataset.all_videos(made)
     crossdataset.train(settings, crossdataset.plan(settings, videos), videos, made, tmp_path)
-    assert asked
-    assert all("test" not in splits for splits in asked)
+    assert opened
+    assert all("test" not in splits for _, splits in opened)
 
 
-def test_a_store_that_is_no_source_is_not_opened(plain, monkeypatch):
+def test_a_store_that_is_no_source_is_not_opened(plain, opened):
     made, _, _ = plain
-    asked = []
-    rows = crossdataset.FeatureStore.rows
-    monkeypatch.setattr(
-        crossdataset.FeatureStore,
-        "rows",
-        lambda self, splits: asked.append(self.provenance["dataset"]) or rows(self, splits),
-    )
     videos, _ = crossdataset.all_videos(made)
     trials = crossdataset.plan(stores.experiment(evaluation=stores.Evaluation(targets=("M",))), videos)
     crossdataset.open_sources(trials, videos, made)
-    assert asked == ["synth-C", "synth-I"]
+    assert [dataset for dataset, _ in opened] == ["synth-C", "synth-I"]
 
 
 def test_order_of_datasets_does_not_change_scores(plain, tmp_path):
@@ -168,6 +164,16 @@ def test_out_of_fold_predictions_come_from_models_that_have_not_seen_the_clip(tm
     # Two inputs a frame of the one base model: attack and bona fide, which sum to one.
     pairs = np.asarray(meta_clips.features)[0].reshape(120, 3, 1, 2)
     np.testing.assert_allclose(pairs.sum(-1), 1, atol=1e-6)
+
+
+def test_the_meta_learner_sees_attack_and_bona_fide_of_every_base_model():
+    rng = np.random.default_rng(0)
+    base = {kind: [rng.uniform(size=(5, 3)).astype(np.float32)] for kind in stacking.BASE_MODELS}
+    rows = [np.array([4, 0, 6, 2, 1])]
+    pairs = stacking.stack_predictions(base, rows, (7, 3), "concat")[0, rows[0]].reshape(5, 3, 3, 2)
+    np.testing.assert_allclose(pairs.sum(-1), 1, atol=1e-6)
+    for number, kind in enumerate(stacking.BASE_MODELS):
+        np.testing.assert_array_equal(pairs[:, :, number, 1], base[kind][0])
 
 
 @pytest.mark.parametrize("fusion", ["mean", "last", "median", "minimum"])

@@ -41,16 +41,15 @@ def assert_same(one, other):
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
-    """What a single device makes of the trial."""
-    return trial(1, "shard_map", tmp_path_factory.mktemp("one") / "found.npz")
+def tried(tmp_path_factory):
+    """`trial`, each once."""
+    folder = tmp_path_factory.mktemp("trials")
 
+    @cache
+    def once(devices, mapping, run_devices=1):
+        return trial(devices, mapping, folder / f"{devices}-{mapping}-{run_devices}.npz", run_devices)
 
-@pytest.fixture(scope="module")
-def four(tmp_path_factory):
-    """What four devices make of the trial, by mapping and devices for runs; each is tried once."""
-    folder = tmp_path_factory.mktemp("four")
-    return cache(lambda mapping, run_devices: trial(4, mapping, folder / f"{mapping}-{run_devices}.npz", run_devices))
+    return once
 
 
 @pytest.mark.parametrize(
@@ -58,9 +57,9 @@ def four(tmp_path_factory):
     # A mesh of two by two has both axes; of the others one is enough for every day.
     [("shard_map", 1), ("shard_map", 2), pytest.param("shard_map", 4, marks=pytest.mark.slow), ("pmap", 1)],
 )
-def test_four_devices_equal_one(one, four, mapping, run_devices):
+def test_four_devices_equal_one(tried, mapping, run_devices):
     """Gradients to 1e-5 and parameters after 50 steps to 1e-4, with masks and counts that differ by device."""
-    many = four(mapping, run_devices)
+    many, one = tried(4, mapping, run_devices), tried(1, mapping)
     assert (many["devices"], one["devices"]) == (4, 1)
     assert many["count"] == one["count"] == 18
     for name in one:
@@ -70,9 +69,9 @@ def test_four_devices_equal_one(one, four, mapping, run_devices):
             assert np.abs(many[name] - one[name]).max() <= 1e-4 * np.abs(one[name]).max()
 
 
-def test_gradient_is_that_of_the_plain_loss(four):
+def test_gradient_is_that_of_the_plain_loss(tried):
     """Against the definition, written plainly: a mean over clips of a mean over frames, clip by clip."""
-    found = four("shard_map", 1)
+    found = tried(4, "shard_map", 1)
     everything = clips()
     lengths = np.asarray(everything.mask).sum(1).tolist()
 
