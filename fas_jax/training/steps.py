@@ -66,7 +66,10 @@ class Form(NamedTuple):
     """Real frames of all clips of a device's batch, at most; 0 computes padded frames too."""
 
 
-_ADAM = optax.scale_by_adam()
+def _adam(go: Bool[Array, ""] | bool) -> optax.GradientTransformation:
+    # Moments that decay by nothing stay what they are. Chosen so, and not between old and new ones: XLA would copy the
+    # old ones at every step, which takes as long as all the rest of an update.
+    return optax.scale_by_adam(jnp.where(go, 0.9, 1.0), jnp.where(go, 0.999, 1.0))
 
 
 def init(architecture: Architecture, keys: Array) -> State:
@@ -77,7 +80,7 @@ def init(architecture: Architecture, keys: Array) -> State:
 
 @jax.jit
 def _fresh_optimiser(params: Params) -> Any:
-    return jax.vmap(_ADAM.init)(params)
+    return jax.vmap(_adam(True).init)(params)
 
 
 def train(
@@ -95,14 +98,20 @@ def train(
         grads, (loss, weight, count) = mean_gradient(
             architecture, state.params, clips, index, knobs.class_weights, form.frames
         )
-        updates, optimiser = _ADAM.update(grads, state.optimiser)
+        # A run that has ended, or that has fewer batches than another, stays as it is.
+        go = active & (count > 0)
+        updates, optimiser = _adam(go).update(grads, state.optimiser)
 
         def moved(p: Array, u: Array) -> Array:
-            return p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u)
+            return jnp.where(go, p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u), p)
 
-        new = State(jax.tree.map(moved, state.params, updates), optimiser, state.loss + loss, state.weight + weight)
-        # A run that has ended, or that has fewer batches than another, stays as it is.
-        return _where(active & (count > 0), new, state)
+        sums = _where(
+            go,
+            (optimiser.count, state.loss + loss, state.weight + weight),
+            (state.optimiser.count, state.loss, state.weight),
+        )
+        optimiser = optimiser._replace(count=sums[0])
+        return State(jax.tree.map(moved, state.params, updates), optimiser, *sums[1:])
 
     def run(state: State, clips: Clips, knobs: Knobs, active: Array, order: Int[Array, "s b"]) -> State:
         def step(state: State, index: Int[Array, " b"]) -> tuple[State, None]:
