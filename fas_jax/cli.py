@@ -58,12 +58,10 @@ def experiment_main(function: Callable[[Experiment], int | None], default: str) 
 
 
 def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as one of the job's processes, if this is one: they begin together and end together."""
+    """The function on all cores, or as one of the job's processes, which begin together and end together."""
 
     @functools.wraps(function)
     def joined(*args: Any, **options: Any) -> Any:
-        if not launching.is_launched():
-            return function(*args, **options)
         # JAX takes a while to import; --help need not.
         from fas_jax import devices
 

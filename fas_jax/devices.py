@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fas_jax import launching
 from fas_jax.errors import UserError
 from fas_jax.host_memory import free_host_memory
+from fas_jax.processes import core_count
 
 RUNS, DATA = "runs", "data"
 AXIS = DATA
@@ -33,16 +34,35 @@ _WEEK_MS = 7 * 24 * 3600 * 1000
 _meetings = itertools.count()
 
 
+def use_cores() -> None:
+    """Makes a device of each core of this process, of up to four, for where JAX finds no accelerator.
+
+    To be called before anything else of JAX. Devices work side by side where the parts of one product wait for each
+    other at the end of each: two of them on two cores train small networks and compute features in two thirds of the
+    time (docs/scaling.md). A number that the environment gives stays, and so does one device a process in a job of
+    several.
+    """
+    chosen: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # it is not typed
+    given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if given or chosen != -1 or launching.is_launched():
+        return
+    # No more than four: each has a copy of what all share, and a step of the feature stage has a batch for each.
+    jax.config.update("jax_num_cpu_devices", min(core_count(), 4))
+
+
 def join() -> None:
     """Joins the other processes of the job, on one machine or many, where the environment says that there is one.
 
-    To be called before anything else of JAX. When one of them dies, JAX ends the others within `HEARTBEAT_SECONDS` or
-    so; which one it was, `launching.launch` says.
+    To be called before anything else of JAX; a process by itself uses its cores. When one of several dies, JAX ends
+    the others within `HEARTBEAT_SECONDS` or so; which one it was, `launching.launch` says.
 
     Raises:
         UserError: The variables (see `launching`) do not fit, or the others cannot be reached.
     """
-    if not launching.is_launched() or jax.distributed.is_initialized():
+    if not launching.is_launched():
+        use_cores()
+        return
+    if jax.distributed.is_initialized():
         return
     coordinator = os.environ[launching.COORDINATOR]
     given: dict[str, Any] = {}
@@ -113,7 +133,8 @@ def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
     """All devices of all processes, as `run_devices` by what that leaves for the rows of a batch.
 
     0 chooses the division under which a device has the least to do; of equals the one with the fewer devices to a
-    batch, because runs need no communication and batches do.
+    batch, because runs need no communication and batches do. On the cores of one process it divides runs alone, among
+    as many devices as that needs: what they would save on a batch they lose on its sum.
 
     Raises:
         UserError: `run_devices` does not divide the number of devices.
@@ -124,6 +145,9 @@ def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
             f"training.run_devices is {run_devices}, which does not divide the {len(devices)} devices; choose a "
             "divisor, or 0"
         )
+    if not run_devices and devices[0].platform == "cpu" and jax.process_count() == 1:
+        share = -(-runs // len(devices))
+        return Mesh(devices[: -(-runs // share)].reshape(-1, 1), (RUNS, DATA))
     divisors = [k for k in range(1, len(devices) + 1) if len(devices) % k == 0]
     chosen = run_devices or min(divisors, key=lambda k: (-(-runs // k) * -(-batch_size // (len(devices) // k)), -k))
     return Mesh(devices.reshape(chosen, -1), (RUNS, DATA))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fas_jax import cli
+from fas_jax import cli, devices
 from fas_jax.config import Training
 from fas_jax.evaluation import metrics
 from fas_jax.recurrent import Architecture
@@ -31,6 +31,7 @@ def main(
         epochs: Of every run.
         learning_rate: Of Adam.
     """
+    devices.use_cores()
     print("| attacks : bona fide | balance | AUC % | HTER at 0.5 % | HTER at validation EER % | failed runs |")
     print("|---|---|---|---|---|---|")
     for ratio in attacks_per_bona_fide:

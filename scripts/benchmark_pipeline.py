@@ -31,6 +31,7 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
     """
     import numpy as np
 
+    from fas_jax import devices
     from fas_jax.backbones import cast_kernels
     from fas_jax.datasets.prepared import Prepared
     from fas_jax.features.extraction import IN_FLIGHT, compile_stage, extract, load_backbone
@@ -39,6 +40,7 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
 
     if rounds < 1 or steps < IN_FLIGHT:
         raise UserError(f"--rounds must be at least 1, and --steps at least {IN_FLIGHT}")
+    devices.use_cores()
     dataset = Prepared.open(prepared)
     backbone, params, _ = load_backbone(features)
     params = cast_kernels(params, features.precision)

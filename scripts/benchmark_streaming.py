@@ -58,6 +58,7 @@ def main(
         folder: Where the features are written; default is the system's folder for temporary files.
         part: What is measured. `write` and `train` do a share of it, in `folder`, for the process that asks.
     """
+    devices.use_cores()
     if part == "write":
         assert folder is not None
         for number, name in enumerate(_SHARES):

@@ -54,6 +54,7 @@ def main(
         over_clips: The same of clips.
         out: Where every measurement goes (.json), and the figures (-MODEL.png).
     """
+    devices.use_cores()
     if not peers.TORCH:
         raise UserError("PyTorch is not installed; pip install 'fas-jax[peer]'")
     parsed = [_parse(model, features) for model in models]

@@ -17,10 +17,11 @@ def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
     Args:
         run: Folder of a trained run.
     """
-    from fas_jax import experiment
+    from fas_jax import devices, experiment
     from fas_jax.grid import markdown
     from fas_jax.reporting.page import read_extra_tables
 
+    devices.use_cores()
     folder = experiment.watch_target(experiment.trained_run(run))
     for table in read_extra_tables(folder):
         if table.title == "Epoch chosen on the target":
