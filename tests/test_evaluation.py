@@ -42,7 +42,7 @@ def table(**options):
 
 def changed(scores, mask, **columns):
     """The table with other values where the mask holds."""
-    values = {name: getattr(scores, name).copy().astype(object) for name in columns}
+    values = {name: np.asarray(getattr(scores, name)).astype(object) for name in columns}
     for name, value in columns.items():
         values[name][mask] = value
     return dataclasses.replace(scores, **{name: np.array(column.tolist()) for name, column in values.items()})

@@ -108,7 +108,9 @@ def _figures(
         notes.append(f"{silent} of {len(validation)} validation videos have no score and set no threshold")
 
     values = dict.fromkeys(DEFINITIONS, np.nan)
-    tau = attempt("threshold", lambda: metrics.threshold_by(rule, held.score, held.label, held.dataset), np.nan)
+    tau = attempt(
+        "threshold", lambda: metrics.threshold_by(rule, held.score, held.label, np.asarray(held.dataset)), np.nan
+    )
     values["threshold"] = tau
     species = _species(test, notes)
     seen = None if species is None else species[test.answered]
@@ -190,7 +192,7 @@ def _species(test: ScoreTable, notes: list[str]) -> np.ndarray | None:
     if unnamed:
         notes.append(f"APCER, ACER and BPCER10/20/100 undefined: {unnamed} test attacks have no PAI species")
         return None
-    return test.pai
+    return np.asarray(test.pai)
 
 
 def _counts(validation: ScoreTable, test: ScoreTable) -> dict[str, int]:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Shaped
+from jaxtyping import Bool, Float64, Int64
 
 from fas_jax.datasets.record import ATTACK, BONA_FIDE, Video
 from fas_jax.errors import UserError
+from fas_jax.evaluation.text_column import TextColumn
 from fas_jax.files import atomic_path
 
 VALIDATION, TEST = "validation", "test"
-Text = Shaped[np.ndarray, " n"]
 
 # What a row takes where a file of somebody else's has no such column.
 _DEFAULTS = {
@@ -40,6 +40,7 @@ _DEFAULTS = {
 _ALIASES = {"video_key": "video", "is_bonafide": "label", "attack_type": "pai"}
 _LABELS = {"1": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
 _LABELS |= {"0": ATTACK, "false": ATTACK, "attack": ATTACK}
+_NUMBERS = {"seed": np.int64, "label": np.int64, "score": np.float64}
 _ROW_KEY = ("protocol", "seed", "role", "model", "dataset", "video")
 _MOST_ERRORS = 10
 
@@ -48,38 +49,42 @@ _MOST_ERRORS = 10
 class ScoreTable:
     """Columns of equal length [n]. Construction checks them and raises `UserError`."""
 
-    protocol: Text
+    protocol: TextColumn
     """Name of the protocol, such as OCI_to_M."""
     seed: Int64[np.ndarray, " n"]
-    role: Text
+    role: TextColumn
     """`validation` (sets the threshold) or `test`."""
-    model: Text
-    video: Text
+    model: TextColumn
+    video: TextColumn
     """Path within the dataset."""
-    dataset: Text
-    subject: Text
+    dataset: TextColumn
+    subject: TextColumn
     """Unique within the dataset; empty where not known."""
     label: Int64[np.ndarray, " n"]
     """1 bona fide, 0 attack."""
-    pai: Text
+    pai: TextColumn
     """Coarse PAI species, `bonafide`, or empty where not known."""
-    pai_fine: Text
-    device: Text
-    session: Text
-    split: Text
+    pai_fine: TextColumn
+    device: TextColumn
+    session: TextColumn
+    split: TextColumn
     """Official split that the video comes from."""
     score: Float64[np.ndarray, " n"]
     """Higher means bona fide; NaN means that there is no decision."""
-    reason: Text
+    reason: TextColumn
     """Why there is no decision; empty where there is one."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            kind = {"seed": np.int64, "label": np.int64, "score": np.float64}.get(field.name, np.str_)
-            column = np.asarray(getattr(self, field.name)).astype(kind, copy=False).view()
-            if column.ndim != 1:
-                raise UserError(f"scores: column {field.name} must have one axis, not shape {column.shape}")
-            column.flags.writeable = False
+            column = getattr(self, field.name)
+            kind = _NUMBERS.get(field.name)
+            if kind or isinstance(column, np.ndarray):
+                column = np.asarray(column, kind).view()
+                column.flags.writeable = False
+                if column.ndim != 1:
+                    raise UserError(f"scores: column {field.name} must have one axis, not shape {column.shape}")
+            if not kind:
+                column = TextColumn.of(column)
             object.__setattr__(self, field.name, column)
         if len({len(getattr(self, name)) for name in COLUMNS}) != 1:
             raise UserError("scores: the columns differ in length")
@@ -106,30 +111,45 @@ class ScoreTable:
         count = len(videos)
         if len(scores) != count or (reasons is not None and len(reasons) != count):
             raise ValueError(f"{count} videos, {len(scores)} scores and {reasons and len(reasons)} reasons")
-        own = {"protocol": protocol, "seed": seed, "role": role, "model": model}
-        columns: dict[str, Any] = {name: np.broadcast_to(np.array(value), count) for name, value in own.items()}
-        for name in ("dataset", "subject", "label", "pai", "pai_fine", "device", "session", "split"):
-            columns[name] = [getattr(video, name) for video in videos]
-        columns["video"] = [video.path for video in videos]
-        return cls(score=np.asarray(scores, np.float64), reason=_text(reasons or [""] * count), **columns)
+        own = {"protocol": protocol, "role": role, "model": model}
+        columns: dict[str, Any] = {name: TextColumn.constant(value, count) for name, value in own.items()}
+        for name in ("dataset", "subject", "pai", "pai_fine", "device", "session", "split"):
+            columns[name] = TextColumn.of(getattr(video, name) for video in videos)
+        return cls(
+            seed=np.broadcast_to(np.int64(seed), count),
+            video=TextColumn.of(video.path for video in videos),
+            label=np.fromiter((video.label for video in videos), np.int64, count),
+            score=np.asarray(scores, np.float64),
+            reason=_reasons(reasons, count),
+            **columns,
+        )
 
     def scored_by(
         self, model: str, scores: Float64[np.ndarray, " n"], reasons: Sequence[str] | None = None
     ) -> "ScoreTable":
         """The same videos as another model scores them; what describes them is shared and takes no memory again."""
-        columns = {"model": np.broadcast_to(np.array(model), len(self)), "score": np.asarray(scores, np.float64)}
-        return dataclasses.replace(self, **columns, reason=_text(reasons or [""] * len(self)))
+        return dataclasses.replace(
+            self,
+            model=TextColumn.constant(model, len(self)),
+            score=np.asarray(scores, np.float64),
+            reason=_reasons(reasons, len(self)),
+        )
 
     @classmethod
     def empty(cls) -> "ScoreTable":
         """A table without rows."""
-        return cls(**{name: np.array([]) for name in COLUMNS})
+        nothing: dict[str, Any] = {name: np.array([]) for name in COLUMNS}
+        return cls(**nothing)
 
     @classmethod
     def concatenate(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
         """All rows, in order; a row that occurs twice is an error."""
         tables = list(tables) or [cls.empty()]
-        return cls(**{name: np.concatenate([getattr(each, name) for each in tables]) for name in COLUMNS})
+        columns: dict[str, Any] = {}
+        for name in COLUMNS:
+            join: Any = np.concatenate if name in _NUMBERS else TextColumn.concatenate
+            columns[name] = join([getattr(each, name) for each in tables])
+        return cls(**columns)
 
     def rows(self, which: Bool[np.ndarray, " n"] | Int64[np.ndarray, " m"]) -> "ScoreTable":
         """The rows that a mask or indices pick."""
@@ -186,7 +206,7 @@ class ScoreTable:
         if not lines:
             raise UserError(f"{path} holds no scores")
         problems: list[str] = []
-        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        columns: dict[str, Any] = {name: [] for name in COLUMNS}
         for number, cells in lines:
             try:
                 if len(cells) != len(names):
@@ -201,20 +221,20 @@ class ScoreTable:
             more = f" (and {len(problems) - _MOST_ERRORS} more)" if len(problems) > _MOST_ERRORS else ""
             raise UserError(f"{path}: " + "; ".join(problems[:_MOST_ERRORS]) + more)
         try:
-            return cls(**{name: np.array(values) for name, values in columns.items()})
+            return cls(**columns)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
     def _problems(self) -> Iterator[str]:
         checks = (
-            (~np.isin(self.role, (VALIDATION, TEST)), f"the role must be {VALIDATION!r} or {TEST!r}"),
+            (~self.role.isin((VALIDATION, TEST)), f"the role must be {VALIDATION!r} or {TEST!r}"),
             (~np.isin(self.label, (BONA_FIDE, ATTACK)), "the label must be 1 (bona fide) or 0 (attack)"),
             (np.isinf(self.score), "the score is infinite"),
             (np.isnan(self.score) & (self.reason == ""), "there is no score, and no reason why"),
             (~np.isnan(self.score) & (self.reason != ""), "there is a score, and a reason why there is none"),
             ((self.label == ATTACK) & (self.pai == "bonafide"), "an attack cannot be of species 'bonafide'"),
             (
-                (self.label == BONA_FIDE) & ~np.isin(self.pai, ("", "bonafide")),
+                (self.label == BONA_FIDE) & ~self.pai.isin(("", "bonafide")),
                 "a bona fide video has a PAI species",
             ),
             (self.video == "", "the video has no name"),
@@ -236,16 +256,18 @@ class ScoreTable:
         # In arrays: a million rows as Python's strings and tuples take more memory than all else of an evaluation.
         codes, first = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
         for name in names:
-            _, own = np.unique(getattr(self, name), return_inverse=True)
-            _, first, codes = np.unique(codes * (len(self) + 1) + own, return_index=True, return_inverse=True)
+            column = getattr(self, name)
+            own = column.codes if isinstance(column, TextColumn) else np.unique(column, return_inverse=True)[1]
+            joint = codes * (int(own.max(initial=0)) + 1) + own
+            _, first, codes = np.unique(joint, return_index=True, return_inverse=True)
         return codes, first[codes]
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreTable))
 
 
-def _text(values: Sequence[str]) -> Text:
-    return np.array(values, dtype=np.str_)
+def _reasons(reasons: Sequence[str] | None, count: int) -> TextColumn:
+    return TextColumn.constant("", count) if reasons is None else TextColumn.of(reasons)
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
