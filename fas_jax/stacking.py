@@ -101,14 +101,13 @@ def train_ensemble(
     runs = [run for task in tasks for run in _base_runs(task, folds)]
     rows = [rows for task in tasks for rows in (task.validation, *_folds(task, folds))]
     params: dict[str, Params] = {}
-    unseen = []
+    stacked = _nothing_stacked(len(tasks), clips.mask.shape, combine)
     for kind in BASE_MODELS:
         trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
-        scores = predict(architectures[kind], trained, clips, rows, settings=experiment.training)
-        unseen.append(_scatter(scores, rows, len(tasks), clips.mask.shape))
+        # Each clip of a task is scored by exactly one of its models.
+        _stack(stacked, kind, predict(architectures[kind], trained, clips, rows, settings=experiment.training), rows)
         params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
-    # Each clip of a task is scored by exactly one of its models.
-    meta_clips = clips._replace(features=jnp.asarray(_combine(unseen, combine)))
+    meta_clips = clips._replace(features=stacked)
     settings = dataclasses.replace(
         experiment.training,
         max_epochs=experiment.stacking.max_epochs,
@@ -136,7 +135,7 @@ def predict_ensemble(
         for kind in BASE_MODELS
     }
     stacked = stack_predictions(found, rows, clips.mask.shape, ensemble.combine)
-    meta_clips = clips._replace(features=jnp.asarray(stacked))
+    meta_clips = clips._replace(features=stacked)
     found[META] = predict(ensemble.architectures[META], ensemble.params[META], meta_clips, rows)
     return found
 
@@ -148,7 +147,10 @@ def stack_predictions(
     combine: str,
 ) -> Float[np.ndarray, "r n t d"]:
     """The meta-learner's inputs from the base models' P(bona fide), zero at clips that are not scored."""
-    return _combine([_scatter(base[kind], rows, len(rows), shape) for kind in BASE_MODELS], combine)
+    stacked = _nothing_stacked(len(rows), shape, combine)
+    for kind in BASE_MODELS:
+        _stack(stacked, kind, base[kind], rows)
+    return stacked
 
 
 def fuse(
@@ -182,23 +184,25 @@ def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
     return [task.train[task.fold == fold] for fold in range(folds)]
 
 
-def _scatter(
+def _nothing_stacked(tasks: int, shape: tuple[int, ...], combine: str) -> Float[np.ndarray, "r n t d"]:
+    return np.zeros((tasks, *shape, 2 * len(BASE_MODELS) if combine == "concat" else 2), np.float32)
+
+
+def _stack(
+    stacked: Float[np.ndarray, "r n t d"],
+    kind: Kind,
     scores: Sequence[Float[np.ndarray, "m t"]],
     rows: Sequence[Int[np.ndarray, " m"]],
-    tasks: int,
-    shape: tuple[int, ...],
-) -> Float[np.ndarray, "r n t"]:
-    """Each task's scores at the places of their clips, zero elsewhere; of `rows`, equally many follow for each task."""
-    placed = np.zeros((tasks, *shape), np.float32)
+) -> None:
+    """Adds a base model's attack and bona fide probabilities to the meta-learner's inputs: beside those of the other
+    models, or to them. Of `rows`, equally many follow for each task.
+    """
+    # In place: several arrays of this size at once are more than all else that training holds of a clip.
+    start = 2 * BASE_MODELS.index(kind) if stacked.shape[-1] > 2 else 0
     for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
-        placed[number * tasks // len(rows), own] = values
-    return placed
-
-
-def _combine(scores: Sequence[Float[np.ndarray, "r n t"]], how: str) -> Float[np.ndarray, "r n t d"]:
-    """The meta-learner's input: attack and bona fide probabilities of all models, side by side or summed."""
-    pairs = [np.stack([1 - score, score], axis=-1) for score in scores]
-    return np.concatenate(pairs, axis=-1) if how == "concat" else np.sum(pairs, axis=0)
+        task = stacked[number * len(stacked) // len(rows)]
+        task[own, :, start] += 1 - values
+        task[own, :, start + 1] += values
 
 
 def _train(
