@@ -292,6 +292,12 @@ def test_wave_size_follows_the_memory(monkeypatch):
     monkeypatch.setattr(devices, "free_memory", lambda: 16 << 30)
     some = fitting.wave_size(architecture, 100, source, Training())
     assert 10 < some < 40
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    assert fitting.wave_size(architecture, 1000, source, Training()) == 4 * some
+    # Where the others share the batch, each holds all runs of its two.
+    assert fitting.wave_size(architecture, 1000, source, Training(run_devices=2)) == 2 * some
+    assert fitting.wave_size(architecture, 1000, source, Training(mapping="pmap")) == some
+    monkeypatch.undo()
     monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
     assert fitting.wave_size(architecture, 100, source, Training()) == 100
     monkeypatch.setattr(devices, "free_memory", lambda: 1 << 20)

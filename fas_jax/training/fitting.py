@@ -232,7 +232,9 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
     if isinstance(clips.features, jax.Array):
         shared = 0  # there already
     room = devices.least(int(0.8 * devices.free_memory()) - shared)
-    return int(min(runs, max(1, room // run)))
+    # Each device holds its share of the runs.
+    across = 1 if settings.mapping == "pmap" else settings.run_devices or jax.device_count()
+    return int(min(runs, max(1, room // run * across)))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
