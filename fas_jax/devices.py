@@ -38,9 +38,9 @@ def use_cores() -> None:
     """Makes a device of each core of this process, of up to four, for where JAX finds no accelerator.
 
     To be called before anything else of JAX. Devices work side by side where the parts of one product wait for each
-    other at the end of each: two of them on two cores train small networks and compute features in two thirds of the
-    time (docs/scaling.md). A number that the environment gives stays, and so does one device a process in a job of
-    several.
+    other at the end of each: two of them on two cores train small networks and compute features in two thirds of
+    the time (docs/scaling.md, docs/backbones.md). A number that the environment gives stays, and so does one device
+    a process in a job of several.
     """
     chosen: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # it is not typed
     given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
