@@ -1,5 +1,6 @@
 """A training that is told to stop, or killed, ends with the same bits as an unbroken one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def start(folder: Path, out: Path) -> subprocess.Popen:
+def start(folder: Path, out: Path, cores: int = 1) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.kill_trial", str(folder), str(out)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(cores)}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(folder: Path, out: Path) -> dict[str, np.ndarray]:
@@ -51,6 +55,21 @@ def test_sigterm_saves_and_exits(tmp_path):
     assert not (tmp_path / "broken.npz").exists()
     assert 1 <= len(steps(tmp_path / "broken")) <= 2
     assert_same(whole, finish(tmp_path / "broken", tmp_path / "broken.npz"))
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_other_cores(tmp_path):
+    # Three runs on two cores: a row fills up the mesh, which the checkpoint must not hold.
+    whole = finish(tmp_path / "whole", tmp_path / "whole.npz")
+    process = start(tmp_path / "broken", tmp_path / "broken.npz", cores=2)
+    wait_for_step(process, tmp_path / "broken")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    found = finish(tmp_path / "broken", tmp_path / "broken.npz")
+    assert found.keys() == whole.keys()
+    for name, value in found.items():
+        np.testing.assert_allclose(value, whole[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def fit(
             spent += (step - first) * int(progress.active.sum())
             done = epoch * program.steps + step
             if step < program.steps:
-                _terminate(checkpoints, done, (state, best, progress))
+                _terminate(checkpoints, done, program.kept(state, best, progress))
             epoch += 1
             bar.update()
             if not epoch % settings.validate_every or epoch >= settings.max_epochs:
@@ -151,9 +151,9 @@ def fit(
                 bar.set_postfix(_shown(look, progress.earliest_end(settings)), refresh=False)
                 spent, last_look = 0, now
                 if checkpoints and progress.looks % settings.checkpoint_every == 0:
-                    checkpoints.save(done, devices.fetch((state, best, progress)))
+                    checkpoints.save(done, program.kept(state, best, progress))
             if stop:
-                _terminate(checkpoints, done, (state, best, progress))
+                _terminate(checkpoints, done, program.kept(state, best, progress))
     params, best_epoch, failed = program.result(best, progress)
     history = {name: values[..., :count] if values.ndim > 1 else values for name, values in progress.history().items()}
     return Fit(params, best_epoch, failed, history)

@@ -93,15 +93,25 @@ class Program:
         state = self._initial()
         progress = Progress.start(self.width, self._settings)
         progress.active[self.count :] = False
-        tree, done = (state, state.params, progress), 0
-        restored = checkpoints.restore(tree) if checkpoints else None
-        if restored:
-            done, tree = restored
-        state, best, progress = tree
         # A copy, because the step is given the state's buffers.
-        best = jax.tree.map(jax.numpy.copy, best)
+        best, done = jax.tree.map(jax.numpy.copy, state.params), 0
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape[1:]), leaf.dtype), state)
+        restored = checkpoints.restore((shapes, shapes.params, progress.first(self.count))) if checkpoints else None
+        if restored:
+            done, (*found, known) = restored
+            state, best = jax.tree.map(self._filled_up, found)
+            for leaf, own in zip(progress.first(self.count), known, strict=True):
+                leaf[...] = own
         state, best = devices.place((state, best), self.mesh, devices.BY_RUN)
-        return state, best, Progress._make(np.array(leaf) for leaf in progress), done
+        return state, best, progress, done
+
+    def kept(self, state: State, best: Params, progress: Progress) -> tuple[State, Params, Progress]:
+        """What a checkpoint holds: the runs alone, because the rows that fill up the mesh differ between machines."""
+        state, best = jax.tree.map(lambda leaf: leaf[: self.count], devices.fetch((state, best)))
+        return state, best, progress.first(self.count)
+
+    def _filled_up(self, leaf: Any) -> Any:
+        return jax.numpy.concatenate([leaf, *[leaf[-1:]] * (self.width - self.count)])
 
     def epoch(self, state: State, live: np.ndarray, active: Bool[np.ndarray, " r"], epoch: int, first: int) -> Any:
         """Yields the state and the number of steps done, from step `first` to the end of the epoch."""

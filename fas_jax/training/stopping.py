@@ -36,6 +36,10 @@ class Progress(NamedTuple):
             log=np.full((looks, 4, runs), np.nan, np.float32),
         )
 
+    def first(self, runs: int) -> "Progress":
+        """Of the first runs alone."""
+        return Progress._make(leaf if name == "counter" else leaf[..., :runs] for name, leaf in self._asdict().items())
+
     @property
     def looks(self) -> int:
         """At the validation clips so far."""
