@@ -52,6 +52,9 @@ def test_what_numpy_makes_of_a_column():
 def test_columns_are_not_compared_with_each_other():
     # Their numbers mean different texts.
     column = TextColumn.of(["a"])
-    assert (column == TextColumn.of(["a"])) is False
+    with pytest.raises(TypeError, match="compared with a text"):
+        assert column != TextColumn.of(["a"])
     with pytest.raises(TypeError):
         hash(column)
+    with pytest.raises(TypeError, match="no column"):
+        TextColumn.of("abc")

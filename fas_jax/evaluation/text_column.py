@@ -25,6 +25,8 @@ class TextColumn:
         """Of texts in order, or of what `str` makes texts of; a column as it is."""
         if isinstance(values, cls):
             return values
+        if isinstance(values, str):
+            raise TypeError(f"one text is no column of texts: {values!r}")
         known: dict[str, int] = {}
         values = values.tolist() if isinstance(values, np.ndarray) else values
         codes = np.fromiter((known.setdefault(str(value), len(known)) for value in values), np.int32)
@@ -66,14 +68,12 @@ class TextColumn:
     def __eq__(self, text: object) -> Bool[np.ndarray, " n"]:  # type: ignore[override]
         """True where a row has this text."""
         if not isinstance(text, str):
-            return NotImplemented
+            raise TypeError(f"a column of text is compared with a text, not with {type(text).__name__}")
         return self.isin((text,))
 
     def __ne__(self, text: object) -> Bool[np.ndarray, " n"]:  # type: ignore[override]
         """True where a row has another text."""
-        if not isinstance(text, str):
-            return NotImplemented
-        return ~self.isin((text,))
+        return ~(self == text)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The texts, as NumPy holds them: as wide as the longest."""
@@ -81,6 +81,8 @@ class TextColumn:
 
     def isin(self, texts: Collection[str]) -> Bool[np.ndarray, " n"]:
         """True where a row has one of these texts."""
+        if len(self) < len(self.texts):  # a few rows of a large table
+            return np.fromiter((text in texts for text in self), np.bool_, len(self))
         wanted = np.fromiter((text in texts for text in self.texts), np.bool_, len(self.texts))
         return wanted[self.codes]
 
