@@ -156,7 +156,7 @@ class Training:
     """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
     resident_mb: int = 0
     """Features that take more than this on a device are streamed from disk; 0 is half of the free memory of the device
-    or of the host, whichever has less."""
+    or of the host, whichever has less; a core that is a device has its share of the host's."""
     part_mb: int = 256
     """Features that are streamed at a time."""
     checkpoint_every: int = 5

@@ -1,5 +1,6 @@
 """Spreading one per-device function over all devices: one mesh of runs by data, and the processes that hold it."""
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -38,16 +39,17 @@ def use_cores() -> None:
     """Makes a device of each core of this process, of up to four, for where JAX finds no accelerator.
 
     To be called before anything else of JAX. Devices work side by side where the parts of one product wait for each
-    other at the end of each: two of them on two cores train small networks and compute features in two thirds of
-    the time (docs/scaling.md, docs/backbones.md). A number that the environment gives stays, and so does one device
-    a process in a job of several.
+    other at the end of each: two of them on two cores train small networks and compute features in half to five
+    sixths of the time (docs/scaling.md, docs/backbones.md). A number that the environment gives stays, and so does
+    one device a process in a job of several.
     """
     chosen: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # it is not typed
     given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if given or chosen != -1 or launching.is_launched():
         return
     # No more than four: each has a copy of what all share, and a step of the feature stage has a batch for each.
-    jax.config.update("jax_num_cpu_devices", min(core_count(), 4))
+    with contextlib.suppress(RuntimeError):  # JAX has begun, and keeps the devices that it has
+        jax.config.update("jax_num_cpu_devices", min(core_count(), 4))
 
 
 def join() -> None:
@@ -145,12 +147,17 @@ def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
             f"training.run_devices is {run_devices}, which does not divide the {len(devices)} devices; choose a "
             "divisor, or 0"
         )
-    if not run_devices and devices[0].platform == "cpu" and jax.process_count() == 1:
+    if not run_devices and are_cores():
         share = -(-runs // len(devices))
         return Mesh(devices[: -(-runs // share)].reshape(-1, 1), (RUNS, DATA))
     divisors = [k for k in range(1, len(devices) + 1) if len(devices) % k == 0]
     chosen = run_devices or min(divisors, key=lambda k: (-(-runs // k) * -(-batch_size // (len(devices) // k)), -k))
     return Mesh(devices.reshape(chosen, -1), (RUNS, DATA))
+
+
+def are_cores() -> bool:
+    """Whether the devices are cores of this process, which share its memory."""
+    return jax.process_count() == 1 and jax.default_backend() == "cpu"
 
 
 def place(tree: Any, mesh: Mesh, spec: PartitionSpec = SAME) -> Any:

@@ -294,9 +294,11 @@ def test_wave_size_follows_the_memory(monkeypatch):
     assert 10 < some < 40
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     assert fitting.wave_size(architecture, 1000, source, Training()) == 4 * some
-    # Where the others share the batch, each holds all runs of its two.
-    assert fitting.wave_size(architecture, 1000, source, Training(run_devices=2)) == 2 * some
+    # Devices that share a batch hold all runs.
+    assert fitting.wave_size(architecture, 1000, source, Training(run_devices=1)) == some
     assert fitting.wave_size(architecture, 1000, source, Training(mapping="pmap")) == some
+    monkeypatch.setattr(devices, "are_cores", lambda: False)
+    assert fitting.wave_size(architecture, 1000, source, Training()) == some
     monkeypatch.undo()
     monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
     assert fitting.wave_size(architecture, 100, source, Training()) == 100

@@ -230,10 +230,13 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
     if own:
         run += streaming.size(clips.features) // clips.features.shape[0]
     if isinstance(clips.features, jax.Array):
-        shared = 0  # there already
+        # There already, on the first device; copies for the others, where they are cores, share its memory.
+        copies = jax.device_count() - 1 if devices.are_cores() else 0
+        shared = 0 if own else streaming.size(clips.features) * copies // (copies + 1)
     room = devices.least(int(0.8 * devices.free_memory()) - shared)
-    # Each device holds its share of the runs.
-    across = 1 if settings.mapping == "pmap" else settings.run_devices or jax.device_count()
+    # Cores divide runs alone. Other devices may share batches instead, and then each holds all runs.
+    apart = devices.are_cores() and not settings.run_devices and settings.mapping == "shard_map"
+    across = jax.device_count() if apart else 1
     return int(min(runs, max(1, room // run * across)))
 
 
@@ -244,7 +247,7 @@ def _probabilities(architecture: Architecture, form: Form, params: Params, clips
 
 def _terminate(checkpoints: Checkpoints | None, done: int, tree: Any) -> None:
     if checkpoints:
-        checkpoints.save(done, devices.fetch(tree))
+        checkpoints.save(done, tree)
     raise TerminatedError("the training was saved" if checkpoints else "nothing was to be saved")
 
 
