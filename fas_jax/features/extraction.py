@@ -60,7 +60,7 @@ _POLL = 0.2
 def extract(prepared: Prepared, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
     """Brings a feature store up to date with a prepared dataset; what is there already is not computed again.
 
-    With several processes (`devices.connect`) each computes its share of the shards, on a file system that all of
+    With several processes (`devices.join`) each computes its share of the shards, on a file system that all of
     them see, and all return when the store is whole. Where the memory does not do, one process alone tries half
     the batch size, and says so.
 
