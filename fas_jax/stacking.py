@@ -67,8 +67,7 @@ def build_architectures(models: Models, features: int, combine: str) -> dict[str
     shapes: dict[str, Architecture] = {
         kind: Architecture(kind, features, getattr(models, kind), initialisation(kind)) for kind in BASE_MODELS
     }
-    joint = 2 * len(BASE_MODELS) if combine == "concat" else 2
-    return {**shapes, META: Architecture("lstm", joint, models.meta, initialisation(META))}
+    return {**shapes, META: Architecture("lstm", _joint_width(combine), models.meta, initialisation(META))}
 
 
 def train_ensemble(
@@ -184,8 +183,13 @@ def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
     return [task.train[task.fold == fold] for fold in range(folds)]
 
 
+def _joint_width(combine: str) -> int:
+    """Of the meta-learner's inputs: a pair for each base model, or their sum."""
+    return 2 * len(BASE_MODELS) if combine == "concat" else 2
+
+
 def _nothing_stacked(tasks: int, shape: tuple[int, ...], combine: str) -> Float[np.ndarray, "r n t d"]:
-    return np.zeros((tasks, *shape, 2 * len(BASE_MODELS) if combine == "concat" else 2), np.float32)
+    return np.zeros((tasks, *shape, _joint_width(combine)), np.float32)
 
 
 def _stack(

@@ -133,7 +133,7 @@ def fit(
             spent += (step - first) * int(progress.active.sum())
             done = epoch * program.steps + step
             if step < program.steps:
-                _terminate(checkpoints, done, program.kept(state, best, progress))
+                _terminate(checkpoints, done, partial(program.kept, state, best, progress))
             epoch += 1
             bar.update()
             if not epoch % settings.validate_every or epoch >= settings.max_epochs:
@@ -153,10 +153,9 @@ def fit(
                 if checkpoints and progress.looks % settings.checkpoint_every == 0:
                     checkpoints.save(done, program.kept(state, best, progress))
             if stop:
-                _terminate(checkpoints, done, program.kept(state, best, progress))
+                _terminate(checkpoints, done, partial(program.kept, state, best, progress))
     params, best_epoch, failed = program.result(best, progress)
-    history = {name: values[..., :count] if values.ndim > 1 else values for name, values in progress.history().items()}
-    return Fit(params, best_epoch, failed, history)
+    return Fit(params, best_epoch, failed, progress.first(count).history())
 
 
 def _look(progress: Progress, count: int, number: int, speed: float) -> Look:
@@ -225,18 +224,18 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
     # Weights, two moments, the best, gradients, updates and what a step writes anew; then a batch's features, gates
     # and states, forth and back.
     run = 4 * (8 * count + settings.batch_size * frames * (2 * width + 24 * units))
-    own = len(clips.features.shape) == 4
-    shared = 0 if own else min(streaming.size(clips.features), 3 * settings.part_mb << 20)
-    if own:
-        run += streaming.size(clips.features) // clips.features.shape[0]
-    if isinstance(clips.features, jax.Array):
-        # There already, on the first device; copies for the others, where they are cores, share its memory.
-        copies = jax.device_count() - 1 if devices.are_cores() else 0
-        shared = 0 if own else streaming.size(clips.features) * copies // (copies + 1)
+    size, shared = streaming.size(clips.features), 0
+    cores = jax.device_count() if devices.are_cores() else 1
+    if len(clips.features.shape) == 4:
+        run += size // clips.features.shape[0]
+    elif isinstance(clips.features, jax.Array):
+        # There already, on the first device; copies for the other cores share its memory.
+        shared = size * (cores - 1) // cores
+    else:
+        shared = min(size, 3 * settings.part_mb << 20)
     room = devices.least(int(0.8 * devices.free_memory()) - shared)
     # Cores divide runs alone. Other devices may share batches instead, and then each holds all runs.
-    apart = devices.are_cores() and not settings.run_devices and settings.mapping == "shard_map"
-    across = jax.device_count() if apart else 1
+    across = 1 if settings.run_devices or settings.mapping == "pmap" else cores
     return int(min(runs, max(1, room // run * across)))
 
 
@@ -245,9 +244,9 @@ def _probabilities(architecture: Architecture, form: Form, params: Params, clips
     return steps.probabilities(architecture, form, params, clips, order)
 
 
-def _terminate(checkpoints: Checkpoints | None, done: int, tree: Any) -> None:
+def _terminate(checkpoints: Checkpoints | None, done: int, kept: Callable[[], Any]) -> None:
     if checkpoints:
-        checkpoints.save(done, tree)
+        checkpoints.save(done, kept())
     raise TerminatedError("the training was saved" if checkpoints else "nothing was to be saved")
 
 

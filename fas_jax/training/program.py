@@ -66,9 +66,8 @@ class Program:
         self.count = len(runs)
         self.width = -(-len(runs) // self.mesh.shape[devices.RUNS]) * self.mesh.shape[devices.RUNS]
         self._runs = [*runs, *[runs[-1]] * (self.width - len(runs))]
-        if len(clips.features.shape) == 4 and self.width > len(runs):
-            last = clips.features[-1:]
-            clips = clips._replace(features=np.concatenate([clips.features, *[last] * (self.width - len(runs))]))
+        if len(clips.features.shape) == 4:
+            clips = clips._replace(features=self._filled_up(clips.features))
         self._clips = streaming.place(clips, self.mesh, settings.resident_mb)
         own_clips = len(clips.features.shape) == 4
         apart = one_by_one(architecture)
@@ -93,8 +92,6 @@ class Program:
         state = self._initial()
         progress = Progress.start(self.width, self._settings)
         progress.active[self.count :] = False
-        # A copy, because the step is given the state's buffers.
-        best, done = jax.tree.map(jax.numpy.copy, state.params), 0
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape[1:]), leaf.dtype), state)
         restored = checkpoints.restore((shapes, shapes.params, progress.first(self.count))) if checkpoints else None
         if restored:
@@ -102,6 +99,9 @@ class Program:
             state, best = jax.tree.map(self._filled_up, found)
             for leaf, own in zip(progress.first(self.count), known, strict=True):
                 leaf[...] = own
+        else:
+            # A copy, because the step is given the state's buffers.
+            best, done = jax.tree.map(jax.numpy.copy, state.params), 0
         state, best = devices.place((state, best), self.mesh, devices.BY_RUN)
         return state, best, progress, done
 
@@ -110,8 +110,9 @@ class Program:
         state, best = jax.tree.map(lambda leaf: leaf[: self.count], devices.fetch((state, best)))
         return state, best, progress.first(self.count)
 
-    def _filled_up(self, leaf: Any) -> Any:
-        return jax.numpy.concatenate([leaf, *[leaf[-1:]] * (self.width - self.count)])
+    def _filled_up(self, runs: Any) -> Any:
+        """With a row for every row of the mesh, by repeating the last."""
+        return np.concatenate([runs, *[runs[-1:]] * (self.width - self.count)]) if self.width > self.count else runs
 
     def epoch(self, state: State, live: np.ndarray, active: Bool[np.ndarray, " r"], epoch: int, first: int) -> Any:
         """Yields the state and the number of steps done, from step `first` to the end of the epoch."""

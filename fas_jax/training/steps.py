@@ -67,8 +67,8 @@ class Form(NamedTuple):
 
 
 def _adam(go: Bool[Array, ""] | bool) -> optax.GradientTransformation:
-    # Moments that decay by nothing stay what they are. Chosen so, and not between old and new ones: XLA would copy the
-    # old ones at every step, which takes as long as all the rest of an update.
+    # Moments that decay by nothing stay what they are. For a choice between old and new ones XLA would copy the old
+    # ones at every step, which takes as long as all the rest of an update.
     return optax.scale_by_adam(jnp.where(go, 0.9, 1.0), jnp.where(go, 0.999, 1.0))
 
 
@@ -103,15 +103,11 @@ def train(
         updates, optimiser = _adam(go).update(grads, state.optimiser)
 
         def moved(p: Array, u: Array) -> Array:
-            return jnp.where(go, p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u), p)
+            return p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u)
 
-        sums = _where(
-            go,
-            (optimiser.count, state.loss + loss, state.weight + weight),
-            (state.optimiser.count, state.loss, state.weight),
-        )
-        optimiser = optimiser._replace(count=sums[0])
-        return State(jax.tree.map(moved, state.params, updates), optimiser, *sums[1:])
+        new = State(jax.tree.map(moved, state.params, updates), optimiser, state.loss + loss, state.weight + weight)
+        old = state._replace(optimiser=optimiser._replace(count=state.optimiser.count))
+        return _where(go, new, old)
 
     def run(state: State, clips: Clips, knobs: Knobs, active: Array, order: Int[Array, "s b"]) -> State:
         def step(state: State, index: Int[Array, " b"]) -> tuple[State, None]:
