@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from fas_jax import __version__, crossdataset, devices, oracle
+from fas_jax.assignment import describe
 from fas_jax.bundle import write_bundle
 from fas_jax.checkpoints import describe_differences
 from fas_jax.config import Experiment, from_dict, to_dict
+from fas_jax.corpus import Corpus
 from fas_jax.crossdataset import Trained, Trial
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared, content_settings
-from fas_jax.datasets.record import Failure, Video
 from fas_jax.detection import check_detector
 from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import Results, evaluate
@@ -33,7 +34,7 @@ from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint, read_json, write_json
 from fas_jax.protocol_names import choose_protocols, used_preset
-from fas_jax.protocols import Protocol, describe
+from fas_jax.protocols import Protocol
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras, read_extra_tables, write_extra_table
 from fas_jax.reporting.report import write_report
@@ -61,9 +62,7 @@ class Run:
 
     experiment: Experiment
     folder: Path
-    stores: tuple[FeatureStore, ...]
-    videos: tuple[Video, ...]
-    failures: tuple[Failure, ...]
+    corpus: Corpus
     trials: tuple[Trial, ...]
     trained: Trained
     prepared: tuple[Prepared, ...] = ()
@@ -181,12 +180,12 @@ def train(experiment: Experiment) -> Run:
     """
     check(experiment)
     folder, seconds, prepared, stores = _extract(experiment)
-    videos, failures = crossdataset.all_videos(stores)
-    trials = crossdataset.plan(experiment, videos)
+    corpus = Corpus.of(stores)
+    trials = crossdataset.plan(experiment, corpus.videos)
     with seconds.stage("train"):
         agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
-        trained = crossdataset.train(agreed, trials, videos, stores, folder)
-    return Run(experiment, folder, stores, videos, failures, trials, trained, prepared)
+        trained = crossdataset.train(agreed, trials, corpus, folder)
+    return Run(experiment, folder, corpus, trials, trained, prepared)
 
 
 def search(experiment: Experiment) -> list[Path]:
@@ -194,15 +193,15 @@ def search(experiment: Experiment) -> list[Path]:
     space.check(experiment.search)
     protocols = space.chosen(experiment.search, check(experiment))
     folder, seconds, _, stores = _extract(experiment)
-    videos, _ = crossdataset.all_videos(stores)
-    trials = crossdataset.plan(experiment, videos)
+    corpus = Corpus.of(stores)
+    trials = crossdataset.plan(experiment, corpus.videos)
     agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
     folders = []
     with seconds.stage("search"):
         for protocol in protocols:
             place = folder / "search" / protocol.name
             own = [trial for trial in trials if trial.protocol.name == protocol.name]
-            found = search_protocol(agreed, own, videos, stores, place)
+            found = search_protocol(agreed, own, corpus, place)
             if devices.is_first():
                 write_search(place, experiment, found)
             folders.append(place)
@@ -231,7 +230,7 @@ def report(run: Run) -> Path:
     """Scores validation and test videos, and writes the report and the bundles; returns the folder."""
     seconds = _Seconds(run.folder / _TIMINGS)
     with seconds.stage("evaluate"):
-        scores = crossdataset.score(run.experiment, run.trials, run.videos, run.failures, run.stores, run.trained)
+        scores = crossdataset.score(run.experiment, run.trials, run.corpus, run.trained)
         results = evaluate(scores, run.experiment.evaluation.threshold)
         _write_bundles(run, results)
     write_report(run.folder, results, scores, provenance(run, seconds.known), find_extras(run, results))
@@ -246,7 +245,7 @@ def find_extras(run: Run, results: Results) -> Extras:
 
 def watch_target(run: Run) -> Path:
     """Trains a second time to see what an epoch chosen on the target would have claimed; for the next report."""
-    looks = oracle.watch(run.experiment, run.trials, run.videos, run.stores, run.folder / "oracle", run.trained)
+    looks = oracle.watch(run.experiment, run.trials, run.corpus, run.folder / "oracle", run.trained)
     histories = read_histories(run.folder)
     names = [f"{trial.protocol.name} seed {trial.seed}" for trial in run.trials]
     chosen = {(each.model, names.index(each.run)): each.best_epoch for each in histories}
@@ -257,7 +256,7 @@ def watch_target(run: Run) -> Path:
 
 def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:
     """What the figures were made from and with, JSON-able."""
-    first = run.stores[0].provenance
+    first = run.corpus.stores[0].provenance
     return {
         "name": run.experiment.name,
         "preset": used_preset(run.experiment.evaluation),
@@ -275,9 +274,9 @@ def provenance(run: Run, seconds: dict[str, float]) -> dict[str, Any]:
                 "prepared": store.provenance["prepared"],
                 "features": store.fingerprint,
             }
-            for store in run.stores
+            for store in run.corpus.stores
         ],
-        "assignments": [{"seed": trial.seed, **describe(trial.assignment, run.videos)} for trial in run.trials],
+        "assignments": [{"seed": trial.seed, **describe(trial.assignment, run.corpus.videos)} for trial in run.trials],
         "backbone": first["backbone"],
         "weights": first["weights"],
         "weights_sha256": first["weights_sha256"],
@@ -312,7 +311,7 @@ def _write_bundles(run: Run, results: Results) -> None:
         about = {
             "protocol": trial.protocol.name,
             "seed": trial.seed,
-            "sources": sorted({run.videos[int(i)].dataset for i in trial.assignment.train}),
+            "sources": sorted(run.corpus.videos.dataset[trial.assignment.train].present()),
             "thresholds": thresholds,
             "backbone": origin["backbone"],
             "weights": origin["weights"],

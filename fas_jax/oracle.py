@@ -17,12 +17,11 @@ from jaxtyping import Array, Float, Int
 
 from fas_jax import crossdataset
 from fas_jax.config import Experiment
-from fas_jax.crossdataset import Pool, Trained, Trial, splits_of
-from fas_jax.datasets.record import Video
+from fas_jax.corpus import Corpus, Pool
+from fas_jax.crossdataset import Trained, Trial
 from fas_jax.errors import UserError
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.scores import TEST, VALIDATION
-from fas_jax.features.store import FeatureStore
 from fas_jax.grid import Grid
 from fas_jax.recurrent import Params
 from fas_jax.reporting.page import ExtraTable
@@ -64,8 +63,7 @@ class _Side:
 def watch(
     experiment: Experiment,
     trials: Sequence[Trial],
-    videos: Sequence[Video],
-    stores: Sequence[FeatureStore],
+    corpus: Corpus,
     folder: Path,
     trained: Trained,
 ) -> tuple[Look, ...]:
@@ -74,8 +72,7 @@ def watch(
     Args:
         experiment: Settings of the finished run.
         trials: Its protocols and seeds.
-        videos: Which their indices point into.
-        stores: Features of all datasets.
+        corpus: All datasets.
         folder: For the second training; removed first, and again at the end.
         trained: What the first training left.
 
@@ -84,8 +81,9 @@ def watch(
     """
     sides = {}
     for role in (VALIDATION, TEST):
-        pool = Pool.open(stores, splits_of(trials, videos, role))
-        rows = [pool.find(videos, getattr(trial.assignment, role)) for trial in trials]
+        parts = [getattr(trial.assignment, role) for trial in trials]
+        pool = corpus.open(np.concatenate(parts))
+        rows = [pool.find(part) for part in parts]
         sides[role] = _Side(pool, pool.clips(experiment.training.resident_mb), rows)
     # The meta-learner's inputs do not change while it learns: the base models are finished by then.
     stacked = {
@@ -112,7 +110,7 @@ def watch(
         return observe
 
     shutil.rmtree(folder, ignore_errors=True)
-    again = crossdataset.train(experiment, trials, videos, stores, folder, observer)
+    again = crossdataset.train(experiment, trials, corpus, folder, observer)
     same = jax.tree.map(np.array_equal, again.ensemble.params, trained.ensemble.params)
     if not all(jax.tree.leaves(same)):
         raise UserError(f"{folder}: training a second time gave other parameters; were settings or devices changed?")

@@ -6,19 +6,20 @@ from typing import Literal
 import numpy as np
 
 from fas_jax import cli
+from fas_jax.assignment import assign
 from fas_jax.audit import frames, planted, sequence, verdict
 from fas_jax.audit.controls import run_controls
 from fas_jax.audit.sequence import Outcome, Part, Split
 from fas_jax.audit.shortcuts import find_shortcuts
 from fas_jax.config import Features, Training, from_dict
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Corpus
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.features.extraction import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint
-from fas_jax.protocols import assign, leave_one_out
+from fas_jax.protocols import leave_one_out
 from fas_jax.reporting.page import write_extra_table
 
 
@@ -87,8 +88,8 @@ def main(
     numbers = list(range(sequence_seeds))
     if stores:
         opened = [FeatureStore.open(path) for path in stores]
-        pool = Pool.load(opened, {"train", "dev", "test"})
-        (protocol,) = leave_one_out(preset, (target,), {video.dataset for video in pool.videos})
+        pool = Corpus.of(opened).open().loaded()
+        (protocol,) = leave_one_out(preset, (target,), pool.videos.dataset.present())
         assignment = assign(protocol, pool.videos, 0.2, 0)
         edges, masked = None, None
         if prepared:
@@ -108,7 +109,7 @@ def main(
         tables.append(verdict.control_table(results))
         said += verdict.statements(results)
         if published:
-            labels = np.array([video.label for video in pool.videos])
+            labels = pool.videos.label
             parts = (
                 Part(pool.features[rows], pool.mask[rows], labels[rows])
                 for rows in (assignment.train, assignment.validation, assignment.test)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fas_jax import cli, crossdataset, devices
 from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Corpus, Pool
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
 from fas_jax.grid import Grid, markdown
@@ -139,19 +139,19 @@ def _measure_memory(folder: Path) -> dict[str, float]:
     # Compiles and allocates what does not depend on the clips.
     devices.place(np.zeros(1), devices.one_device())
     found["start"] = _peak()
-    videos, failures = crossdataset.all_videos(stores)
-    trials = crossdataset.plan(_SETTINGS, videos)
+    corpus = Corpus.of(stores)
+    trials = crossdataset.plan(_SETTINGS, corpus.videos)
     found["plan"] = _peak()
     start = time.perf_counter()
-    pool = Pool.open(stores, {"train", "dev", "test"})
+    pool = corpus.open()
     found["open_s"] = time.perf_counter() - start
     found["features_mb"] = streaming.size(pool.features) / 1e6
     del pool
     start = time.perf_counter()
-    trained = crossdataset.train(_SETTINGS, trials, videos, stores, folder / "run")
+    trained = crossdataset.train(_SETTINGS, trials, corpus, folder / "run")
     found["train"], found["train_s"] = _peak(), time.perf_counter() - start
     start = time.perf_counter()
-    crossdataset.score(_SETTINGS, trials, videos, failures, stores, trained)
+    crossdataset.score(_SETTINGS, trials, corpus, trained)
     found["score"], found["score_s"] = _peak(), time.perf_counter() - start
     return found
 
@@ -166,7 +166,7 @@ def _peak() -> float:
 
 def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     store = write_store(scratch, "synth-O", clips, frames, 1920, seed=0)
-    pool = Pool.open([store], {"train", "dev", "test"})
+    pool = Corpus.of([store]).open()
     order = np.random.default_rng(0).permutation(clips)
     rows = []
     for name in ("cached", "from disk"):
@@ -203,8 +203,7 @@ def _speed(pool: Pool, runs: list[Run], kind: Kind, hidden: int, epochs: int, re
 
 def _input_rate(pool: Pool, runs: list[Run], settings: Training) -> float:
     """Clips a second, over all runs, of an epoch's parts without any training."""
-    labels = np.array([video.label for video in pool.videos], np.int32)
-    clips = Clips(pool.features, pool.mask, labels)
+    clips = Clips(pool.features, pool.mask, pool.videos.label)
     order = batched([run.train for run in runs], settings.batch_size, 1)
     start = time.perf_counter()
     for part, _ in streaming.parts(clips, order, 0, devices.one_device(), settings.part_mb << 20):

@@ -59,13 +59,13 @@ def main(
 
 def _read(store: FeatureStore) -> Domains:
     table = store.load()
-    labels = np.array([video.label for video in table.videos])
+    labels = table.videos.label
     if set(labels.tolist()) != {0, 1}:
         raise UserError(f"{store.path} lacks a class; give stores with bona fide videos and attacks")
     return Domains(
         inputs=mean_feature(table.features, table.mask, table.clips),
         labels=labels,
-        domains=np.array([video.dataset for video in table.videos]),
+        domains=np.asarray(table.videos.dataset),
         subjects=np.array([f"{video.dataset}/{video.subject}" for video in table.videos]),
     )
 

@@ -6,16 +6,17 @@ from typing import Literal
 import numpy as np
 
 from fas_jax import cli
+from fas_jax.assignment import assign
 from fas_jax.audit import cost
 from fas_jax.config import Features, Training
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Corpus
 from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.features.extraction import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.files import write_json, write_text
 from fas_jax.grid import markdown, to_csv
-from fas_jax.protocols import assign, leave_one_out
+from fas_jax.protocols import leave_one_out
 from fas_jax.reporting.page import simple_page
 
 
@@ -51,13 +52,13 @@ def main(
         batch_size: Frames in a step there.
     """
     opened = [FeatureStore.open(path) for path in stores]
-    pool = Pool.load(opened, {"train", "dev", "test"})
+    pool = Corpus.of(opened).open().loaded()
     if pool.mask.shape[1] < max(counts):
         raise UserError(
             f"the longest clip of the stores has {pool.mask.shape[1]} frames, and counts asks for {max(counts)}; "
             "prepare and extract with a larger preparation.max_frames, or give smaller --counts"
         )
-    (protocol,) = leave_one_out(preset, (target,), {video.dataset for video in pool.videos})
+    (protocol,) = leave_one_out(preset, (target,), pool.videos.dataset.present())
     assignment = assign(protocol, pool.videos, 0.2, 0)
     settings = Training(learning_rate=1e-3, max_epochs=60, validate_every=1, patience=15, monitor="loss")
     results = evaluate(cost.curve(pool, assignment, counts, range(seeds), model, hidden, settings))

@@ -10,6 +10,7 @@ if __name__ == "__main__":
     devices.join()
     from fas_jax import crossdataset
     from fas_jax.config import Evaluation, Models, Stacking, Training
+    from fas_jax.corpus import Corpus
     from fas_jax.features.store import FeatureStore
     from tests import stores
 
@@ -20,5 +21,5 @@ if __name__ == "__main__":
         evaluation=Evaluation(targets=("M",)),
     )
     made = [FeatureStore.open(path) for path in sorted(places.iterdir())]
-    videos, _ = crossdataset.all_videos(made)
-    crossdataset.train(settings, crossdataset.plan(settings, videos), videos, made, run)
+    corpus = Corpus.of(made)
+    crossdataset.train(settings, crossdataset.plan(settings, corpus.videos), corpus, run)

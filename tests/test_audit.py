@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from fas_jax.assignment import Assignment
 from fas_jax.audit import cost, frames, planted, sequence, verdict
 from fas_jax.audit.controls import (
     MEAN,
@@ -20,10 +21,10 @@ from fas_jax.audit.controls import (
 from fas_jax.audit.sequence import Part, Split
 from fas_jax.audit.shortcuts import edge_brightness, find_shortcuts
 from fas_jax.config import Training
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Corpus
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import auc
-from fas_jax.protocols import Assignment, make_protocol
+from fas_jax.protocols import make_protocol
 from tests.synthetic_stores import make_stores
 
 # Which quantities a planted shortcut shows in; a longer video has more kept frames, too.
@@ -78,7 +79,7 @@ def test_the_middle_is_masked_and_the_rest_is_not():
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    return Pool.load(make_stores(tmp_path_factory.mktemp("stores"), strength=1.5), {"train", "dev", "test"})
+    return Corpus.of(make_stores(tmp_path_factory.mktemp("stores"), strength=1.5)).open().loaded()
 
 
 def test_controls_change_what_they_say_and_nothing_else(pool):

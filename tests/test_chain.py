@@ -8,6 +8,7 @@ import pytest
 
 from fas_jax import crossdataset, oracle
 from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
+from fas_jax.corpus import Corpus
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.reporting.learning import read_histories
 from tests.synthetic_stores import make_stores
@@ -22,11 +23,11 @@ EXPERIMENT = Experiment(
 
 def run(folder, stores, experiment=EXPERIMENT):
     """The trained models, all scores, and everything that leads to them."""
-    videos, failures = crossdataset.all_videos(stores)
-    trials = crossdataset.plan(experiment, videos)
-    trained = crossdataset.train(experiment, trials, videos, stores, folder)
-    scores = crossdataset.score(experiment, trials, videos, failures, stores, trained)
-    return trained, scores, (trials, videos, stores)
+    corpus = Corpus.of(stores)
+    trials = crossdataset.plan(experiment, corpus.videos)
+    trained = crossdataset.train(experiment, trials, corpus, folder)
+    scores = crossdataset.score(experiment, trials, corpus, trained)
+    return trained, scores, (trials, corpus)
 
 
 @pytest.fixture(scope="module")
@@ -80,18 +81,17 @@ def test_the_order_of_the_files_changes_nothing(plain, tmp_path):
 
 def test_the_order_of_the_test_files_changes_no_bit(plain, tmp_path):
     """The same models, scoring the target's videos in another order and with others beside them."""
-    _, trained, scores, (trials, videos, stores) = plain
-    shuffled = make_stores(tmp_path / "stores", order=3)
-    moved, failures = crossdataset.all_videos(shuffled)
-    again = crossdataset.score(EXPERIMENT, crossdataset.plan(EXPERIMENT, moved), moved, failures, shuffled, trained)
+    _, trained, scores, _ = plain
+    shuffled = Corpus.of(make_stores(tmp_path / "stores", order=3))
+    again = crossdataset.score(EXPERIMENT, crossdataset.plan(EXPERIMENT, shuffled.videos), shuffled, trained)
     assert by_video(scores) == by_video(again)
 
 
 def test_mates_and_padding_change_no_score(plain):
     """A video alone, with less padding or with more, gets its score."""
-    _, trained, _, (trials, videos, stores) = plain
-    pool = crossdataset.Pool.load(stores, {"test"})
-    rows = pool.find(videos, trials[0].assignment.test)
+    _, trained, _, (trials, corpus) = plain
+    pool = corpus.open(np.flatnonzero(corpus.videos.split == "test")).loaded()
+    rows = pool.find(trials[0].assignment.test)
     together = crossdataset.predict_ensemble(trained.ensemble, pool.clips(), [rows])
     lengths = pool.mask[rows].sum(1)
     for row in rows[[int(np.argmin(lengths)), int(np.argmax(lengths))]]:
@@ -110,8 +110,8 @@ def test_mates_and_padding_change_no_score(plain):
 
 def test_the_oracle_watches_and_changes_nothing(plain, tmp_path):
     """A second training, watched, ends with the first one's bits; the chosen epoch's look is the run's own figure."""
-    folder, trained, scores, (trials, videos, stores) = plain
-    looks = oracle.watch(EXPERIMENT, trials, videos, stores, tmp_path / "again", trained)
+    folder, trained, scores, (trials, corpus) = plain
+    looks = oracle.watch(EXPERIMENT, trials, corpus, tmp_path / "again", trained)
     assert not (tmp_path / "again").exists()
     figures = {each.model: each.values for each in evaluate(scores).figures}
     chosen = {(each.model, 0): each.best_epoch for each in read_histories(folder)}

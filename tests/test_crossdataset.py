@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 
 from fas_jax import crossdataset, stacking
+from fas_jax.corpus import Corpus
 from fas_jax.datasets.record import Failure
 from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, VALIDATION
+from fas_jax.features.store import FeatureStore
 from tests import stores
 
 
 def outcome(tmp_path, name, made, settings=None):
     settings = settings or stores.experiment()
-    videos, failures = crossdataset.all_videos(made)
-    trials = crossdataset.plan(settings, videos)
-    trained = crossdataset.train(settings, trials, videos, made, tmp_path / name)
-    return trained, crossdataset.score(settings, trials, videos, failures, made, trained)
+    corpus = Corpus.of(made)
+    trials = crossdataset.plan(settings, corpus.videos)
+    trained = crossdataset.train(settings, trials, corpus, tmp_path / name)
+    return trained, crossdataset.score(settings, trials, corpus, trained)
 
 
 EVERYONE = stores.videos("synth-M")
@@ -79,30 +81,30 @@ def test_the_target_has_no_say_in_models_and_thresholds(plain, tmp_path):
 def opened(monkeypatch):
     """Datasets and splits in the order in which they are opened."""
     found = []
-    rows = crossdataset.FeatureStore.rows
+    rows = FeatureStore.rows
 
-    def spy(self, splits):
-        found.append((self.provenance["dataset"], set(splits)))
-        return rows(self, splits)
+    def spy(self, videos, wanted):
+        found.append((self.provenance["dataset"], videos.split[wanted].present()))
+        return rows(self, videos, wanted)
 
-    monkeypatch.setattr(crossdataset.FeatureStore, "rows", spy)
+    monkeypatch.setattr(FeatureStore, "rows", spy)
     return found
 
 
 def test_training_opens_no_test_video(plain, tmp_path, opened):
     made, _, _ = plain
     settings = stores.experiment()
-    videos, _ = crossdataset.all_videos(made)
-    crossdataset.train(settings, crossdataset.plan(settings, videos), videos, made, tmp_path)
+    corpus = Corpus.of(made)
+    crossdataset.train(settings, crossdataset.plan(settings, corpus.videos), corpus, tmp_path)
     assert opened
     assert all("test" not in splits for _, splits in opened)
 
 
 def test_a_store_that_is_no_source_is_not_opened(plain, opened):
     made, _, _ = plain
-    videos, _ = crossdataset.all_videos(made)
-    trials = crossdataset.plan(stores.experiment(evaluation=stores.Evaluation(targets=("M",))), videos)
-    crossdataset.open_sources(trials, videos, made)
+    corpus = Corpus.of(made)
+    trials = crossdataset.plan(stores.experiment(evaluation=stores.Evaluation(targets=("M",))), corpus.videos)
+    corpus.open(crossdataset.source_videos(trials))
     assert [dataset for dataset, _ in opened] == ["synth-C", "synth-I"]
 
 
@@ -204,14 +206,12 @@ def test_a_model_whose_training_failed_has_no_decision_and_the_others_do(plain, 
     """NaN parameters, as a run leaves whose loss did not stay finite: non-responses with a reason, not zeros."""
     made, trained, _ = plain
     settings = stores.experiment()
-    videos, failures = crossdataset.all_videos(made)
-    trials = crossdataset.plan(settings, videos)
+    corpus = Corpus.of(made)
+    trials = crossdataset.plan(settings, corpus.videos)
     broken = jax.tree.map(lambda leaf: leaf.at[0].set(np.nan), trained.ensemble.params["gru"])
     params = {**trained.ensemble.params, "gru": broken}
     ensemble = dataclasses.replace(trained.ensemble, params=params)
-    scores = crossdataset.score(
-        settings, trials, videos, failures, made, dataclasses.replace(trained, ensemble=ensemble)
-    )
+    scores = crossdataset.score(settings, trials, corpus, dataclasses.replace(trained, ensemble=ensemble))
     first = scores.select(protocol=trials[0].protocol.name)
     assert np.isnan(first.select(model="gru").score).all()
     assert set(of_prepared(first.select(model="gru")).reason) == {"the training of gru failed"}

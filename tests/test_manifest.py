@@ -7,6 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from fas_jax.assignment import assign
 from fas_jax.config import Data, Evaluation, Experiment, Features, Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.frame_lists import convert_lists
@@ -16,7 +17,6 @@ from fas_jax.datasets.record import Video
 from fas_jax.errors import UserError
 from fas_jax.experiment import prepare
 from fas_jax.protocol_names import choose_protocols
-from fas_jax.protocols import assign
 from fas_jax.video import unpack_frame
 from tests.trees import moving_frames, msu_mfsd, write_video
 

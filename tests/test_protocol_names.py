@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax import protocols
+from fas_jax.assignment import PARTS, Assignment, assign, check
 from fas_jax.config import Evaluation
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Tree
 from fas_jax.datasets.layouts import LAYOUTS
@@ -18,7 +18,7 @@ from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocol_names import WITHIN, choose_protocols, fold_group, named, used_preset
-from fas_jax.protocols import PRESETS, assign
+from fas_jax.protocols import PRESETS, Protocol
 from fas_jax.reporting.folds import fold_figures, fold_table
 from fas_jax.reporting.report import write_report
 
@@ -49,7 +49,7 @@ def _video(letter: str, name: str) -> Video:
     return Video(path=name, dataset=letter, label=int(identity.pai == BONA_FIDE_NAME), **vars(identity))
 
 
-def sizes(protocol: protocols.Protocol, part: str, videos: Sequence[Video]) -> tuple[int, int]:
+def sizes(protocol: Protocol, part: str, videos: Sequence[Video]) -> tuple[int, int]:
     """Bona fide and attack videos."""
     labels = Counter(videos[int(i)].label for i in getattr(assign(protocol, videos, 0.2, 0), part))
     return labels[1], labels[0]
@@ -67,13 +67,13 @@ def sizes(protocol: protocols.Protocol, part: str, videos: Sequence[Video]) -> t
 )
 def test_intra_dataset_counts(name: str, train: tuple[int, int], dev: tuple[int, int], test: tuple[int, int]) -> None:
     videos = official()
-    assert [sizes(WITHIN[name], part, videos) for part in protocols.PARTS] == [train, dev, test]
+    assert [sizes(WITHIN[name], part, videos) for part in PARTS] == [train, dev, test]
 
 
 def test_intra_dataset_counts_without_a_development_set() -> None:
     videos = official()
     for name, learn, test in (("intra-M", (30, 90), (40, 120)), ("intra-C", (60, 180), (90, 270))):
-        parts = [sizes(WITHIN[name], part, videos) for part in protocols.PARTS]
+        parts = [sizes(WITHIN[name], part, videos) for part in PARTS]
         assert tuple(np.add(parts[0], parts[1])) == learn
         assert parts[1][0] > 0
         assert parts[2] == test
@@ -81,7 +81,7 @@ def test_intra_dataset_counts_without_a_development_set() -> None:
     assert sizes(WITHIN["intra-C-warped"], "test", videos) == (90, 90)
 
 
-def keys(assignment: protocols.Assignment, part: str) -> set[str]:
+def keys(assignment: Assignment, part: str) -> set[str]:
     return {official()[int(i)].path for i in getattr(assignment, part)}
 
 
@@ -136,7 +136,7 @@ def test_counts_across_datasets_and_nobody_on_both_sides(preset: str, kind: str)
     assert len(found) == {"leave-one-out": 4, "limited-source": 2, "single-source": 12}[kind]
     for protocol in found:
         assignment = assign(protocol, videos, 0.2, 0)
-        parts = {part: [videos[int(i)] for i in getattr(assignment, part)] for part in protocols.PARTS}
+        parts = {part: [videos[int(i)] for i in getattr(assignment, part)] for part in PARTS}
         labels = Counter(video.label for video in parts["test"])
         assert (labels[1], labels[0]) == TARGETS[preset][protocol.target]
         assert {video.dataset for video in parts["test"]} == {protocol.target}
@@ -154,9 +154,9 @@ def test_what_chooses_on_the_target_is_marked() -> None:
     assert {name for name, preset in PRESETS.items() if preset.on_target} == {"ssdg2020", "flip2023", "safas2023"}
     assert all(preset.caveats for preset in PRESETS.values() if preset.on_target)
     assignment = assign(named("OCI_to_M", "ssdg2020", "OCIM")[0], official(), 0.2, 0)
-    broken = protocols.Assignment(assignment.protocol, assignment.train, assignment.validation[1:], assignment.test)
+    broken = Assignment(assignment.protocol, assignment.train, assignment.validation[1:], assignment.test)
     with pytest.raises(UserError, match="validation videos must be the test videos"):
-        protocols.check(broken, official())
+        check(broken, official())
 
 
 def test_names_choose_protocols() -> None:

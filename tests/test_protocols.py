@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fas_jax import protocols
+from fas_jax.assignment import PARTS, assign, check, describe, subject_folds
 from fas_jax.datasets.record import SPLITS, Video
 from fas_jax.errors import UserError
 
@@ -42,7 +43,7 @@ presets = st.sampled_from(["strict", "dle2023", "ssdg-honest"])
 
 def keys(assignment, videos):
     """The three parts as lists of (dataset, path)."""
-    return [[(videos[i].dataset, videos[i].path) for i in getattr(assignment, part)] for part in protocols.PARTS]
+    return [[(videos[i].dataset, videos[i].path) for i in getattr(assignment, part)] for part in PARTS]
 
 
 @settings(deadline=None)
@@ -50,7 +51,7 @@ def keys(assignment, videos):
 def test_parts_are_apart_and_need_no_order(videos, preset, target, fraction, seed, data):
     datasets = {video.dataset for video in videos}
     (protocol,) = protocols.leave_one_out(preset, [target], datasets)
-    found = keys(protocols.assign(protocol, videos, fraction, seed), videos)
+    found = keys(assign(protocol, videos, fraction, seed), videos)
     train, validation, test = found
 
     # Written anew from the definition, not through `check`.
@@ -79,14 +80,14 @@ def test_parts_are_apart_and_need_no_order(videos, preset, target, fraction, see
     }
 
     shuffled = data.draw(st.permutations(videos))
-    assert keys(protocols.assign(protocol, shuffled, fraction, seed), shuffled) == found
+    assert keys(assign(protocol, shuffled, fraction, seed), shuffled) == found
     # The target may grow, shrink and be relabelled: training and validation stay.
     other = [
         dataclasses.replace(video, label=1 - video.label) if base(video) == target else video
         for video in videos
         if not (base(video) == target and video.path.endswith("0_1.avi"))
     ]
-    assert keys(protocols.assign(protocol, other, fraction, seed), other)[:2] == found[:2]
+    assert keys(assign(protocol, other, fraction, seed), other)[:2] == found[:2]
 
 
 def base(video):
@@ -99,17 +100,17 @@ def test_official_sizes_and_seeds():
     assert [protocol.name for protocol in everything] == ["OCI_to_M", "OMI_to_C", "OCM_to_I", "ICM_to_O"]
     assert everything[0].display == "O&C&I to M"
     assert everything[0].sources == ("O", "C", "I")
-    first = protocols.assign(everything[0], videos, 0.2, 0)
-    counts = protocols.describe(first, videos)
+    first = assign(everything[0], videos, 0.2, 0)
+    counts = describe(first, videos)
     # 35, 20 and 30 subjects to learn from: a fifth of each is held out.
     assert {name: row["subjects"] for name, row in counts["validation"].items()} == {"O": 7, "C": 4, "I": 6}
     assert {name: row["subjects"] for name, row in counts["train"].items()} == {"O": 28, "C": 16, "I": 24}
     assert counts["test"] == {"M": {"bona_fide": 20, "attacks": 40, "subjects": 20}}
-    assert keys(protocols.assign(everything[0], videos, 0.2, 0), videos) == keys(first, videos)
-    cuts = {tuple(protocols.assign(everything[0], videos, 0.2, seed).validation) for seed in range(5)}
+    assert keys(assign(everything[0], videos, 0.2, 0), videos) == keys(first, videos)
+    cuts = {tuple(assign(everything[0], videos, 0.2, seed).validation) for seed in range(5)}
     assert len(cuts) == 5
     published = protocols.leave_one_out("dle2023", "M", "OCIM")[0]
-    assert len({tuple(protocols.assign(published, videos, 0.2, seed).train) for seed in range(5)}) == 1
+    assert len({tuple(assign(published, videos, 0.2, seed).train) for seed in range(5)}) == 1
 
 
 def test_the_cut_stays_the_same_over_versions():
@@ -117,7 +118,7 @@ def test_the_cut_stays_the_same_over_versions():
     # sha256sum: the lowest two of "3\0O\0train0" to "3\0O\0train5".
     videos = population(O=(6, 0, 1), M=(6, 0, 1))
     (protocol,) = protocols.leave_one_out("strict", "M", "OM")
-    assignment = protocols.assign(protocol, videos, 0.34, 3)
+    assignment = assign(protocol, videos, 0.34, 3)
     assert {videos[index].subject for index in assignment.validation} == {"train3", "train4"}
 
 
@@ -134,40 +135,40 @@ def test_the_cut_finds_both_classes_wherever_it_can():
         [(0, 1), (0,), (0,), (1,)],
     ):
         for seed in range(8):
-            protocols.assign(protocol, source(*kinds) + target, 0.2, seed)
+            assign(protocol, source(*kinds) + target, 0.2, seed)
     for kinds in ([(0, 1)], [(0, 1), (0,)], [(1,), (0,), (0,)], [(0,), (0,)]):
         with pytest.raises(UserError, match=r"dataset O.*cannot be cut"):
-            protocols.assign(protocol, source(*kinds) + target, 0.2, 0)
+            assign(protocol, source(*kinds) + target, 0.2, 0)
 
 
 def test_check_finds_every_leak():
     videos = population(O=(4, 0, 2), C=(4, 0, 2), M=(4, 0, 2))
     (protocol,) = protocols.leave_one_out("strict", "M", "OCM")
-    good = protocols.assign(protocol, videos, 0.3, 0)
-    protocols.check(good, videos)
+    good = assign(protocol, videos, 0.3, 0)
+    check(good, videos)
 
     def changed(**parts):
         return dataclasses.replace(good, **{name: np.array(value) for name, value in parts.items()})
 
     with pytest.raises(UserError, match="again in validation"):
-        protocols.check(changed(validation=[*good.validation, good.train[0]]), videos)
+        check(changed(validation=[*good.validation, good.train[0]]), videos)
     with pytest.raises(UserError, match="again in train"):
-        protocols.check(changed(train=[*good.train, good.train[0]]), videos)
+        check(changed(train=[*good.train, good.train[0]]), videos)
     with pytest.raises(UserError, match=r"subject .* is in train and in validation"):
-        protocols.check(changed(train=good.train[1:], validation=[*good.validation, good.train[0]]), videos)
+        check(changed(train=good.train[1:], validation=[*good.validation, good.train[0]]), videos)
     with pytest.raises(UserError, match="no video for validation"):
-        protocols.check(changed(validation=[*good.validation, good.test[0]]), videos)
+        check(changed(validation=[*good.validation, good.test[0]]), videos)
     with pytest.raises(UserError, match="no video for test"):
-        protocols.check(changed(train=good.train[1:], test=[*good.test, good.train[0]]), videos)
-    for part in protocols.PARTS:
+        check(changed(train=good.train[1:], test=[*good.test, good.train[0]]), videos)
+    for part in PARTS:
         bona_fide = [index for index in getattr(good, part) if videos[index].label == 1]
         with pytest.raises(UserError, match=f"no attack video in {part}"):
-            protocols.check(changed(**{part: bona_fide}), videos)
+            check(changed(**{part: bona_fide}), videos)
     # The same subject under another name of file, in the official lists' own splits.
     leaking = [*videos, video("O", "train0", "test", 1)]
     (published,) = protocols.leave_one_out("dle2023", "M", "OCM")
     with pytest.raises(UserError, match="subject train0 of O"):
-        protocols.assign(published, leaking, 0.3, 0)
+        assign(published, leaking, 0.3, 0)
 
 
 def test_bad_protocols_are_errors():
@@ -188,14 +189,14 @@ def test_bad_protocols_are_errors():
     protocol = protocols.make_protocol("strict", "IM", "C")
     assert (protocol.name, protocol.display) == ("IM_to_C", "I&M to C")
     with pytest.raises(UserError, match="cannot be mixed"):
-        protocols.assign(protocol, population(I=(3, 0, 1), M=(3, 0, 1)) + population("synth-", C=(0, 0, 2)), 0.2, 0)
+        assign(protocol, population(I=(3, 0, 1), M=(3, 0, 1)) + population("synth-", C=(0, 0, 2)), 0.2, 0)
     with pytest.raises(UserError, match="no videos of dataset 'M'"):
-        protocols.assign(protocol, population(I=(3, 0, 1), C=(0, 0, 2)), 0.2, 0)
+        assign(protocol, population(I=(3, 0, 1), C=(0, 0, 2)), 0.2, 0)
     with pytest.raises(UserError, match="no bona fide video in test"):
-        protocols.assign(protocol, population(I=(3, 0, 1), M=(3, 0, 1), C=(3, 0, 0)), 0.2, 0)
+        assign(protocol, population(I=(3, 0, 1), M=(3, 0, 1), C=(3, 0, 0)), 0.2, 0)
     for fraction in (0, 1, -1, float("nan")):
         with pytest.raises(UserError, match="validation_fraction"):
-            protocols.assign(protocol, population(**OFFICIAL), fraction, 0)
+            assign(protocol, population(**OFFICIAL), fraction, 0)
 
 
 def test_presets_name_official_splits():
@@ -209,7 +210,7 @@ def test_presets_name_official_splits():
 @given(populations, st.integers(2, 6), st.integers(0, 99), st.data())
 def test_folds_are_disjoint_balanced_and_need_no_order(videos, folds, seed, data):
     indices = np.array([i for i, video in enumerate(videos) if video.split != "test"])
-    found = protocols.subject_folds(videos, indices, folds, seed)
+    found = subject_folds(videos, indices, folds, seed)
     of_subject = defaultdict(set)
     subjects = defaultdict(set)
     for index, fold in zip(indices, found, strict=True):
@@ -227,14 +228,14 @@ def test_folds_are_disjoint_balanced_and_need_no_order(videos, folds, seed, data
 
     order = data.draw(st.permutations(range(len(indices))))
     shuffled = [videos[index] for index in indices[order]]
-    again = protocols.subject_folds(shuffled, np.arange(len(shuffled)), folds, seed)
+    again = subject_folds(shuffled, np.arange(len(shuffled)), folds, seed)
     np.testing.assert_array_equal(again, found[order])
 
 
 def test_folds_place_both_classes_wherever_they_can():
     def folds(*kinds, number=2):
         videos = [video("O", f"s{i}", "train", label) for i, kind in enumerate(kinds) for label in kind]
-        found = protocols.subject_folds(videos, np.arange(len(videos)), number, 0)
+        found = subject_folds(videos, np.arange(len(videos)), number, 0)
         return [{videos[i].label for i in np.flatnonzero(found == fold)} for fold in range(number)]
 
     assert folds((0, 1), (1,), (0,)) == [{0, 1}, {0, 1}]

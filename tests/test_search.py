@@ -14,9 +14,11 @@ from scipy import stats
 from fas_jax import crossdataset, experiment, stacking
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Evaluation, Search, load_experiment
+from fas_jax.corpus import Corpus
 from fas_jax.errors import UserError
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.effects import fold_noise, rank_effect
+from fas_jax.features.store import FeatureStore
 from fas_jax.parameters import load_tree
 from fas_jax.protocols import make_protocol
 from fas_jax.recurrent import Architecture
@@ -45,8 +47,8 @@ def settings(search=SMALL, **changes):
 
 def run(made, folder, own=None):
     own = own or settings()
-    videos, _ = crossdataset.all_videos(made)
-    return crossvalidation.search_protocol(own, crossdataset.plan(own, videos), videos, made, folder)
+    corpus = Corpus.of(made)
+    return crossvalidation.search_protocol(own, crossdataset.plan(own, corpus.videos), corpus, folder)
 
 
 def drawn(monkeypatch, *given):
@@ -144,10 +146,10 @@ def test_more_folds_than_subjects_is_an_error(made, tmp_path):
 
 def test_parts_of_a_fold_share_no_subject(made):
     own = settings()
-    videos, _ = crossdataset.all_videos(made)
-    (trial,) = crossdataset.plan(own, videos)
-    pool = crossdataset.open_sources([trial], videos, made)
-    cuts = crossvalidation._cuts(3, trial, videos, pool)
+    corpus = Corpus.of(made)
+    (trial,) = crossdataset.plan(own, corpus.videos)
+    pool = corpus.open(crossdataset.source_videos([trial]))
+    cuts = crossvalidation._cuts(3, trial, pool)
     assert {video.dataset for video in pool.videos} == {"synth-C", "synth-I"}
     assert sorted(np.concatenate([cut.held for cut in cuts]).tolist()) == sorted(
         cuts[0].train.tolist() + cuts[0].held.tolist()
@@ -165,17 +167,17 @@ def test_parts_of_a_fold_share_no_subject(made):
 def test_the_target_has_no_say_and_is_not_opened(made, plain, tmp_path, monkeypatch):
     """Other features and other labels in the target, and a store that may not be read: the same bits."""
     other = stores.make_store(tmp_path / "stores", "synth-M", shift=-40, seed=9, scramble=True)
-    rows = crossdataset.FeatureStore.rows
+    rows = FeatureStore.rows
 
-    def guarded(self, *splits):
+    def guarded(self, *wanted):
         assert self.provenance["dataset"] != "synth-M", "the target was opened"
-        return rows(self, *splits)
+        return rows(self, *wanted)
 
-    monkeypatch.setattr(crossdataset.FeatureStore, "rows", guarded)
-    monkeypatch.setattr(crossdataset.FeatureStore, "load", lambda *_: pytest.fail("loads past the guard"))
+    monkeypatch.setattr(FeatureStore, "rows", guarded)
+    monkeypatch.setattr(FeatureStore, "load", lambda *_: pytest.fail("loads past the guard"))
     assert_same(plain, run([other, *made[1:]], tmp_path / "run"))
     with pytest.raises(AssertionError, match="the target was opened"):
-        crossdataset.Pool.open([other], {"train"})
+        Corpus.of([other]).open()
 
 
 def test_more_trials_keep_the_first_ones(made, plain, tmp_path, monkeypatch):
@@ -253,16 +255,16 @@ def test_the_best_setting_trains_as_it_was_scored(made, tmp_path, monkeypatch, s
         tmp_path / f"search/best-{setting.algorithm}.toml"
     ).read_bytes()
     own = load_experiment(tmp_path / "search/best.toml")
-    videos, _ = crossdataset.all_videos(made)
-    trials = crossdataset.plan(own, videos)
+    corpus = Corpus.of(made)
+    trials = crossdataset.plan(own, corpus.videos)
     assert [trial.protocol.name for trial in trials] == [found.protocol.name]
-    crossdataset.train(own, trials, videos, made, tmp_path / "run")
+    crossdataset.train(own, trials, corpus, tmp_path / "run")
     tree, about = load_tree(tmp_path / f"run/models/{setting.algorithm}-0000.safetensors")
     architecture = Architecture(**about["architecture"])
     assert (architecture.hidden, architecture.initialisation) == (setting.hidden, setting.initialisation)
-    pool = crossdataset.open_sources(trials, videos, made)
-    cuts = crossvalidation._cuts(own.stacking.folds, trials[0], videos, pool)
-    labels = np.array([video.label for video in pool.videos])
+    pool = corpus.open(crossdataset.source_videos(trials))
+    cuts = crossvalidation._cuts(own.stacking.folds, trials[0], pool)
+    labels = pool.videos.label
     for fold, cut in enumerate(cuts):
         params = jax.tree.map(lambda leaf, at=fold + 1: leaf[at : at + 1].repeat(2, 0), tree["params"])
         held, scored = predict(architecture, params, pool.clips(), [cut.validation, cut.held])
@@ -285,8 +287,8 @@ def test_the_mean_features_setting_reaches_its_baseline(made, tmp_path, monkeypa
     fit = crossdataset.fit_logistic
     monkeypatch.setattr(crossdataset, "fit_logistic", lambda *rest: seen.append(rest[2]) or fit(*rest))
     monkeypatch.setattr(crossdataset, "train_ensemble", lambda *_: None)
-    videos, _ = crossdataset.all_videos(made)
-    crossdataset.train(own, crossdataset.plan(own, videos), videos, made, tmp_path / "run")
+    corpus = Corpus.of(made)
+    crossdataset.train(own, crossdataset.plan(own, corpus.videos), corpus, tmp_path / "run")
     assert sorted(seen) == [0.02, 1.0, 1.0]
 
 
@@ -304,19 +306,19 @@ def test_a_learning_rate_that_cannot_learn_ranks_low(made, tmp_path):
 @pytest.mark.parametrize(("ordered", "best"), [(True, "gru"), (False, "mean-feature")])
 def test_the_algorithm_that_fits_the_data_wins(made, tmp_path, monkeypatch, ordered, best):
     """Where only the order of the frames tells the classes apart, a mean cannot; where it says nothing, it suffices."""
-    opened = crossdataset.open_sources
+    opened = Corpus.open
 
     def planted(*given):
         pool = opened(*given)
         rng = np.random.default_rng(0)
-        sign = np.array([2 * video.label - 1 for video in pool.videos])[:, None, None]
+        sign = 2 * pool.videos.label[:, None, None] - 1
         mask = np.ones((len(sign), 4), bool)
         features = rng.normal(size=(len(sign), 4, stores.DIMENSION))
         features += 2 * sign * np.sign(np.arange(4) - 1.5)[:, None] if ordered else 0.7 * sign
         features = features.astype(np.float32)
         return dataclasses.replace(pool, features=features, mask=mask, infos=tuple(pool.infos))
 
-    monkeypatch.setattr(crossvalidation, "open_sources", planted)
+    monkeypatch.setattr(Corpus, "open", planted)
     rates = (1e-2,) if ordered else (1e-6, 1e-5)
     given = [dataclasses.replace(GOOD, learning_rate=rate) for rate in rates]
     given += [Setting("mean-feature", regularisation=c) for c in (0.01, 1.0)]

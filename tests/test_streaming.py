@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from fas_jax import baselines, crossdataset, stacking
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Corpus
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation.scores import COLUMNS
@@ -68,13 +68,19 @@ def test_any_rows_are_read_as_they_were_written(tmp_path_factory, first, second,
     out = tmp_path_factory.mktemp("stores")
     made = [write(out, name, units, kind) for name, units, kind in zip("AB", (first, second), kinds, strict=True)]
     wanted = [features for _, clips in made for split, features in clips if split in splits]
-    pool = Pool.open([store for store, _ in made], splits)
-    loaded = Pool.load([store for store, _ in made], splits)
+    corpus = Corpus.of([store for store, _ in made])
+    numbers = np.flatnonzero(corpus.videos.split.isin(splits))
+    if not wanted:
+        with pytest.raises(UserError, match="could be prepared"):
+            corpus.open(numbers)
+        return
+    pool = corpus.open(numbers)
+    loaded = pool.loaded()
     assert len(pool.videos) == len(wanted) == pool.features.shape[0]
-    assert pool.videos == loaded.videos
+    assert pool.find(numbers[::-1]).tolist() == [*range(len(wanted))][::-1]
     assert tuple(pool.infos) == loaded.infos
     assert pool.infos[:] == [pool.infos[i] for i in range(len(wanted))]
-    rows = np.array(data.draw(st.lists(st.integers(0, len(wanted) - 1), max_size=9)) if wanted else [], np.int64)
+    rows = np.array(data.draw(st.lists(st.integers(0, len(wanted) - 1), max_size=9)), np.int64)
     # Picking and reading commute.
     for found in (pool.features[rows], pool.take(rows).features[np.arange(len(rows))]):
         assert found.dtype in (*kinds, np.float32)
@@ -90,7 +96,7 @@ def test_any_rows_are_read_as_they_were_written(tmp_path_factory, first, second,
 
 def test_threads_read_the_same_and_leave_no_file_open(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 40)
-    pool = Pool.open([store], SPLITS)
+    pool = Corpus.of([store]).open()
     rows = [np.random.default_rng(i).integers(0, 120, 50) for i in range(40)]
     folder = Path("/proc/self/fd")
     before = len(list(folder.iterdir())) if folder.exists() else 0
@@ -111,14 +117,14 @@ def test_a_flipped_bit_is_refused_before_anything_is_trained(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 3)
     damage(store.path / unit_name(1), -1)
     with pytest.raises(UserError, match=r"00001\.safetensors was changed or damaged"):
-        Pool.open([FeatureStore.open(store.path)], SPLITS)
-    # Nobody asks for files without a clip of these splits.
-    assert len(Pool.open([dataclasses.replace(store, units=(store.units[0],))], {"train"}).videos) == 1
+        Corpus.of([FeatureStore.open(store.path)]).open()
+    # Of files of no clip that is asked for nobody reads more than the header.
+    assert len(Corpus.of([store]).open(np.array([0, 2, 6])).videos) == 3
 
 
 def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 3)
-    pool = Pool.open([store], SPLITS)
+    pool = Corpus.of([store]).open()
     path = store.path / unit_name(1)
     old = path.stat()
     damage(path, -1)
@@ -138,21 +144,21 @@ def test_videos_that_were_read_before_are_compared_with_what_was_hashed(tmp_path
     path = store.path / unit_name(0)
     content = path.read_bytes()
     path.write_bytes(content.replace(b'\\"label\\": 1', b'\\"label\\": 0', 1))
-    store.videos()
+    corpus = Corpus.of([store])
     path.write_bytes(content)
     with pytest.raises(UserError, match="was changed"):
-        store.rows()
+        corpus.open()
 
 
 def test_features_of_different_width_are_refused(tmp_path):
     made = [write(tmp_path, "A", [[1]])[0], write(tmp_path, "B", [[1]], width=WIDTH + 1)[0]]
     with pytest.raises(UserError, match=r"differ in width \(\[3, 4\]\)"):
-        Pool.open(made, SPLITS)
+        Corpus.of(made)
 
 
 def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, capsys):
     store, _ = write(tmp_path, "A", [[3, 1, 2]])
-    pool = Pool.open([store], SPLITS)
+    pool = Corpus.of([store]).open()
     clips = pool.clips()
     assert isinstance(clips.features, jax.Array)
     assert not capsys.readouterr().out
@@ -166,7 +172,7 @@ def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, caps
 
 def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monkeypatch, capsys):
     """Everything from the stores to the scores, over files of three datasets with clips of different lengths."""
-    monkeypatch.setattr(stores, "DIMENSION", 2500)
+    monkeypatch.setattr(stores, "DIMENSION", 9000)
     # One kind does, and spares two thirds of the compilations.
     monkeypatch.setattr(stacking, "BASE_MODELS", ("gru",))
     made = stores.make_stores(tmp_path / "stores")
@@ -179,10 +185,10 @@ def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monk
     for resident_mb in (0, 1):
         training = dataclasses.replace(settings.training, resident_mb=resident_mb, part_mb=1)
         own = dataclasses.replace(settings, training=training)
-        videos, failures = crossdataset.all_videos(made)
-        trials = crossdataset.plan(own, videos)
-        trained = crossdataset.train(own, trials, videos, made, tmp_path / f"run{resident_mb}")
-        found.append((trained, crossdataset.score(own, trials, videos, failures, made, trained)))
+        corpus = Corpus.of(made)
+        trials = crossdataset.plan(own, corpus.videos)
+        trained = crossdataset.train(own, trials, corpus, tmp_path / f"run{resident_mb}")
+        found.append((trained, crossdataset.score(own, trials, corpus, trained)))
         # Once for training, and once for each part that is scored.
         assert capsys.readouterr().out.count("they are streamed") == (3 if resident_mb else 0)
         assert not list(tmp_path.glob("run*/tmp*"))
@@ -211,7 +217,7 @@ def test_logistic_regression_is_scikit_learns(tmp_path):
 
 def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch):
     store, _ = write(tmp_path, "A", [[3, 1, 2, 4] * 20] * 20)
-    pool = Pool.open([store], SPLITS)
+    pool = Corpus.of([store]).open()
     rows = np.random.default_rng(0).permutation(1600)[:1300]
     labels = np.array([video.label for video in pool.videos])[rows]
     wanted = {
@@ -232,7 +238,7 @@ def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch
 @pytest.mark.slow
 def test_two_processes_stream_what_one_does(tmp_path, monkeypatch):
     """Each reads the store by itself; the batches are divided between them."""
-    monkeypatch.setattr(stores, "DIMENSION", 2500)
+    monkeypatch.setattr(stores, "DIMENSION", 9000)
     stores.make_stores(tmp_path / "stores")
     found = []
     for processes in (1, 2):

@@ -4,16 +4,17 @@ Every control is trained, stopped and given its threshold from the sources as th
 target once.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
+from fas_jax.assignment import Assignment
 from fas_jax.baselines import BASELINES, fit_logistic
 from fas_jax.config import Training
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Pool
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
-from fas_jax.protocols import Assignment
 from fas_jax.recurrent import Architecture, Kind
 from fas_jax.stacking import fuse
 from fas_jax.training import fitting
@@ -108,14 +109,13 @@ def _recurrent(
 
 def _logistic(pool: Pool, assignment: Assignment, baseline: str) -> Float64[np.ndarray, " n"]:
     inputs = BASELINES[baseline](pool.features, pool.mask, pool.infos)
-    labels = np.array([video.label for video in pool.videos])
-    return fit_logistic(inputs[assignment.train], labels[assignment.train]).scores(inputs)
+    return fit_logistic(inputs[assignment.train], pool.videos.label[assignment.train]).scores(inputs)
 
 
 def _rows(pool: Pool, assignment: Assignment, name: str, seed: int, scores: Float64[np.ndarray, " n"]) -> ScoreTable:
     parts = []
     for role, rows in ((VALIDATION, assignment.validation), (TEST, assignment.test)):
-        videos = [pool.videos[int(i)] for i in rows]
+        videos = pool.videos[rows]
         parts.append(ScoreTable.from_videos(assignment.protocol.name, seed, role, name, videos, scores[rows]))
     return ScoreTable.concatenate(parts)
 
@@ -127,14 +127,14 @@ def shuffle_frames(pool: Pool, seed: int) -> Pool:
     for row, real in enumerate(pool.mask):
         places = np.flatnonzero(real)
         features[row, places] = pool.features[row, generator.permutation(places)]
-    return Pool(pool.videos, pool.infos, features, pool.mask)
+    return dataclasses.replace(pool, features=features)
 
 
 def middle_frame(pool: Pool) -> Pool:
     """The middle one of every clip's real frames, alone."""
     middle = np.array([np.flatnonzero(real)[real.sum() // 2] for real in pool.mask])
     features = pool.features[np.arange(len(middle)), middle][:, None]
-    return Pool(pool.videos, pool.infos, features, np.ones((len(middle), 1), bool))
+    return dataclasses.replace(pool, features=features, mask=np.ones((len(middle), 1), bool))
 
 
 def noise_of_real_lengths(pool: Pool, seed: int, width: int = 16) -> Pool:
@@ -143,4 +143,4 @@ def noise_of_real_lengths(pool: Pool, seed: int, width: int = 16) -> Pool:
     noise = np.zeros_like(pool.features)
     width = min(width, noise.shape[-1])
     noise[..., :width] = generator.normal(size=(*pool.mask.shape[:2], width))
-    return Pool(pool.videos, pool.infos, noise * pool.mask[..., None], pool.mask)
+    return dataclasses.replace(pool, features=noise * pool.mask[..., None])

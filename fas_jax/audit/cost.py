@@ -1,19 +1,20 @@
 """Error against cost: HTER and time a video for 1 to 15 frames a clip (the paper finds 4 to 7 sufficient)."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
+from fas_jax.assignment import Assignment
 from fas_jax.audit.controls import score_models
 from fas_jax.backbones import Backbone, Params
 from fas_jax.config import Training
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Pool
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.features.extraction import frame_features
 from fas_jax.grid import Grid
-from fas_jax.protocols import Assignment
 from fas_jax.recurrent import Kind
 from fas_jax.reporting import charts
 from fas_jax.reporting.page import ExtraTable
@@ -41,7 +42,7 @@ def keep_evenly(pool: Pool, count: int) -> Pool:
         places = ((np.arange(own) + 0.5) * length / own).astype(int)
         features[row, :own] = pool.features[row, places]
         mask[row, :own] = True
-    return Pool(pool.videos, pool.infos, features, mask)
+    return dataclasses.replace(pool, features=features, mask=mask)
 
 
 def curve(

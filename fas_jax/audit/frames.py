@@ -1,5 +1,6 @@
 """What the audit reads from prepared frames: their edges, and features of frames without their middle."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import Float64, UInt8
 
 from fas_jax.audit.shortcuts import edge_brightness
 from fas_jax.config import Features
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Pool
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.errors import UserError
 from fas_jax.features.extraction import frame_features, load_backbone
@@ -65,4 +66,4 @@ def read_frames(
     if np.isnan(edges).any():
         missing = pool.videos[int(np.flatnonzero(np.isnan(edges))[0])]
         raise UserError(f"{missing.dataset} {missing.path} is in none of the prepared datasets; give all --prepared")
-    return edges, Pool(pool.videos, pool.infos, features, pool.mask) if settings else None
+    return edges, dataclasses.replace(pool, features=features) if settings else None

@@ -4,8 +4,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fas_jax.crossdataset import Pool
+from fas_jax.corpus import Pool
 from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.datasets.video_table import VideoTable
 
 SHORTCUTS = ("length", "fps", "border", "codec", "brightness", "order")
 
@@ -43,7 +44,7 @@ def plant(
         infos.append(ClipInfo(kept, frames, fps, 640, 480, codec, size, tuple(colour.tolist())))
     edges = generator.normal(0, 5, len(labels)) - (10 if shortcut == "border" else 0) * mark
     features, mask = gaussian_features(labels, 4, 16, frame_auc, generator)
-    return Pool(tuple(videos), tuple(infos), features, mask), edges
+    return Pool(VideoTable.of(videos), tuple(infos), features, mask, np.arange(len(videos))), edges
 
 
 def gaussian_features(

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from fas_jax.datasets.record import ATTACK, BONA_FIDE, Video
+from fas_jax.datasets.video_table import VideoTable
 from fas_jax.errors import UserError
-from fas_jax.evaluation.text_column import TextColumn
 from fas_jax.files import atomic_path
+from fas_jax.text_column import TextColumn
 
 VALIDATION, TEST = "validation", "test"
 
@@ -113,12 +114,12 @@ class ScoreTable:
             raise ValueError(f"{count} videos, {len(scores)} scores and {reasons and len(reasons)} reasons")
         own = {"protocol": protocol, "role": role, "model": model}
         columns: dict[str, Any] = {name: TextColumn.constant(value, count) for name, value in own.items()}
-        for name in ("dataset", "subject", "pai", "pai_fine", "device", "session", "split"):
-            columns[name] = TextColumn.of(getattr(video, name) for video in videos)
+        table = VideoTable.of(videos)
+        for name in ("dataset", "subject", "pai", "pai_fine", "device", "session", "split", "label"):
+            columns[name] = getattr(table, name)
         return cls(
             seed=np.broadcast_to(np.int64(seed), count),
-            video=TextColumn.of(video.path for video in videos),
-            label=np.fromiter((video.label for video in videos), np.int64, count),
+            video=TextColumn.of(table.path),
             score=np.asarray(scores, np.float64),
             reason=_reasons(reasons, count),
             **columns,

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from fas_jax.errors import UserError
 
 # Where a clip lies: the file's number, the clip's number in it, its first frame and how many follow.
 PLACE = np.dtype([("file", np.int32), ("clip", np.int32), ("first", np.int64), ("frames", np.int32)])
-# Of a video, what it shares with no other, or is no text.
-_OWN = ("path", "label")
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 
@@ -147,19 +144,13 @@ class StoredInfos(Sequence[ClipInfo]):
 
 
 def join(parts: Sequence[StoredFeatures]) -> StoredFeatures:
-    """The clips of several stores, in order, padded to the longest of all.
-
-    Raises:
-        UserError: Their features differ in width.
-    """
-    widths = {part.dimension for part in parts}
-    if len(widths) != 1:
-        raise UserError(f"the stores' features differ in width ({sorted(widths)}); extract all with one backbone")
+    """The clips of several stores of one width, in order, padded to the longest of all."""
+    (width,) = {part.dimension for part in parts}
     files = [file for part in parts for file in part.files]
     first = np.cumsum([0, *(len(part.files) for part in parts)])
     places = np.concatenate([part.places for part in parts])
     places["file"] += np.repeat(first[:-1], [len(part.places) for part in parts]).astype(np.int32)
-    return StoredFeatures(tuple(files), places, max(part.longest for part in parts), widths.pop())
+    return StoredFeatures(tuple(files), places, max(part.longest for part in parts), width)
 
 
 def read_stored(path: Path, sha256: str) -> tuple[StoredFile, list[Video], np.ndarray]:
@@ -187,7 +178,7 @@ def read_stored(path: Path, sha256: str) -> tuple[StoredFile, list[Video], np.nd
     places["clip"], places["first"], places["frames"] = np.arange(len(rows)), ends[:-1], np.diff(ends)
     begin = start + features["data_offsets"][0]
     stored = StoredFile(path, stamp, begin, _DTYPES[features["dtype"]], features["shape"][1])
-    return stored, [read_video(row["video"]) for row in rows], places
+    return stored, [Video(**row["video"]) for row in rows], places
 
 
 def read_header(file: BinaryIO) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -198,12 +189,6 @@ def read_header(file: BinaryIO) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         raise ValueError("its header is longer than the file")
     header = json.loads(file.read(length))
     return json.loads(header.pop("__metadata__")["clips"]), header
-
-
-def read_video(row: dict[str, Any]) -> Video:
-    """A `Video` from JSON; what many videos have in common is in memory once."""
-    own: dict[str, Any] = {name: row[name] if name in _OWN else sys.intern(row[name]) for name in row}
-    return Video(**own)
 
 
 def _by_file(files: Sequence[StoredFile], places: np.ndarray) -> Iterator[tuple[StoredFile, Iterable[int]]]:

@@ -10,28 +10,20 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
 from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
+from fas_jax.datasets.video_table import VideoTable
 from fas_jax.errors import UserError
-from fas_jax.features.rows import (
-    PLACE,
-    StoredFeatures,
-    StoredFile,
-    StoredInfos,
-    read_header,
-    read_stored,
-    read_video,
-)
+from fas_jax.features.rows import PLACE, StoredFeatures, StoredFile, StoredInfos, read_header, read_stored
 from fas_jax.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
 
 FORMAT = 2
@@ -44,7 +36,7 @@ _AT_ONCE = 256
 class FeatureTable:
     """Features of clips, padded to the longest, with what is known of each clip."""
 
-    videos: tuple[Video, ...]
+    videos: VideoTable
     clips: tuple[ClipInfo, ...]
     features: Float32[np.ndarray, "n t d"]
     """Zero where there is no frame."""
@@ -64,13 +56,11 @@ class Unit:
     sha256: str
     clips: int
     frames: int
-    splits: tuple[str, ...]
-    """Official splits of its clips, so that a reader of others need not open it."""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Unit":
-        """From what `dataclasses.asdict` and JSON made of one."""
-        return cls(**{**row, "splits": tuple(row["splits"])})
+        """From what `dataclasses.asdict` and JSON made of one; earlier versions wrote more."""
+        return cls(row["name"], row["sha256"], row["clips"], row["frames"])
 
 
 @dataclass(frozen=True)
@@ -117,46 +107,45 @@ class FeatureStore:
             raise UserError(f"features in {path} were made from something else: {_difference(found, identity)}")
         return cls(path, found, provenance, failures, units, seal)
 
-    def videos(self) -> tuple[Video, ...]:
-        """Whose features the store holds; reads the files' headers only, not the features, and only once.
+    def videos(self) -> Iterator[Video]:
+        """Whose features the store holds, in order; reads the files' headers only, not the features.
 
         Raises:
           UserError: a file is missing or unreadable, or names another number of clips than were written.
         """
-        return self._videos
-
-    @cached_property
-    def _videos(self) -> tuple[Video, ...]:
-        found: list[Video] = []
         for unit in self.units:
             path = inside(self.path, unit.name)
             try:
                 with path.open("rb") as file:
                     rows, _ = read_header(file)
-                videos = [read_video(row["video"]) for row in rows]
+                videos = [Video(**row["video"]) for row in rows]
             except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
                 raise UserError(f"{path} cannot be read ({error}); run scripts/extract.py again") from error
             if len(videos) != unit.clips:
                 raise UserError(f"{path} names {len(videos)} clips, not {unit.clips}; run scripts/extract.py again")
-            found += videos
-        return tuple(found)
+            yield from videos
 
-    def rows(self, splits: Collection[str] | None = None) -> tuple[tuple[Video, ...], StoredFeatures]:
-        """The clips of the given official splits, or of all, with their features left on disk.
+    def rows(self, videos: VideoTable, wanted: Int[np.ndarray, " m"]) -> StoredFeatures:
+        """Some clips, their features left on disk.
 
         Every byte of the files that hold such clips is hashed first, in parts and by several threads. A file that
         changes later is refused when a row of it is read (by its size and time; bits that rot unseen by the file
         system are found the next time the store is opened).
 
+        Args:
+          videos: all of the store's, from `videos`; of the files that are read, they are proved to be right.
+          wanted: whose clips, as rising indices into them.
+
         Raises:
           UserError: a file is missing, or differs from what was written.
         """
-        known = self.videos()
-        first = np.cumsum([0, *(unit.clips for unit in self.units)]).tolist()
-        videos: list[Video] = []
+        start = np.cumsum([0, *(unit.clips for unit in self.units)])
+        # Of each unit's clips, which are wanted: from one place in `wanted` to the next.
+        border = np.searchsorted(wanted, start).tolist()
+        # Files without a clip cost nothing, and their damage is a sign as well.
+        needed = [i for i, unit in enumerate(self.units) if border[i] < border[i + 1] or not unit.clips]
         files: list[StoredFile] = []
-        places: list[np.ndarray] = []
-        needed = [i for i, unit in enumerate(self.units) if splits is None or {*unit.splits} & {*splits}]
+        places = np.zeros(len(wanted), PLACE)
 
         def read(i: int) -> tuple[StoredFile, list[Video], np.ndarray]:
             return read_stored(inside(self.path, self.units[i].name), self.units[i].sha256)
@@ -165,18 +154,13 @@ class FeatureStore:
             for batch in range(0, len(needed), _AT_ONCE):
                 numbers = needed[batch : batch + _AT_ONCE]
                 for i, (file, found, own) in zip(numbers, threads.map(read, numbers), strict=True):
-                    # The objects that are in memory already, which the file now proves to be right.
-                    mine = known[first[i] : first[i + 1]]
-                    if found != list(mine):
+                    if found != list(videos[start[i] : start[i + 1]]):
                         raise UserError(f"{file.path} was changed while it was read; run the command again")
-                    keep = [j for j, video in enumerate(mine) if splits is None or video.split in splits]
+                    mine = slice(border[i], border[i + 1])
                     own["file"] = len(files)
                     files.append(file)
-                    places.append(own[keep])
-                    videos += (mine[j] for j in keep)
-        joined = np.concatenate([np.zeros(0, PLACE), *places])
-        longest = int(joined["frames"].max(initial=0))
-        return tuple(videos), StoredFeatures(tuple(files), joined, longest, self.provenance["dimension"])
+                    places[mine] = own[wanted[mine] - start[i]]
+        return StoredFeatures(tuple(files), places, int(places["frames"].max(initial=0)), self.provenance["dimension"])
 
     def load(self, splits: Collection[str] | None = None) -> FeatureTable:
         """Reads the features of the given official splits, or of all, into memory.
@@ -184,11 +168,13 @@ class FeatureStore:
         Raises:
           UserError: as `rows`.
         """
-        videos, features = self.rows(splits)
+        everyone = VideoTable.of(self.videos())
+        wanted = np.arange(len(everyone)) if splits is None else np.flatnonzero(everyone.split.isin(splits))
+        features = self.rows(everyone, wanted)
         return FeatureTable(
-            videos=videos,
+            videos=everyone[wanted],
             clips=tuple(StoredInfos(features)),
-            features=features[np.arange(len(videos))].astype(np.float32),
+            features=features[np.arange(len(wanted))].astype(np.float32),
             mask=features.mask,
             failures=tuple(f for f in self.failures if splits is None or f.video.split in splits),
             provenance=self.provenance,
@@ -219,8 +205,7 @@ def write_unit(
     data = safetensors.numpy.save({"features": np.ascontiguousarray(features), "offsets": offsets}, header)
     with atomic_path(path / name) as temporary:
         temporary.write_bytes(data)
-    splits = tuple(sorted({video.split for video, _ in clips}))
-    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features), splits)
+    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features))
     write_json(_note(path, name), dataclasses.asdict(unit))
     return unit
 

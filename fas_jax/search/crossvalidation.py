@@ -19,16 +19,15 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fas_jax import devices
+from fas_jax.assignment import subject_folds
 from fas_jax.baselines import fit_logistic, scratch_inputs
 from fas_jax.config import Experiment
-from fas_jax.crossdataset import Pool, Trial, open_sources, source_stores
-from fas_jax.datasets.record import Video
+from fas_jax.corpus import Corpus, Pool
+from fas_jax.crossdataset import Trial, source_videos
 from fas_jax.errors import UserError
 from fas_jax.evaluation import metrics
-from fas_jax.features.store import FeatureStore
 from fas_jax.files import fingerprint, read_json, write_json
 from fas_jax.progress import progress_bar
-from fas_jax.protocols import subject_folds
 from fas_jax.recurrent import Architecture
 from fas_jax.search.outcomes import Found, Outcome
 from fas_jax.search.space import MEAN_FEATURE, Setting, draw
@@ -54,8 +53,7 @@ class Cut:
 def search_protocol(
     experiment: Experiment,
     trials: Sequence[Trial],
-    videos: Sequence[Video],
-    stores: Sequence[FeatureStore],
+    corpus: Corpus,
     folder: Path,
 ) -> Found:
     """Scores every setting on every fold of a protocol's sources.
@@ -65,20 +63,20 @@ def search_protocol(
     Args:
         experiment: Settings, of which `search` says what is drawn.
         trials: The protocol's, one a seed, from `crossdataset.plan`.
-        videos: Which their indices point into.
-        stores: Features of all datasets; those of datasets that are no source are not opened.
+        corpus: All datasets; those that are no source are not opened.
         folder: For what is scored, and for checkpoints.
 
     Raises:
         UserError: Fewer subjects than folds, or no fold with both classes.
     """
-    pool = open_sources(trials, videos, stores)
-    cuts = [cut for trial in trials for cut in _cuts(experiment.search.folds, trial, videos, pool)]
+    videos = source_videos(trials)
+    pool = corpus.open(videos)
+    cuts = [cut for trial in trials for cut in _cuts(experiment.search.folds, trial, pool)]
     judge = _Judge(experiment, pool)
     undefined = [text for cut in cuts if (text := judge.lacks(cut))]
     if len(undefined) == len(cuts):
         raise UserError(f"no fold can be scored ({'; '.join(undefined)}); ask for fewer search.folds")
-    data = fingerprint([store.fingerprint for store in source_stores(trials, videos, stores)])
+    data = fingerprint([store.fingerprint for store in corpus.stores_of(videos)])
     context = {
         "data": data,
         "cuts": [[part.tolist() for part in (cut.train, cut.validation, cut.held)] for cut in cuts],
@@ -110,7 +108,7 @@ def search_protocol(
         shutil.rmtree(work, ignore_errors=True)
     outcomes = [Outcome(number, setting, **scored[setting]) for number, setting in enumerate(settings)]
     outcomes.sort(key=lambda each: each.order)
-    datasets = tuple(sorted({video.dataset for video in pool.videos}))
+    datasets = tuple(sorted(pool.videos.dataset.present()))
     return Found(trials[0].protocol, tuple(outcomes), tuple(cut.name for cut in cuts), datasets, tuple(undefined))
 
 
@@ -119,8 +117,8 @@ class _Judge:
 
     def __init__(self, experiment: Experiment, pool: Pool) -> None:
         self.evaluation, self.mask = experiment.evaluation, pool.mask
-        self.labels = np.array([video.label for video in pool.videos])
-        self.domains = np.array([video.dataset for video in pool.videos])
+        self.labels = pool.videos.label
+        self.domains = pool.videos.dataset.codes
 
     def lacks(self, cut: Cut) -> str:
         """What the fold would need to be scored; empty where it has it."""
@@ -169,8 +167,8 @@ class _Scored:
             write_json(self._path, {"context": self._context, "scored": self._known})
 
 
-def _cuts(folds: int, trial: Trial, videos: Sequence[Video], pool: Pool) -> list[Cut]:
-    train, validation = (pool.find(videos, part) for part in (trial.assignment.train, trial.assignment.validation))
+def _cuts(folds: int, trial: Trial, pool: Pool) -> list[Cut]:
+    train, validation = (pool.find(part) for part in (trial.assignment.train, trial.assignment.validation))
     fold = subject_folds(pool.videos, train, folds, trial.seed, "search.folds")
     return [
         Cut(f"seed {trial.seed} fold {k}", trial.seed, train[fold != k], validation, train[fold == k])

@@ -1,10 +1,11 @@
-"""Text in a table, held once for all rows that share it. Imports no JAX."""
+"""Text in a table: held once for all rows that share it, or as bytes where few do. Imports no JAX."""
 
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int, Int32, Int64, UInt8
 
 
 class TextColumn:
@@ -15,7 +16,7 @@ class TextColumn:
     __slots__ = ("codes", "texts")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, codes: Int32[np.ndarray, " n"], texts: Sequence[str]) -> None:
+    def __init__(self, codes: Int[np.ndarray, " n"], texts: Sequence[str]) -> None:
         """`texts` are distinct; some may be in no row."""
         self.codes, self.texts = codes.view(), texts
         self.codes.flags.writeable = False
@@ -27,15 +28,15 @@ class TextColumn:
             return values
         if isinstance(values, str):
             raise TypeError(f"one text is no column of texts: {values!r}")
-        known: dict[str, int] = {}
-        values = values.tolist() if isinstance(values, np.ndarray) else values
-        codes = np.fromiter((known.setdefault(str(value), len(known)) for value in values), np.int32)
-        return cls(codes, list(known))
+        column = TextColumnBuilder()
+        for value in values.tolist() if isinstance(values, np.ndarray) else values:
+            column.append(str(value))
+        return column.built()
 
     @classmethod
     def constant(cls, text: str, count: int) -> "TextColumn":
         """The same text in every row; takes no memory."""
-        return cls(np.broadcast_to(np.int32(0), count), [text])
+        return cls(np.broadcast_to(np.uint8(0), count), [text])
 
     @classmethod
     def concatenate(cls, columns: Sequence["TextColumn"]) -> "TextColumn":
@@ -47,8 +48,9 @@ class TextColumn:
             if id(column.texts) not in places:
                 found = (known.setdefault(text, len(known)) for text in column.texts)
                 places[id(column.texts)] = np.fromiter(found, np.int32, len(column.texts))
-        parts = [places[id(column.texts)][column.codes] for column in columns]
-        return cls(np.concatenate([np.zeros(0, np.int32), *parts]), list(known))
+        kind = _narrowest(len(known))
+        parts = [places[id(column.texts)].astype(kind)[column.codes] for column in columns]
+        return cls(np.concatenate([np.zeros(0, kind), *parts]), list(known))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -86,6 +88,79 @@ class TextColumn:
         wanted = np.fromiter((text in texts for text in self.texts), np.bool_, len(self.texts))
         return wanted[self.codes]
 
+    def present(self) -> set[str]:
+        """The texts of all rows."""
+        return {self.texts[code] for code in np.unique(self.codes).tolist()}
+
     def tolist(self) -> list[str]:
         """The text of every row."""
         return list(self)
+
+
+class TextColumnBuilder:
+    """A column while its rows come in one by one."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._codes = array("i")
+
+    def append(self, text: str) -> None:
+        """One more row."""
+        self._codes.append(self._known.setdefault(text, len(self._known)))
+
+    def built(self) -> TextColumn:
+        """The column of all rows so far."""
+        return TextColumn(np.array(self._codes, _narrowest(len(self._known))), list(self._known))
+
+
+class PackedTexts(Sequence[str]):
+    """Texts of which few are equal, as their bytes, end to end."""
+
+    __slots__ = ("_bytes", "_lengths", "_starts")
+
+    def __init__(
+        self, content: UInt8[np.ndarray, " bytes"], starts: Int64[np.ndarray, " n"], lengths: Int32[np.ndarray, " n"]
+    ) -> None:
+        self._bytes, self._starts, self._lengths = content, starts, lengths
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, which: int | np.integer[Any]) -> str: ...
+    @overload
+    def __getitem__(self, which: np.ndarray | slice) -> "PackedTexts": ...
+    def __getitem__(self, which: Any) -> "str | PackedTexts":
+        """A text, or those that a mask, indices or a slice pick; their bytes are shared."""
+        if isinstance(which, np.ndarray | slice):
+            return PackedTexts(self._bytes, self._starts[which], self._lengths[which])
+        return self.encoded(which).decode("utf-8", "surrogatepass")
+
+    def encoded(self, row: int | np.integer[Any]) -> bytes:
+        """A text's bytes, which are ordered as the texts are."""
+        start = self._starts[row]
+        return self._bytes[start : start + self._lengths[row]].tobytes()
+
+
+class PackedTextsBuilder:
+    """Texts while they come in one by one."""
+
+    def __init__(self) -> None:
+        self._bytes, self._lengths = bytearray(), array("i")
+
+    def append(self, text: str) -> None:
+        """One more. Names of files may hold what is no UTF-8, as lone surrogates."""
+        content = text.encode("utf-8", "surrogatepass")
+        self._bytes += content
+        self._lengths.append(len(content))
+
+    def built(self) -> PackedTexts:
+        """All texts so far."""
+        lengths = np.array(self._lengths, np.int32)
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        return PackedTexts(np.frombuffer(self._bytes, np.uint8), starts, lengths)
+
+
+def _narrowest(count: int) -> np.dtype:
+    """Of the types that number so many."""
+    return np.min_scalar_type(max(0, count - 1))
