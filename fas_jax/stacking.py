@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from fas_jax.config import Experiment, Models, Training
 from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
+from fas_jax.stacked_inputs import StackedInputs
 from fas_jax.training.fitting import Clips, Observer, Run, predict
 from fas_jax.training.stopping import describe_failures
 from fas_jax.training.waves import train_in_waves
@@ -100,20 +101,21 @@ def train_ensemble(
     runs = [run for task in tasks for run in _base_runs(task, folds)]
     rows = [rows for task in tasks for rows in (task.validation, *_folds(task, folds))]
     params: dict[str, Params] = {}
-    stacked = _nothing_stacked(len(tasks), clips.mask.shape, combine)
-    for kind in BASE_MODELS:
-        trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
-        # Each clip of a task is scored by exactly one of its models.
-        _stack(stacked, kind, predict(architectures[kind], trained, clips, rows, settings=experiment.training), rows)
-        params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
-    meta_clips = clips._replace(features=stacked)
     settings = dataclasses.replace(
         experiment.training,
         max_epochs=experiment.stacking.max_epochs,
         learning_rate=experiment.stacking.learning_rate,
     )
     meta_runs = [Run(task.name, task.seed, task.train, task.validation) for task in tasks]
-    params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data, observe)
+    with StackedInputs.scratch((len(tasks), *clips.mask.shape, architectures[META].features), folder) as stacked:
+        for kind in BASE_MODELS:
+            trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
+            # Each clip of a task is scored by exactly one of its models.
+            scores = predict(architectures[kind], trained, clips, rows, settings=experiment.training)
+            _stack(stacked, kind, scores, rows)
+            params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
+        meta_clips = clips._replace(features=stacked)
+        params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data, observe)
     return Ensemble(architectures, params, combine)
 
 
@@ -135,7 +137,7 @@ def predict_ensemble(
     }
     stacked = stack_predictions(found, rows, clips.mask.shape, ensemble.combine)
     meta_clips = clips._replace(features=stacked)
-    found[META] = predict(ensemble.architectures[META], ensemble.params[META], meta_clips, rows)
+    found[META] = predict(ensemble.architectures[META], ensemble.params[META], meta_clips, rows, settings=settings)
     return found
 
 
@@ -144,9 +146,9 @@ def stack_predictions(
     rows: Sequence[Int[np.ndarray, " m"]],
     shape: tuple[int, ...],
     combine: str,
-) -> Float[np.ndarray, "r n t d"]:
+) -> StackedInputs:
     """The meta-learner's inputs from the base models' P(bona fide), zero at clips that are not scored."""
-    stacked = _nothing_stacked(len(rows), shape, combine)
+    stacked = StackedInputs.zeros((len(rows), *shape, _joint_width(combine)))
     for kind in BASE_MODELS:
         _stack(stacked, kind, base[kind], rows)
     return stacked
@@ -188,12 +190,8 @@ def _joint_width(combine: str) -> int:
     return 2 * len(BASE_MODELS) if combine == "concat" else 2
 
 
-def _nothing_stacked(tasks: int, shape: tuple[int, ...], combine: str) -> Float[np.ndarray, "r n t d"]:
-    return np.zeros((tasks, *shape, _joint_width(combine)), np.float32)
-
-
 def _stack(
-    stacked: Float[np.ndarray, "r n t d"],
+    stacked: StackedInputs,
     kind: Kind,
     scores: Sequence[Float[np.ndarray, "m t"]],
     rows: Sequence[Int[np.ndarray, " m"]],
@@ -201,12 +199,10 @@ def _stack(
     """Adds a base model's attack and bona fide probabilities to the meta-learner's inputs: beside those of the other
     models, or to them. Of `rows`, equally many follow for each task.
     """
-    # In place: several arrays of this size at once are more than all else that training holds of a clip.
-    start = 2 * BASE_MODELS.index(kind) if stacked.shape[-1] > 2 else 0
+    tasks, *_, width = stacked.shape
+    column = 2 * BASE_MODELS.index(kind) if width > 2 else 0
     for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
-        task = stacked[number * len(stacked) // len(rows)]
-        task[own, :, start] += 1 - values
-        task[own, :, start + 1] += values
+        stacked.add(number * tasks // len(rows), own, column, values)
 
 
 def _train(

@@ -142,7 +142,7 @@ def test_out_of_fold_predictions_come_from_models_that_have_not_seen_the_clip(tm
     train = stacking._train
 
     def spy(name, architecture, runs, clips, *rest):
-        seen[name] = (runs, clips)
+        seen[name] = (runs, clips.features[np.arange(120)])
         return train(name, architecture, runs, clips, *rest)
 
     monkeypatch.setattr(stacking, "_train", spy)
@@ -157,14 +157,14 @@ def test_out_of_fold_predictions_come_from_models_that_have_not_seen_the_clip(tm
     settings = stores.experiment(training=training, stacking=stores.Stacking(folds=4, max_epochs=2))
     ensemble = stacking.train_ensemble([task], clips, settings, tmp_path, "data")
 
-    runs, meta_clips = seen["meta"]
-    bona_fide = np.asarray(meta_clips.features)[0, :80, :, 1].mean(1)
+    runs, inputs = seen["meta"]
+    bona_fide = inputs[0, :80, :, 1].mean(1)
     in_sample = stacking.predict_ensemble(ensemble, clips, [np.arange(80)])["lstm"][0].mean(1)
     assert np.mean((in_sample > 0.5) == labels[:80]) > 0.95
     assert 0.3 < np.mean((bona_fide > 0.5) == labels[:80]) < 0.7
     assert not set(runs[0].train) & set(runs[0].validation)
     # Two inputs a frame of the one base model: attack and bona fide, which sum to one.
-    pairs = np.asarray(meta_clips.features)[0].reshape(120, 3, 1, 2)
+    pairs = inputs[0].reshape(120, 3, 1, 2)
     np.testing.assert_allclose(pairs.sum(-1), 1, atol=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_the_meta_learner_sees_attack_and_bona_fide_of_every_base_model():
     rng = np.random.default_rng(0)
     base = {kind: [rng.uniform(size=(5, 3)).astype(np.float32)] for kind in stacking.BASE_MODELS}
     rows = [np.array([4, 0, 6, 2, 1])]
-    pairs = stacking.stack_predictions(base, rows, (7, 3), "concat")[0, rows[0]].reshape(5, 3, 3, 2)
+    pairs = stacking.stack_predictions(base, rows, (7, 3), "concat")[rows[0]][0].reshape(5, 3, 3, 2)
     np.testing.assert_allclose(pairs.sum(-1), 1, atol=1e-6)
     for number, kind in enumerate(stacking.BASE_MODELS):
         np.testing.assert_array_equal(pairs[:, :, number, 1], base[kind][0])

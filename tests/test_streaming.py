@@ -23,6 +23,7 @@ from fas_jax.evaluation.scores import COLUMNS
 from fas_jax.features.rows import StoredFeatures
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
 from fas_jax.parameters import load_tree
+from fas_jax.stacked_inputs import StackedInputs
 from fas_jax.training import streaming
 from tests import stores
 
@@ -172,7 +173,7 @@ def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, caps
 
 def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monkeypatch, capsys):
     """Everything from the stores to the scores, over files of three datasets with clips of different lengths."""
-    monkeypatch.setattr(stores, "DIMENSION", 9000)
+    monkeypatch.setattr(stores, "DIMENSION", 100)
     # One kind does, and spares two thirds of the compilations.
     monkeypatch.setattr(stacking, "BASE_MODELS", ("gru",))
     made = stores.make_stores(tmp_path / "stores")
@@ -181,6 +182,11 @@ def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monk
         stacking=stores.Stacking(folds=2, max_epochs=2, learning_rate=1e-2),
         evaluation=stores.Evaluation(targets=("M",)),
     )
+    # The meta-learner's inputs, of which each run has its own, are 6 kB.
+    limit = streaming.limit
+    monkeypatch.setattr(streaming, "limit", lambda most: 1000 if most else limit(most))
+    parts, streamed = streaming.parts, []
+    monkeypatch.setattr(streaming, "parts", lambda clips, *rest: streamed.append(clips.features) or parts(clips, *rest))
     found = []
     for resident_mb in (0, 1):
         training = dataclasses.replace(settings.training, resident_mb=resident_mb, part_mb=1)
@@ -192,6 +198,8 @@ def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monk
         # Once for training, and once for each part that is scored.
         assert capsys.readouterr().out.count("they are streamed") == (3 if resident_mb else 0)
         assert not list(tmp_path.glob("run*/tmp*"))
+        kinds = {type(each) for each in streamed if not isinstance(each, jax.Array)}
+        assert kinds == ({StoredFeatures, StackedInputs} if resident_mb else set())
     (resident, expected), (streamed, scores) = found
     leaves = zip(jax.tree.leaves(resident.ensemble.params), jax.tree.leaves(streamed.ensemble.params), strict=True)
     assert all(np.array_equal(one, other) for one, other in leaves)
@@ -238,7 +246,7 @@ def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch
 @pytest.mark.slow
 def test_two_processes_stream_what_one_does(tmp_path, monkeypatch):
     """Each reads the store by itself; the batches are divided between them."""
-    monkeypatch.setattr(stores, "DIMENSION", 9000)
+    monkeypatch.setattr(stores, "DIMENSION", 100)
     stores.make_stores(tmp_path / "stores")
     found = []
     for processes in (1, 2):

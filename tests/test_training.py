@@ -247,7 +247,7 @@ def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
         place, calls = devices.place, []
 
         def terminate(tree, mesh, spec=devices.SAME):
-            if isinstance(tree, Clips) and not isinstance(tree.features, jax.Array):
+            if isinstance(tree, np.ndarray) and tree.ndim == 3:
                 calls.append(0)
                 if len(calls) == 5:
                     os.kill(os.getpid(), signal.SIGTERM)

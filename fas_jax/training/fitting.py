@@ -208,12 +208,16 @@ def predict(
     mesh = devices.one_device()
     placed = streaming.place(clips, mesh, settings.resident_mb)
     params = devices.place(params, mesh)
-    found = [
-        np.asarray(_probabilities(architecture, form, params, part, own[0]))
-        for part, own in streaming.parts(placed, order, 0, mesh, settings.part_mb << 20)
-    ]
-    joined = np.concatenate(found, axis=1)
-    return [joined[r].reshape(-1, joined.shape[-1])[: len(row)] for r, row in enumerate(rows)]
+    found = [np.empty((len(row), clips.mask.shape[1]), np.float32) for row in rows]
+    start = 0
+    for part, own in streaming.parts(placed, order, 0, mesh, settings.part_mb << 20):
+        scores = np.asarray(_probabilities(architecture, form, params, part, own[0]))
+        for values, each in zip(found, scores, strict=True):
+            # In place: no run's scores are padded to the longest one's.
+            own_part = values[start : start + own.shape[2] * batch_size]
+            own_part[:] = each.reshape(-1, each.shape[-1])[: len(own_part)]
+        start += own.shape[2] * batch_size
+    return found
 
 
 def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Training) -> int:
@@ -226,13 +230,14 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
     run = 4 * (8 * count + settings.batch_size * frames * (2 * width + 24 * units))
     size, shared = streaming.size(clips.features), 0
     cores = jax.device_count() if devices.are_cores() else 1
-    if len(clips.features.shape) == 4:
+    there = isinstance(clips.features, jax.Array)
+    if not there and size > streaming.limit(settings.resident_mb):
+        shared = 3 * settings.part_mb << 20
+    elif len(clips.features.shape) == 4:
         run += size // clips.features.shape[0]
-    elif isinstance(clips.features, jax.Array):
-        # There already, on the first device; copies for the other cores share its memory.
-        shared = size * (cores - 1) // cores
     else:
-        shared = min(size, 3 * settings.part_mb << 20)
+        # Cores share the memory of their copies, of which the first may be there already.
+        shared = size * (cores - there) // cores
     room = devices.least(int(0.8 * devices.free_memory()) - shared)
     # Cores divide runs alone. Other devices may share batches instead, and then each holds all runs.
     across = 1 if settings.run_devices or settings.mapping == "pmap" else cores

@@ -66,8 +66,9 @@ class Program:
         self.count = len(runs)
         self.width = -(-len(runs) // self.mesh.shape[devices.RUNS]) * self.mesh.shape[devices.RUNS]
         self._runs = [*runs, *[runs[-1]] * (self.width - len(runs))]
-        if len(clips.features.shape) == 4:
-            clips = clips._replace(features=self._filled_up(clips.features))
+        if self.width > self.count:
+            rows = np.minimum(np.arange(self.width), self.count - 1)
+            clips = clips._replace(features=streaming.of_runs(clips.features, rows))
         self._clips = streaming.place(clips, self.mesh, settings.resident_mb)
         own_clips = len(clips.features.shape) == 4
         apart = one_by_one(architecture)
@@ -240,10 +241,14 @@ class Program:
         if key not in self._own:
             clips = self._clips
             if self._train_form.own_clips and len(live) < self.width:
-                clips = clips._replace(features=self.take(clips.features, live))
+                clips = clips._replace(features=self._features_of(live))
             knobs = jax.tree.map(lambda leaf: leaf[live], self._knobs)
             self._own = {key: (clips, devices.place(knobs, self.mesh, devices.BY_RUN))}
         return self._own[key]
+
+    def _features_of(self, live: np.ndarray) -> Any:
+        features = self._clips.features
+        return self.take(features, live) if isinstance(features, jax.Array) else streaming.of_runs(features, live)
 
     def _placed(self, order: np.ndarray, form: Form) -> Any:
         if self._settings.mapping == "pmap":

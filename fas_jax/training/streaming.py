@@ -25,12 +25,15 @@ _WAITING, _THREADS = 2, 2
 
 
 class FeatureSource(Protocol):
-    """Features that stay on disk: what an array [n t d] offers, as far as it is needed."""
+    """Features that stay on disk: what an array [n t d] offers, as far as it is needed.
 
-    shape: tuple[int, int, int]
+    Where each run has its own features, [r n t d], rows are those of all runs, and `of_runs(runs)` gives some of these.
+    """
+
+    shape: tuple[int, ...]
     dtype: np.dtype
 
-    def __getitem__(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m t d"]: ...
+    def __getitem__(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "*r m t d"]: ...
 
 
 def size(features: Any) -> int:
@@ -69,11 +72,17 @@ def place(clips: Clips, mesh: Mesh, resident_mb: int) -> Clips:
     """On the mesh if the features fit there (or are on a device already), else as they are."""
     features = clips.features
     if not isinstance(features, jax.Array):
-        if len(features.shape) == 3 and size(features) > limit(resident_mb):
+        if size(features) > limit(resident_mb):
             return clips._replace(mask=np.asarray(clips.mask), labels=np.asarray(clips.labels))
         features = _whole(features)
-    own = devices.BY_RUN if len(features.shape) == 4 else devices.SAME
-    return Clips(devices.place(features, mesh, own), devices.place(clips.mask, mesh), devices.place(clips.labels, mesh))
+    return _on_mesh(clips._replace(features=features), mesh)
+
+
+def of_runs(features: Any, runs: Int[np.ndarray, " k"]) -> Any:
+    """The features of some runs: all, where runs share them."""
+    if len(features.shape) == 3:
+        return features
+    return features[runs] if isinstance(features, np.ndarray | jax.Array) else features.of_runs(runs)
 
 
 def parts(
@@ -94,23 +103,24 @@ def parts(
         return
     return_large_blocks()
     devices_, runs, steps, batch = order.shape
-    clip_bytes = size(clips.features) // max(1, clips.features.shape[0])
+    clips_there = clips.features.shape[-3]
+    clip_bytes = size(clips.features) // max(1, clips_there)
     most = max(1, part_bytes // max(1, devices_ * runs * batch * clip_bytes))
     # Parts of one size, so that they are one program; the last is filled up with empty batches.
     count = -(-(steps - first) // most)
     length = -(-(steps - first) // count)
     count = -(-(steps - first) // length)
-    capacity = min(clips.features.shape[0], devices_ * runs * length * batch)
+    capacity = min(clips_there, devices_ * runs * length * batch)
 
     def part(number: int) -> tuple[Clips, np.ndarray]:
         start = first + number * length
         own = order[:, :, start : start + length]
         own = np.pad(own, [(0, 0), (0, 0), (0, length - own.shape[2]), (0, 0)], constant_values=-1)
         rows = np.unique(own[own >= 0])
-        features = clips.features[rows]
+        features = _rows(clips.features, rows)
         if len(rows) < capacity:  # else a copy would cost as much as the reading
-            features = np.pad(features, [(0, capacity - len(rows)), (0, 0), (0, 0)])
-        mask = np.ones((capacity, features.shape[1]), bool)
+            features = np.pad(features, [*[(0, 0)] * (features.ndim - 3), (0, capacity - len(rows)), (0, 0), (0, 0)])
+        mask = np.ones((capacity, features.shape[-2]), bool)
         mask[: len(rows)] = clips.mask[rows]
         labels = np.zeros(capacity, np.int32)
         labels[: len(rows)] = clips.labels[rows]
@@ -121,11 +131,21 @@ def parts(
     iterator = iter(grain.MapDataset.range(count).map(part).to_iter_dataset(options))
     try:
         for found, local in iterator:
-            yield devices.place(found, mesh), local
+            yield _on_mesh(found, mesh), local
     finally:
         iterator.close()
 
 
+def _on_mesh(clips: Clips, mesh: Mesh) -> Clips:
+    own = devices.BY_RUN if len(clips.features.shape) == 4 else devices.SAME
+    features = devices.place(clips.features, mesh, own)
+    return Clips(features, devices.place(clips.mask, mesh), devices.place(clips.labels, mesh))
+
+
+def _rows(features: Any, rows: np.ndarray) -> np.ndarray:
+    return features[:, rows] if isinstance(features, np.ndarray) and features.ndim == 4 else features[rows]
+
+
 def _whole(features: Any) -> Any:
     """A source's rows in memory; an array as it is."""
-    return features if isinstance(features, np.ndarray | jax.Array) else features[np.arange(features.shape[0])]
+    return features if isinstance(features, np.ndarray | jax.Array) else features[np.arange(features.shape[-3])]

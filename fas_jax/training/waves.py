@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fas_jax import devices
 from fas_jax.checkpoints import Checkpoints, describe_differences, known_settings
 from fas_jax.config import Training, to_dict
@@ -14,6 +16,7 @@ from fas_jax.errors import UserError
 from fas_jax.files import fingerprint
 from fas_jax.parameters import load_about, load_tree, save_tree
 from fas_jax.recurrent import Architecture
+from fas_jax.training import streaming
 from fas_jax.training.events import EventFiles
 from fas_jax.training.fitting import Clips, Fit, Observer, Run, fit, wave_size
 
@@ -77,7 +80,7 @@ def train_in_waves(
                     "choose another --name, or remove the run's folder"
                 )
         else:
-            features = clips.features[start:end] if len(clips.features.shape) == 4 else clips.features
+            features = streaming.of_runs(clips.features, np.arange(start, end))
             shown = observe(name, start) if observe else None
             with _events(settings, folder / "events", path.stem, runs[start:end]) as watch:
                 found = fit(
