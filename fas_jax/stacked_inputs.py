@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-# Clips that are written while the file is mapped.
+# Clips that are read or written while the file is mapped.
 _BLOCK = 4096
 
 
@@ -56,7 +56,11 @@ class StackedInputs:
 
     def __getitem__(self, rows: Int[np.ndarray, " m"]) -> Float32[np.ndarray, "r m t d"]:
         """The inputs of some clips."""
-        return np.ascontiguousarray(self._array("r")[rows][:, self.runs].swapaxes(0, 1))
+        found = np.empty((len(self.runs), len(rows), *self.stored[2:]), np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            found[:, part] = self._array("r")[rows[part]][:, self.runs].swapaxes(0, 1)
+        return found
 
     def of_runs(self, runs: Int[np.ndarray, " k"]) -> "StackedInputs":
         """Some of the runs, by their places in `runs`."""

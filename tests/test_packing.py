@@ -29,7 +29,7 @@ def clips() -> Clips:
 def trained(kind: str, form: Form, order: np.ndarray) -> steps.State:
     """Two runs, a step for each of the order's batches."""
     architecture = Architecture(kind, 7, 3, "he")  # type: ignore[arg-type]
-    state = steps.init(architecture, jax.random.split(jax.random.key(0), 2))
+    state = steps.fresh(architecture.init_each(jax.random.split(jax.random.key(0), 2)))
     knobs = Knobs(*map(jnp.asarray, ([0.01, 0.02], [0.1, 0.0], [[1.0, 1.0], [0.5, 1.5]])))
     train = devices.parallel(
         partial(steps.train, architecture, form),
@@ -52,9 +52,20 @@ def test_leaving_padding_out_changes_no_training(kind):
     plain = trained(kind, Form(False, False), order)
     tight = int(np.where(order >= 0, LENGTHS[order], 0).sum(-1).max())
     for frames in (tight, tight + 3):
-        assert_close(trained(kind, Form(False, False, frames=frames), order), plain)
+        assert_close(trained(kind, Form(False, False, frames=(frames,)), order), plain)
     with pytest.raises(AssertionError):  # a frame too few is noticed here
-        assert_close(trained(kind, Form(False, False, frames=tight - 1), order), plain)
+        assert_close(trained(kind, Form(False, False, frames=(tight - 1,)), order), plain)
+
+
+def test_a_batch_takes_the_first_number_of_frames_that_holds_it():
+    order = batched([np.arange(9), np.array([8, 1, 3, 0, 2])], 4, 1)
+    counts = np.unique(np.where(order >= 0, LENGTHS[order], 0).sum(-1))
+    plain = trained("gru", Form(False, False, True), order)
+    usual, most = int(counts[len(counts) // 2]), int(counts[-1])
+    assert_close(trained("gru", Form(False, False, True, (usual, most)), order), plain)
+    assert_close(trained("gru", Form(False, False, True, (usual, 0)), order), plain)
+    with pytest.raises(AssertionError):  # most batches come to the first, and the longest to the last
+        assert_close(trained("gru", Form(False, False, True, (1, usual)), order), plain)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +75,7 @@ def test_runs_one_by_one_are_the_runs_side_by_side(kind, same_rows):
     order = batched(rows, 4, 1)
     beside = Form(False, same_rows)
     architecture = Architecture(kind, 7, 3, "he")
-    params = steps.init(architecture, jax.random.split(jax.random.key(0), 2)).params
+    params = architecture.init_each(jax.random.split(jax.random.key(0), 2))
     found = [
         np.asarray(jax.jit(partial(steps.probabilities, architecture, form))(params, clips(), order[0]))
         for form in (beside, beside._replace(one_by_one=True))
@@ -88,5 +99,11 @@ def test_there_is_room_for_every_batch(lengths, batch, parts, seed):
     needed = max(sum(lengths[i] for i in index if i >= 0) for index in order.reshape(-1, order.shape[-1]))
     assert needed <= (capacity or whole)
     assert capacity < whole
+    usual = frames_to_compute(order, np.array(lengths), 9, 0.5)
+    held = [
+        sum(lengths[i] for i in index if i >= 0) <= (usual or whole) for index in order.reshape(-1, order.shape[-1])
+    ]
+    assert 2 * sum(held) >= len(held)
+    assert (usual or whole) <= (capacity or whole)
     if 8 * needed <= 5 * whole and whole >= 64:
         assert 0 < capacity <= needed + whole / 4

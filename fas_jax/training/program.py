@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Bool, Int
 
 from fas_jax import devices
@@ -23,6 +23,8 @@ from fas_jax.training.stopping import Progress
 
 # Floating-point operations for which one compiles a program: some seconds of two cores.
 _COMPILATION = 1 << 39
+# Share of the batches that a large network's shorter step is to hold.
+_USUAL = 0.85
 # Weights from which on a CPU trains runs one by one: LSTM-1000 (12 million) gains a fifth by it, GRU-64 (400 thousand)
 # nothing.
 _LARGE = 1 << 21
@@ -90,20 +92,24 @@ class Program:
 
     def start(self, checkpoints: Checkpoints | None) -> tuple[State, Params, Progress, int]:
         """State, best parameters and progress before the first step or where a checkpoint left them; steps done."""
-        state = self._initial()
         progress = Progress.start(self.width, self._settings)
         progress.active[self.count :] = False
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape[1:]), leaf.dtype), state)
+        shapes = jax.eval_shape(
+            steps.fresh,
+            jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype), self._architecture.shapes()
+            ),
+        )
         restored = checkpoints.restore((shapes, shapes.params, progress.first(self.count))) if checkpoints else None
         if restored:
             done, (*found, known) = restored
-            state, best = jax.tree.map(self._filled_up, found)
+            state, best = devices.place(jax.tree.map(self._filled_up, found), self.mesh, devices.BY_RUN)
             for leaf, own in zip(progress.first(self.count), known, strict=True):
                 leaf[...] = own
         else:
-            # A copy, because the step is given the state's buffers.
-            best, done = jax.tree.map(jax.numpy.copy, state.params), 0
-        state, best = devices.place((state, best), self.mesh, devices.BY_RUN)
+            best, done = devices.place(self._initial(), self.mesh, devices.BY_RUN), 0
+            # Of a copy, because the step is given the state's buffers.
+            state = _fresh(self.mesh)(jax.tree.map(jax.numpy.copy, best))
         return state, best, progress, done
 
     def kept(self, state: State, best: Params, progress: Progress) -> tuple[State, Params, Progress]:
@@ -141,7 +147,12 @@ class Program:
 
     def _packed(self, form: Form, order: np.ndarray) -> Form:
         """The form, made for these batches."""
-        return form._replace(frames=frames_to_compute(order, self._lengths, self._longest))
+        most = frames_to_compute(order, self._lengths, self._longest)
+        if not form.one_by_one:
+            return form._replace(frames=(most,))
+        # Large networks spend their time on frames, and most batches have fewer than the longest.
+        usual = frames_to_compute(order, self._lengths, self._longest, _USUAL)
+        return form._replace(frames=(usual, most) if 0 < usual != most else (most,))
 
     def look(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""
@@ -208,16 +219,16 @@ class Program:
     def _balance(self, run: Run) -> Balance:
         return run.balance or self._settings.balance
 
-    def _initial(self) -> State:
+    def _initial(self) -> Params:
         keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
-        state = steps.init(self._architecture, keys)
+        params = self._architecture.init_each(keys)
         # What a run starts from is its own; the program is the same.
         own = np.array([run.initialisation or self._architecture.initialisation for run in self._runs])
         for name in sorted({*own.tolist()} - {self._architecture.initialisation}):
             rows = np.flatnonzero(own == name)
-            params = replace(self._architecture, initialisation=name).init_each(keys[rows])
-            state = state._replace(params=steps.put(state.params, jax.numpy.asarray(rows), params))
-        return state
+            others = replace(self._architecture, initialisation=name).init_each(keys[rows])
+            params = steps.put(params, jax.numpy.asarray(rows), others)
+        return params
 
     def _settings_of_runs(self) -> tuple[Knobs, np.ndarray]:
         settings, labels = self._settings, self._labels
@@ -257,6 +268,12 @@ class Program:
 
 
 # Kept, so that the next wave compiles nothing.
+@cache
+def _fresh(mesh: Mesh) -> Any:
+    """`steps.fresh` on a mesh."""
+    return jax.jit(steps.fresh, out_shardings=NamedSharding(mesh, devices.BY_RUN))
+
+
 @cache
 def _training(architecture: Architecture, form: Form, mesh: Mesh, mapping: devices.Mapping) -> Any:
     """`steps.train` on a mesh."""

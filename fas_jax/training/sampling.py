@@ -59,7 +59,9 @@ def batched(rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int) 
     return np.ascontiguousarray(np.moveaxis(padded.reshape(len(rows), steps, parts, share), 2, 0))
 
 
-def frames_to_compute(order: Int[np.ndarray, "parts r s b"], lengths: Int[np.ndarray, " n"], longest: int) -> int:
+def frames_to_compute(
+    order: Int[np.ndarray, "parts r s b"], lengths: Int[np.ndarray, " n"], longest: int, share: float = 1
+) -> int:
     """How many frames a device's batch has at most, without padding; 0 if leaving padding out is not worth it.
 
     In eighths of what a batch can have, so that few programs are compiled: the number changes from epoch to epoch.
@@ -68,8 +70,10 @@ def frames_to_compute(order: Int[np.ndarray, "parts r s b"], lengths: Int[np.nda
         order: From `batched`.
         lengths: Real frames of every clip.
         longest: Frames of a padded clip.
+        share: Of the batches that need no more.
     """
-    frames = np.where(order >= 0, lengths[order], 0).sum(-1).max()
+    counts = np.where(order >= 0, lengths[order], 0).sum(-1)
+    frames = np.quantile(counts[counts > 0], share, method="higher") if counts.any() else 0
     whole = order.shape[-1] * longest
     eighth = -(-whole // 8)
     needed = -(-int(frames) // eighth) * eighth

@@ -62,8 +62,9 @@ class Form(NamedTuple):
     one_by_one: bool = False
     """Runs are computed one after the other and not side by side, which large networks prefer where there is a cache
     that holds one of them."""
-    frames: int = 0
-    """Real frames of all clips of a device's batch, at most; 0 computes padded frames too."""
+    frames: tuple[int, ...] = (0,)
+    """Real frames of all clips of a device's batch, at most; 0 computes padded frames too. Of several, rising, a
+    training step takes the first that holds its batch, where runs are computed one by one."""
 
 
 def _adam(go: Bool[Array, ""] | bool) -> optax.GradientTransformation:
@@ -72,15 +73,10 @@ def _adam(go: Bool[Array, ""] | bool) -> optax.GradientTransformation:
     return optax.scale_by_adam(jnp.where(go, 0.9, 1.0), jnp.where(go, 0.999, 1.0))
 
 
-def init(architecture: Architecture, keys: Array) -> State:
-    """Fresh states for PRNG keys [r]."""
-    params = architecture.init_each(keys)
-    return State(params, _fresh_optimiser(params), *(jnp.zeros(len(keys), jnp.float32) for _ in range(2)))
-
-
-@jax.jit
-def _fresh_optimiser(params: Params) -> Any:
-    return jax.vmap(_adam(True).init)(params)
+def fresh(params: Params) -> State:
+    """What training begins with; each leaf of `params` has a leading axis of runs."""
+    runs = len(jax.tree.leaves(params)[0])
+    return State(params, jax.vmap(_adam(True).init)(params), *(jnp.zeros(runs, jnp.float32) for _ in range(2)))
 
 
 def train(
@@ -124,7 +120,7 @@ def mean_gradient(
     clips: Clips,
     index: Int[Array, " b"],
     class_weights: Float[Array | np.ndarray, " 2"],
-    frames: int = 0,
+    frames: tuple[int, ...] = (0,),
 ) -> tuple[Params, tuple[Array, Array, Array]]:
     """Gradient of the weighted losses of all devices' clips, summed and divided by the number of clips.
 
@@ -142,8 +138,12 @@ def mean_gradient(
     Returns:
         The gradient, and over all devices: the sum of weighted losses, of weights, and the number of clips.
     """
-    gradient = jax.value_and_grad(partial(_sums, architecture), has_aux=True)
-    (loss, (weight, count, _)), grads = gradient(devices.varying(params), clips, index, class_weights, frames)
+    each = [jax.value_and_grad(partial(_sums, architecture, capacity=most), has_aux=True) for most in frames]
+    real = jnp.sum(jnp.sum(clips.mask[jnp.maximum(index, 0)], 1), where=index >= 0)
+    which = sum((real > most).astype(jnp.int32) for most in frames[:-1])
+    (loss, (weight, count, _)), grads = jax.lax.switch(
+        which, each, devices.varying(params), clips, index, class_weights
+    )
     # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
     loss, weight, count, grads = devices.sum_over_batch((loss, weight, count, grads))
     return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), (loss, weight, count)
@@ -161,7 +161,7 @@ def validate(
 
     def run(params: Params, clips: Clips, weights: Array, order: Int[Array, "s b"]) -> Float[Array, " 3"]:
         def batch(index: Int[Array, " b"]) -> Float[Array, " 3"]:
-            loss, (weight, _, correct) = _sums(architecture, params, clips, index, weights, form.frames)
+            loss, (weight, _, correct) = _sums(architecture, params, clips, index, weights, form.frames[-1])
             return jnp.stack([loss, weight, correct])
 
         return jnp.sum(jax.lax.map(batch, order), 0)
@@ -176,7 +176,7 @@ def probabilities(
 
     def run(params: Params, clips: Clips, order: Int[Array, "s b"]) -> Float[Array, "s b t"]:
         def batch(index: Int[Array, " b"]) -> Float[Array, "b t"]:
-            frames, _ = _gather(clips, index, form.frames)
+            frames, _ = _gather(clips, index, form.frames[-1])
             return bona_fide_probability(architecture.apply(params, frames))
 
         return jax.lax.map(batch, order)
