@@ -107,7 +107,7 @@ class Program:
             for leaf, own in zip(progress.first(self.count), known, strict=True):
                 leaf[...] = own
         else:
-            best, done = devices.place(self._initial(), self.mesh, devices.BY_RUN), 0
+            best, done = self._initial(), 0
             # Of a copy, because the step is given the state's buffers.
             state = _fresh(self.mesh)(jax.tree.map(jax.numpy.copy, best))
         return state, best, progress, done
@@ -220,14 +220,21 @@ class Program:
         return run.balance or self._settings.balance
 
     def _initial(self) -> Params:
+        """Fresh parameters on the mesh."""
         keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
-        params = self._architecture.init_each(keys)
+        if self._architecture.initialisation == "orthogonal":
+            params = devices.place(self._architecture.init_each(keys), self.mesh, devices.BY_RUN)
+        else:
+            # Each device draws its own, which it may only do without QR decompositions: see `init_each`.
+            params = _draw(self._architecture, self.mesh)(
+                devices.place(jax.random.key_data(keys), self.mesh, devices.BY_RUN)
+            )
         # What a run starts from is its own; the program is the same.
         own = np.array([run.initialisation or self._architecture.initialisation for run in self._runs])
         for name in sorted({*own.tolist()} - {self._architecture.initialisation}):
             rows = np.flatnonzero(own == name)
             others = replace(self._architecture, initialisation=name).init_each(keys[rows])
-            params = steps.put(params, jax.numpy.asarray(rows), others)
+            params = self.put(params, rows, devices.place(others, self.mesh))
         return params
 
     def _settings_of_runs(self) -> tuple[Knobs, np.ndarray]:
@@ -268,6 +275,16 @@ class Program:
 
 
 # Kept, so that the next wave compiles nothing.
+@cache
+def _draw(architecture: Architecture, mesh: Mesh) -> Any:
+    """Fresh parameters from the data of PRNG keys."""
+
+    def each(keys: Any) -> Params:
+        return jax.lax.map(lambda key: architecture.init(jax.random.wrap_key_data(key)), keys)
+
+    return devices.parallel(each, mesh, (devices.BY_RUN,), devices.BY_RUN)
+
+
 @cache
 def _fresh(mesh: Mesh) -> Any:
     """`steps.fresh` on a mesh."""
