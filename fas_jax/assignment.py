@@ -167,7 +167,7 @@ def subject_folds(
     inside: list[frozenset[int]] = [frozenset()] * folds
     spread: Counter[tuple[Any, ...]] = Counter()
     sizes = [0] * folds
-    fold_of = np.zeros(table.person.max(initial=0) + 1, np.min_scalar_type(folds))
+    fold_of = np.zeros(table.person.max(initial=0) + 1, np.int32)
     for number in sorted(people, key=turn):
         person = people[number]
 

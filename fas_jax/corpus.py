@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from fas_jax.datasets.record import ClipInfo, Failure
 from fas_jax.datasets.video_table import VideoTable
 from fas_jax.errors import UserError
-from fas_jax.features.rows import StoredFeatures, StoredInfos, join
+from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing
 from fas_jax.features.store import FeatureStore
 from fas_jax.training.fitting import Clips
 from fas_jax.training.streaming import resident
@@ -87,7 +87,7 @@ class Corpus:
         A store of none of them is not opened; a video that could not be prepared is left out.
 
         Raises:
-            UserError: See `FeatureStore.rows`; or none of the videos could be prepared.
+            UserError: See `FeatureStore.rows`.
         """
         wanted = np.arange(len(self.videos)) if numbers is None else np.unique(numbers)
         wanted = wanted[: np.searchsorted(wanted, self._borders[-1])]
@@ -96,9 +96,7 @@ class Corpus:
             first, last = np.searchsorted(wanted, (start, end))
             if first < last:
                 parts.append(store.rows(self.videos[start:end], wanted[first:last] - start))
-        if not parts:
-            raise UserError("none of the videos that are needed could be prepared; see the reports of preparation")
-        features = join(parts)
+        features = join(parts) if parts else nothing(self.stores[0].provenance["dimension"])
         return Pool(self.videos[wanted], StoredInfos(features), features, features.mask, wanted)
 
     def stores_of(self, numbers: Int[np.ndarray, " n"]) -> list[FeatureStore]:

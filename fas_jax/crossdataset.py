@@ -93,7 +93,10 @@ def score(experiment: Experiment, trials: Sequence[Trial], corpus: Corpus, train
         pool = corpus.open(np.concatenate(wanted))
         rows = [pool.find(part) for part in wanted]
         clips = pool.clips(experiment.training.resident_mb)
-        frames = predict_ensemble(trained.ensemble, clips, rows, experiment.training)
+        if len(pool.videos):
+            frames = predict_ensemble(trained.ensemble, clips, rows, experiment.training)
+        else:  # none could be prepared
+            frames = {model: [np.zeros((0, 1), np.float32)] * len(trials) for model in trained.ensemble.params}
         for number, (trial, part, own) in enumerate(zip(trials, wanted, rows, strict=True)):
             scores = {
                 model: fuse(by_trial[number], pool.mask[own], experiment.evaluation.fusion)

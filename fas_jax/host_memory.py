@@ -3,7 +3,6 @@
 import ctypes
 import os
 import sys
-from functools import cache
 from pathlib import Path
 
 # glibc's M_MMAP_THRESHOLD, and the bytes from which a block is mapped by itself. Smaller, the arrays of a step are
@@ -23,9 +22,8 @@ def free_host_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-@cache
-def return_large_blocks() -> None:
-    """Makes this process give large blocks back to the system when they are freed.
+def return_free_memory() -> None:
+    """Makes this process give freed memory back to the system: what there is of it now, and from now on large blocks.
 
     By default glibc keeps blocks of up to 32 MB for the thread that freed them. Where several threads read parts of
     features in turn, the process then grows with every epoch: by 200 MB within six, of 16 MB a part. Other C libraries
@@ -33,3 +31,5 @@ def return_large_blocks() -> None:
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_MMAP_THRESHOLD, _OWN_MAPPING)
+        if hasattr(library, "malloc_trim"):
+            library.malloc_trim(0)

@@ -144,8 +144,7 @@ def table(looks: Sequence[Look], trials: Sequence[Trial], trained_epochs: dict[t
 
 def _meta_inputs(experiment: Experiment, trained: Trained, side: _Side) -> Float[Array, "r n t d"]:
     found = predict_ensemble(trained.ensemble, side.clips, side.rows, experiment.training)
-    frames, combine = side.clips.mask.shape, trained.ensemble.combine
-    return jnp.asarray(stack_predictions(found, side.rows, frames, combine)[np.arange(len(side.clips.labels))])
+    return jnp.asarray(stack_predictions(found, side.rows, side.clips.mask.shape, trained.ensemble.combine))
 
 
 def _scores(

@@ -1,6 +1,7 @@
 """What the meta-learner sees of each clip: the base models' probabilities, each run's own."""
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,31 +18,32 @@ _BLOCK = 4096
 
 @dataclass(frozen=True, eq=False)
 class StackedInputs:
-    """Float32 [r n t d], in memory or in a file; a `streaming.FeatureSource` of which each run has its own."""
+    """Float32 [r n t d] in a file; a `streaming.FeatureSource` of which each run has its own."""
 
-    content: Any
-    """Array or file of [n runs t d]: a clip's numbers lie together."""
+    file: Any
+    """Of [n runs t d]: a clip's numbers lie together."""
     stored: tuple[int, int, int, int]
     runs: Int[np.ndarray, " r"]
     """Which of the runs that are stored."""
 
     @classmethod
-    def zeros(cls, shape: tuple[int, ...]) -> "StackedInputs":
-        """Of a shape [r n t d], in memory."""
-        runs, clips, frames, width = shape
-        stored = (clips, runs, frames, width)
-        return cls(np.zeros(stored, np.float32), stored, np.arange(runs))
-
-    @classmethod
     @contextmanager
     def scratch(cls, shape: tuple[int, ...], folder: Path) -> "Iterator[StackedInputs]":
-        """As `zeros`, in a file without a name in `folder`, which ends with the block."""
-        runs, clips, frames, width = shape
+        """Zeros [r n t d] in a file without a name in `folder`, which ends with the block.
+
+        Raises:
+            OSError: There is no room for it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        stored = (clips, runs, frames, width)
+        runs, clips, frames, width = shape
+        size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.truncate(int(np.prod(stored)) * np.dtype(np.float32).itemsize)
-            yield cls(file, stored, np.arange(runs))
+            # Claimed now: a disk that is full ends a process that writes to a mapped file without a word.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            yield cls(file, (clips, runs, frames, width), np.arange(runs))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -59,7 +61,7 @@ class StackedInputs:
         found = np.empty((len(self.runs), len(rows), *self.stored[2:]), np.float32)
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
-            found[:, part] = self._array("r")[rows[part]][:, self.runs].swapaxes(0, 1)
+            found[:, part] = self._mapped("r")[rows[part]][:, self.runs].swapaxes(0, 1)
         return found
 
     def of_runs(self, runs: Int[np.ndarray, " k"]) -> "StackedInputs":
@@ -67,15 +69,22 @@ class StackedInputs:
         return dataclasses.replace(self, runs=self.runs[runs])
 
     def add(self, run: int, rows: Int[np.ndarray, " m"], column: int, scores: Float[np.ndarray, "m t"]) -> None:
-        """Adds P(attack) to a column of one run's inputs, and P(bona fide) to the next."""
+        """As `add_scores`, to the inputs of one of the runs that are stored."""
         for start in range(0, len(rows), _BLOCK):
-            own, values = rows[start : start + _BLOCK], scores[start : start + _BLOCK]
-            array = self._array("r+")
-            array[own, run, :, column] += 1 - values
-            array[own, run, :, column + 1] += values
+            part = slice(start, start + _BLOCK)
+            add_scores(self._mapped("r+")[:, run], rows[part], column, scores[part])
 
-    def _array(self, mode: Literal["r", "r+"]) -> np.ndarray:
-        if isinstance(self.content, np.ndarray):
-            return self.content
-        # Mapped for one use, or all that was ever used would count as this process's memory.
-        return np.memmap(self.content, np.float32, mode, shape=self.stored)
+    def _mapped(self, mode: Literal["r", "r+"]) -> np.ndarray:
+        # For one use, or all that was ever used would count as this process's memory.
+        return np.memmap(self.file, np.float32, mode, shape=self.stored)
+
+
+def add_scores(
+    inputs: Float32[np.ndarray, "n t d"],
+    rows: Int[np.ndarray, " m"],
+    column: int,
+    scores: Float[np.ndarray, "m t"],
+) -> None:
+    """Adds P(attack) of some clips to a column, and P(bona fide) to the next; no clip comes twice."""
+    inputs[rows, :, column] += 1 - scores
+    inputs[rows, :, column + 1] += scores

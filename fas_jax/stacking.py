@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from fas_jax.config import Experiment, Models, Training
 from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
-from fas_jax.stacked_inputs import StackedInputs
+from fas_jax.stacked_inputs import StackedInputs, add_scores
 from fas_jax.training.fitting import Clips, Observer, Run, predict
 from fas_jax.training.stopping import describe_failures
 from fas_jax.training.waves import train_in_waves
@@ -112,7 +112,8 @@ def train_ensemble(
             trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
             # Each clip of a task is scored by exactly one of its models.
             scores = predict(architectures[kind], trained, clips, rows, settings=experiment.training)
-            _stack(stacked, kind, scores, rows)
+            for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
+                stacked.add(number // (folds + 1), own, _column(kind, combine), values)
             params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
         meta_clips = clips._replace(features=stacked)
         params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data, observe)
@@ -146,11 +147,12 @@ def stack_predictions(
     rows: Sequence[Int[np.ndarray, " m"]],
     shape: tuple[int, ...],
     combine: str,
-) -> StackedInputs:
+) -> Float[np.ndarray, "r n t d"]:
     """The meta-learner's inputs from the base models' P(bona fide), zero at clips that are not scored."""
-    stacked = StackedInputs.zeros((len(rows), *shape, _joint_width(combine)))
+    stacked = np.zeros((len(rows), *shape, _joint_width(combine)), np.float32)
     for kind in BASE_MODELS:
-        _stack(stacked, kind, base[kind], rows)
+        for inputs, own, scores in zip(stacked, rows, base[kind], strict=True):
+            add_scores(inputs, own, _column(kind, combine), scores)
     return stacked
 
 
@@ -190,19 +192,9 @@ def _joint_width(combine: str) -> int:
     return 2 * len(BASE_MODELS) if combine == "concat" else 2
 
 
-def _stack(
-    stacked: StackedInputs,
-    kind: Kind,
-    scores: Sequence[Float[np.ndarray, "m t"]],
-    rows: Sequence[Int[np.ndarray, " m"]],
-) -> None:
-    """Adds a base model's attack and bona fide probabilities to the meta-learner's inputs: beside those of the other
-    models, or to them. Of `rows`, equally many follow for each task.
-    """
-    tasks, *_, width = stacked.shape
-    column = 2 * BASE_MODELS.index(kind) if width > 2 else 0
-    for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
-        stacked.add(number * tasks // len(rows), own, column, values)
+def _column(kind: Kind, combine: str) -> int:
+    """Where a base model's probabilities of attack and bona fide go: beside those of the other models, or to them."""
+    return 2 * BASE_MODELS.index(kind) if combine == "concat" else 0
 
 
 def _train(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, Int64, UInt8
+from jaxtyping import Bool, Int32, Int64, Integer, UInt8
 
 
 class TextColumn:
@@ -16,7 +16,7 @@ class TextColumn:
     __slots__ = ("codes", "texts")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, codes: Int[np.ndarray, " n"], texts: Sequence[str]) -> None:
+    def __init__(self, codes: Integer[np.ndarray, " n"], texts: Sequence[str]) -> None:
         """`texts` are distinct; some may be in no row."""
         self.codes, self.texts = codes.view(), texts
         self.codes.flags.writeable = False
@@ -155,7 +155,7 @@ class PackedTextsBuilder:
         self._lengths.append(len(content))
 
     def built(self) -> PackedTexts:
-        """All texts so far."""
+        """All texts; no more can follow."""
         lengths = np.array(self._lengths, np.int32)
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         return PackedTexts(np.frombuffer(self._bytes, np.uint8), starts, lengths)

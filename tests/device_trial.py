@@ -16,7 +16,7 @@ import numpy as np
 from fas_jax import devices
 from fas_jax.config import Training
 from fas_jax.recurrent import Architecture
-from fas_jax.training import fitting, steps
+from fas_jax.training import fitting, program, steps
 from fas_jax.training.fitting import Clips, Run
 
 
@@ -35,7 +35,9 @@ RUNS = (Run("a", 1, np.arange(18), np.arange(18, 40)), Run("b", 2, np.arange(5, 
 ARCHITECTURE = Architecture("gru", 6, 8, "he")
 
 
-def main(mapping: str, out: str, run_devices: str = "1") -> None:
+def main(mapping: str, out: str, run_devices: str = "1", large: str = "") -> None:
+    if large:  # as a network is trained that is large for a CPU
+        program._LARGE = 0
     everything = clips()
     params = ARCHITECTURE.init(jax.random.key(3))
     batch = np.full((jax.local_device_count(), -(-18 // jax.local_device_count())), -1, np.int32)

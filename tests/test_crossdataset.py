@@ -172,7 +172,7 @@ def test_the_meta_learner_sees_attack_and_bona_fide_of_every_base_model():
     rng = np.random.default_rng(0)
     base = {kind: [rng.uniform(size=(5, 3)).astype(np.float32)] for kind in stacking.BASE_MODELS}
     rows = [np.array([4, 0, 6, 2, 1])]
-    pairs = stacking.stack_predictions(base, rows, (7, 3), "concat")[rows[0]][0].reshape(5, 3, 3, 2)
+    pairs = stacking.stack_predictions(base, rows, (7, 3), "concat")[0, rows[0]].reshape(5, 3, 3, 2)
     np.testing.assert_allclose(pairs.sum(-1), 1, atol=1e-6)
     for number, kind in enumerate(stacking.BASE_MODELS):
         np.testing.assert_array_equal(pairs[:, :, number, 1], base[kind][0])
@@ -200,6 +200,20 @@ def test_summed_probabilities_are_an_option(plain, tmp_path):
     trained, scores = outcome(tmp_path, "run", made, settings)
     assert trained.ensemble.architectures["meta"].features == 2
     assert np.isfinite(of_prepared(scores.select(model="meta")).score).all()
+
+
+def test_a_target_of_which_nothing_could_be_prepared_is_all_non_responses(plain, tmp_path):
+    _, trained, _ = plain
+    gone = tuple(Failure(video, "does not open") for video in EVERYONE if video.split == "test")
+    corpus = Corpus.of(stores.make_stores(tmp_path, failures=gone))
+    settings = stores.experiment(evaluation=stores.Evaluation(targets=("M",)))
+    trials = crossdataset.plan(settings, corpus.videos)
+    own = dataclasses.replace(trained, ensemble=trained.ensemble.select(0), baselines=trained.baselines[:1])
+    scores = crossdataset.score(settings, trials, corpus, own)
+    test, validation = scores.select(role=TEST), scores.select(role=VALIDATION)
+    assert len(test) == len(gone) * len(validation.distinct("model")) > 0
+    assert set(test.reason) == {"does not open"}
+    assert np.isfinite(validation.score).all()
 
 
 def test_a_model_whose_training_failed_has_no_decision_and_the_others_do(plain, tmp_path):

@@ -1,6 +1,5 @@
 """The meta-learner's inputs in a file, in memory, and streamed are the same numbers."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 
 import jax
@@ -19,9 +18,8 @@ from fas_jax.training.fitting import Clips, Run
 SHAPE = RUNS, CLIPS, FRAMES, WIDTH = 3, 40, 4, 6
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
 @given(data=st.data())
-def test_what_is_added_is_there_and_nothing_else(tmp_path_factory, on_disk, data):
+def test_what_is_added_is_there_and_nothing_else(tmp_path_factory, data):
     additions = data.draw(
         st.lists(
             st.tuples(st.integers(0, RUNS - 1), st.lists(st.integers(0, CLIPS - 1), unique=True), st.integers(0, 4))
@@ -31,7 +29,7 @@ def test_what_is_added_is_there_and_nothing_else(tmp_path_factory, on_disk, data
     runs = np.array(data.draw(st.lists(st.integers(0, RUNS - 1), min_size=1)), int)
     expected = np.zeros(SHAPE, np.float32)
     folder = tmp_path_factory.mktemp("scratch")
-    with StackedInputs.scratch(SHAPE, folder) if on_disk else nullcontext(StackedInputs.zeros(SHAPE)) as inputs:
+    with StackedInputs.scratch(SHAPE, folder) as inputs:
         for number, (run, own, column) in enumerate(additions):
             scores = np.random.default_rng(number).uniform(size=(len(own), FRAMES)).astype(np.float32)
             inputs.add(run, np.array(own, int), column, scores)
@@ -45,6 +43,11 @@ def test_what_is_added_is_there_and_nothing_else(tmp_path_factory, on_disk, data
         np.testing.assert_array_equal(some[rows], expected[runs][:, rows])
         np.testing.assert_array_equal(some.of_runs(np.array([-1]))[rows], expected[runs[-1:]][:, rows])
     assert not list(folder.iterdir())
+
+
+def test_a_full_disk_is_told_before_anything_is_trained(tmp_path):
+    with pytest.raises(OSError, match=r"space|large"), StackedInputs.scratch((1, 1 << 50, 1, 1), tmp_path):
+        pass
 
 
 def test_blocks_of_any_size_write_the_same(tmp_path, monkeypatch):

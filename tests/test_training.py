@@ -28,9 +28,9 @@ from tests.device_trial import ARCHITECTURE, RUNS, clips
 SETTINGS = Training(batch_size=12, max_epochs=12, validate_every=2, patience=99, learning_rate=1e-2, monitor="loss")
 
 
-def trial(devices: int, mapping: str, out: Path, run_devices: int = 1) -> dict[str, np.ndarray]:
+def trial(devices: int, mapping: str, out: Path, run_devices: int = 1, large: str = "") -> dict[str, np.ndarray]:
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, "-m", "tests.device_trial", mapping, str(out), str(run_devices)]
+    command = [sys.executable, "-m", "tests.device_trial", mapping, str(out), str(run_devices), large]
     subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1], timeout=300)
     return dict(np.load(out))
 
@@ -46,8 +46,8 @@ def tried(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trials")
 
     @cache
-    def once(devices, mapping, run_devices=1):
-        return trial(devices, mapping, folder / f"{devices}-{mapping}-{run_devices}.npz", run_devices)
+    def once(devices, mapping, run_devices=1, large=""):
+        return trial(devices, mapping, folder / f"{devices}-{mapping}-{run_devices}{large}.npz", run_devices, large)
 
     return once
 
@@ -67,6 +67,15 @@ def test_four_devices_equal_one(tried, mapping, run_devices):
             assert np.abs(many[name] - one[name]).max() <= 1e-5 * np.abs(one[name]).max()
         if name.startswith("params"):
             assert np.abs(many[name] - one[name]).max() <= 1e-4 * np.abs(one[name]).max()
+
+
+def test_runs_one_by_one_with_a_shorter_step_equal_those_side_by_side(tried):
+    """As large networks are trained on a CPU; also where two devices share a batch, and each takes its own step."""
+    plain = tried(1, "shard_map")
+    for large in (tried(1, "shard_map", 1, "large"), tried(4, "shard_map", 2, "large")):
+        for name in plain:
+            if name.startswith("params"):
+                assert np.abs(large[name] - plain[name]).max() <= 1e-4 * np.abs(plain[name]).max()
 
 
 def test_gradient_is_that_of_the_plain_loss(tried):

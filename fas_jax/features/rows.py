@@ -153,6 +153,11 @@ def join(parts: Sequence[StoredFeatures]) -> StoredFeatures:
     return StoredFeatures(tuple(files), places, max(part.longest for part in parts), width)
 
 
+def nothing(dimension: int) -> StoredFeatures:
+    """No clips, as if of one frame."""
+    return StoredFeatures((), np.zeros(0, PLACE), 1, dimension)
+
+
 def read_stored(path: Path, sha256: str) -> tuple[StoredFile, list[Video], np.ndarray]:
     """Hashes every byte of a file, and reads whose clips it holds and where; its places name file 0.
 

@@ -118,7 +118,7 @@ class _Judge:
     def __init__(self, experiment: Experiment, pool: Pool) -> None:
         self.evaluation, self.mask = experiment.evaluation, pool.mask
         self.labels = pool.videos.label
-        self.domains = pool.videos.dataset.codes
+        self.domains = np.asarray(pool.videos.dataset)
 
     def lacks(self, cut: Cut) -> str:
         """What the fold would need to be scored; empty where it has it."""

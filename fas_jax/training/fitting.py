@@ -213,7 +213,7 @@ def predict(
     for part, own in streaming.parts(placed, order, 0, mesh, settings.part_mb << 20):
         scores = np.asarray(_probabilities(architecture, form, params, part, own[0]))
         for values, each in zip(found, scores, strict=True):
-            # In place: no run's scores are padded to the longest one's.
+            # In place: beyond a part, no run's scores are padded to the longest one's.
             own_part = values[start : start + own.shape[2] * batch_size]
             own_part[:] = each.reshape(-1, each.shape[-1])[: len(own_part)]
         start += own.shape[2] * batch_size
@@ -231,10 +231,11 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
     size, shared = streaming.size(clips.features), 0
     cores = jax.device_count() if devices.are_cores() else 1
     there = isinstance(clips.features, jax.Array)
-    if not there and size > streaming.limit(settings.resident_mb):
+    own = size // clips.features.shape[0] if len(clips.features.shape) == 4 else 0
+    if not there and (own or size) > streaming.limit(settings.resident_mb):
         shared = 3 * settings.part_mb << 20
-    elif len(clips.features.shape) == 4:
-        run += size // clips.features.shape[0]
+    elif own:
+        run += own
     else:
         # Cores share the memory of their copies, of which the first may be there already.
         shared = size * (cores - there) // cores

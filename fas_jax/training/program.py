@@ -128,7 +128,7 @@ class Program:
             runs = runs[:1]
         order = batched([self._order(run, epoch) for run in runs], self._settings.batch_size, self._batch_devices)
         order = np.pad(order, [(0, 0), (0, 0), (0, self.steps - order.shape[2]), (0, 0)], constant_values=-1)
-        form = self._packed(self._train_form, order)
+        form = (self._packed_as_usual if self._train_form.one_by_one else self._packed)(self._train_form, order)
         clips, knobs = self._of(live)
         mask = devices.place(active[live], self.mesh, devices.BY_RUN)
         step = first
@@ -147,12 +147,13 @@ class Program:
 
     def _packed(self, form: Form, order: np.ndarray) -> Form:
         """The form, made for these batches."""
-        most = frames_to_compute(order, self._lengths, self._longest)
-        if not form.one_by_one:
-            return form._replace(frames=(most,))
-        # Large networks spend their time on frames, and most batches have fewer than the longest.
+        return form._replace(frames=(frames_to_compute(order, self._lengths, self._longest),))
+
+    def _packed_as_usual(self, form: Form, order: np.ndarray) -> Form:
+        """As `_packed`; large networks spend their time on frames, of which most batches have fewer than some."""
+        packed = self._packed(form, order)
         usual = frames_to_compute(order, self._lengths, self._longest, _USUAL)
-        return form._replace(frames=(usual, most) if 0 < usual != most else (most,))
+        return packed._replace(frames=(usual, *packed.frames)) if 0 < usual != packed.frames[0] else packed
 
     def look(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""

@@ -63,8 +63,8 @@ class Form(NamedTuple):
     """Runs are computed one after the other and not side by side, which large networks prefer where there is a cache
     that holds one of them."""
     frames: tuple[int, ...] = (0,)
-    """Real frames of all clips of a device's batch, at most; 0 computes padded frames too. Of several, rising, a
-    training step takes the first that holds its batch, where runs are computed one by one."""
+    """Real frames of all clips of a device's batch, at most; 0, which holds any batch, computes padded frames too. Of
+    several, a training step takes the first that holds its batch, where runs are computed one by one."""
 
 
 def _adam(go: Bool[Array, ""] | bool) -> optax.GradientTransformation:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from fas_jax import devices
 from fas_jax.config import Training
-from fas_jax.host_memory import free_host_memory, return_large_blocks
+from fas_jax.host_memory import free_host_memory, return_free_memory
 from fas_jax.training.steps import Clips
 
 # Parts that wait in memory beside the one in use, and threads that fill them.
@@ -90,6 +90,9 @@ def parts(
 ) -> Iterator[tuple[Clips, Int[np.ndarray, "parts r k b"]]]:
     """What the steps of `order` from `first` on need, in order.
 
+    Where each run has its own features, a part holds what all runs need for each of them, because they share masks and
+    labels: of many runs more is read than is used.
+
     Args:
         clips: From `place`.
         order: Rows of all devices, runs, steps and batches; -1 is none.
@@ -101,7 +104,7 @@ def parts(
     if isinstance(clips.features, jax.Array):
         yield clips, order[:, :, first:]
         return
-    return_large_blocks()
+    return_free_memory()
     devices_, runs, steps, batch = order.shape
     clips_there = clips.features.shape[-3]
     clip_bytes = size(clips.features) // max(1, clips_there)
