@@ -1,6 +1,7 @@
 """What the meta-learner sees of each clip: the base models' probabilities, each run's own."""
 
 import dataclasses
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -38,11 +39,15 @@ class StackedInputs:
         runs, clips, frames, width = shape
         size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
         with tempfile.TemporaryFile(dir=folder) as file:
-            # Claimed now: a disk that is full ends a process that writes to a mapped file without a word.
+            file.truncate(size)
+            # Claimed now: a disk that is full ends a process that writes to a mapped file without a word. Some systems
+            # and file systems cannot.
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                        raise
             yield cls(file, (clips, runs, frames, width), np.arange(runs))
 
     @property

@@ -1,5 +1,7 @@
 """The meta-learner's inputs in a file, in memory, and streamed are the same numbers."""
 
+import errno
+import os
 from dataclasses import replace
 
 import jax
@@ -48,6 +50,15 @@ def test_what_is_added_is_there_and_nothing_else(tmp_path_factory, data):
 def test_a_full_disk_is_told_before_anything_is_trained(tmp_path):
     with pytest.raises(OSError, match=r"space|large"), StackedInputs.scratch((1, 1 << 50, 1, 1), tmp_path):
         pass
+
+
+def test_a_file_system_that_cannot_claim_room_will_do(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    with StackedInputs.scratch(SHAPE, tmp_path) as inputs:
+        assert not inputs[np.arange(CLIPS)].any()
 
 
 def test_blocks_of_any_size_write_the_same(tmp_path, monkeypatch):
