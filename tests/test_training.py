@@ -69,6 +69,7 @@ def test_four_devices_equal_one(tried, mapping, run_devices):
             assert np.abs(many[name] - one[name]).max() <= 1e-4 * np.abs(one[name]).max()
 
 
+@pytest.mark.slow
 def test_runs_one_by_one_with_a_shorter_step_equal_those_side_by_side(tried):
     """As large networks are trained on a CPU; also where two devices share a batch, and each takes its own step."""
     plain = tried(1, "shard_map")
