@@ -245,7 +245,7 @@ def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch
 @pytest.mark.slow
 def test_two_processes_stream_what_one_does(tmp_path, monkeypatch):
     """Each reads the store by itself; the batches are divided between them."""
-    monkeypatch.setattr(stores, "DIMENSION", 100)
+    monkeypatch.setattr(stores, "DIMENSION", 2500)
     stores.make_stores(tmp_path / "stores")
     found = []
     for processes in (1, 2):
