@@ -74,6 +74,7 @@ def test_blocks_of_any_size_write_the_same(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found[0], found[2])
 
 
+@pytest.mark.slow
 def test_streamed_inputs_of_each_run_train_and_score_to_the_same_bits(tmp_path, monkeypatch):
     """Also where runs end early and the others go on, and where they are trained in waves."""
     monkeypatch.setattr(program, "_COMPILATION", 0)
