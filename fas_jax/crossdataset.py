@@ -21,7 +21,7 @@ from fas_jax.files import fingerprint
 from fas_jax.protocol_names import choose_protocols
 from fas_jax.protocols import Protocol
 from fas_jax.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
-from fas_jax.training.fitting import Observer
+from fas_jax.training.fitting import Clips, Observer
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,8 @@ def train(
         folder: For checkpoints and finished models; an interrupted training goes on.
         observe: See `train_ensemble`.
     """
-    pool = corpus.open(source_videos(trials))
-    tasks = []
-    for trial in trials:
-        rows = pool.find(trial.assignment.train)
-        folds = subject_folds(pool.videos, rows, experiment.stacking.folds, trial.seed)
-        validation = pool.find(trial.assignment.validation)
-        tasks.append(Task(f"{trial.protocol.name} seed {trial.seed}", trial.seed, rows, folds, validation))
+    tasks, clips, baselines = _prepare(experiment, trials, corpus, folder)
     data = fingerprint([store.fingerprint for store in corpus.stores])
-    baselines = _fit_baselines(pool, tasks, folder, {"mean-feature": experiment.models.mean_feature})
-    clips = pool.clips(experiment.training.resident_mb)
     return Trained(train_ensemble(tasks, clips, experiment, folder, data, observe), baselines)
 
 
@@ -121,6 +113,21 @@ def source_videos(trials: Sequence[Trial]) -> Int[np.ndarray, " k"]:
     """Those that any trial trains or validates on, and no others, rising."""
     parts = [part for trial in trials for part in (trial.assignment.train, trial.assignment.validation)]
     return np.unique(np.concatenate(parts))
+
+
+def _prepare(
+    experiment: Experiment, trials: Sequence[Trial], corpus: Corpus, folder: Path
+) -> tuple[list[Task], Clips, tuple[dict[str, LogisticModel], ...]]:
+    """The tasks, the clips that their rows point into, and what needs more of these than features: the baselines."""
+    pool = corpus.open(source_videos(trials))
+    tasks = []
+    for trial in trials:
+        rows = pool.find(trial.assignment.train)
+        folds = subject_folds(pool.videos, rows, experiment.stacking.folds, trial.seed)
+        validation = pool.find(trial.assignment.validation)
+        tasks.append(Task(f"{trial.protocol.name} seed {trial.seed}", trial.seed, rows, folds, validation))
+    baselines = _fit_baselines(pool, tasks, folder, {"mean-feature": experiment.models.mean_feature})
+    return tasks, pool.clips(experiment.training.resident_mb), baselines
 
 
 def _fit_baselines(

@@ -110,10 +110,7 @@ def train_ensemble(
     with StackedInputs.scratch((len(tasks), *clips.mask.shape, architectures[META].features), folder) as stacked:
         for kind in BASE_MODELS:
             trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
-            # Each clip of a task is scored by exactly one of its models.
-            scores = predict(architectures[kind], trained, clips, rows, settings=experiment.training)
-            for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
-                stacked.add(number // (folds + 1), own, _column(kind, combine), values)
+            _stack(stacked, kind, architectures[kind], trained, clips, rows, experiment)
             params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
         meta_clips = clips._replace(features=stacked)
         params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data, observe)
@@ -185,6 +182,22 @@ def _base_runs(task: Task, folds: int) -> list[Run]:
 
 def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
     return [task.train[task.fold == fold] for fold in range(folds)]
+
+
+def _stack(
+    stacked: StackedInputs,
+    kind: Kind,
+    architecture: Architecture,
+    params: Params,
+    clips: Clips,
+    rows: Sequence[Int[np.ndarray, " m"]],
+    experiment: Experiment,
+) -> None:
+    """Adds what a base model's runs make of the clips `rows[r]`; each clip of a task is scored by one run of it."""
+    scores = predict(architecture, params, clips, rows, settings=experiment.training)
+    column = _column(kind, experiment.stacking.combine)
+    for number, (own, values) in enumerate(zip(rows, scores, strict=True)):
+        stacked.add(number // (experiment.stacking.folds + 1), own, column, values)
 
 
 def _joint_width(combine: str) -> int:

@@ -60,7 +60,7 @@ class Program:
         self._architecture, self._settings = architecture, settings
         self._profiled = Profiler(Path(settings.profile) if settings.profile else None, title)
         self._labels = np.asarray(clips.labels)
-        self._lengths = np.asarray(clips.mask).sum(1)
+        self._lengths = np.asarray(clips.mask).sum(1, dtype=np.int32)
         self._longest = clips.mask.shape[1]
         pmapped = settings.mapping == "pmap"
         self.mesh: Mesh = devices.make_mesh(len(runs), settings.batch_size, 1 if pmapped else settings.run_devices)
@@ -126,8 +126,9 @@ class Program:
         runs = [self._runs[row] for row in live]
         if self._train_form.same_rows:
             runs = runs[:1]
-        order = batched([self._order(run, epoch) for run in runs], self._settings.batch_size, self._batch_devices)
-        order = np.pad(order, [(0, 0), (0, 0), (0, self.steps - order.shape[2]), (0, 0)], constant_values=-1)
+        order = batched(
+            [self._order(run, epoch) for run in runs], self._settings.batch_size, self._batch_devices, self.steps
+        )
         form = (self._packed_as_usual if self._train_form.one_by_one else self._packed)(self._train_form, order)
         clips, knobs = self._of(live)
         mask = devices.place(active[live], self.mesh, devices.BY_RUN)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Int32
 
 Balance = Literal["none", "sampling", "weights", "both"]
 # The exponent s with which class c is drawn in proportion to n_c^(1-s); what is left to equality, weights do.
@@ -47,16 +47,28 @@ def class_weights(labels: Int[np.ndarray, " n"], balance: Balance) -> Float32[np
     return (0.5 / _shares(labels, balance)).astype(np.float32)
 
 
-def batched(rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int) -> Int[np.ndarray, "parts r s b"]:
-    """Each run's rows as s batches, each split over `parts` devices and padded with -1 to equal shapes."""
-    steps = max(-(-len(row) // batch_size) for row in rows)
+def batched(
+    rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int, steps: int = 0
+) -> Int32[np.ndarray, "parts r s b"]:
+    """Each run's rows as s batches, each split over `parts` devices and padded with -1 to equal shapes.
+
+    Args:
+        rows: Of every run.
+        batch_size: Of all devices together.
+        parts: Devices.
+        steps: At least so many batches; what no run needs is empty.
+    """
+    steps = max(steps, *(-(-len(row) // batch_size) for row in rows))
     share = -(-batch_size // parts)
-    padded = np.full((len(rows), steps, parts * share), -1, np.int32)
+    found = np.full((parts, len(rows), steps, share), -1, np.int32)
     for r, row in enumerate(rows):
-        batches = np.full(steps * batch_size, -1, np.int32)
-        batches[: len(row)] = row
-        padded[r, :, :batch_size] = batches.reshape(steps, batch_size)
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(len(rows), steps, parts, share), 2, 0))
+        batches = np.full((steps, parts * share), -1, np.int32)
+        whole = len(row) // batch_size
+        batches[:whole, :batch_size] = row[: whole * batch_size].reshape(whole, batch_size)
+        rest = row[whole * batch_size :]
+        batches[whole : whole + 1, : len(rest)] = rest
+        found[:, r] = batches.reshape(steps, parts, share).swapaxes(0, 1)
+    return found
 
 
 def frames_to_compute(
@@ -72,7 +84,7 @@ def frames_to_compute(
         longest: Frames of a padded clip.
         share: Of the batches that need no more.
     """
-    counts = np.where(order >= 0, lengths[order], 0).sum(-1)
+    counts = np.append(lengths, 0)[order].sum(-1)  # where there is no clip, -1 finds the zero
     frames = np.quantile(counts[counts > 0], share, method="higher") if counts.any() else 0
     whole = order.shape[-1] * longest
     eighth = -(-whole // 8)
