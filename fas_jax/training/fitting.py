@@ -204,7 +204,7 @@ def predict(
         settings: Say which features are streamed, and how much at a time.
     """
     order = batched(rows, batch_size, 1)
-    form = Form(len(clips.features.shape) == 4, same_rows=False, one_by_one=one_by_one(architecture))
+    form = Form(clips.own, same_rows=False, one_by_one=one_by_one(architecture))
     mesh = devices.one_device()
     placed = streaming.place(clips, mesh, settings.resident_mb)
     params = devices.place(params, mesh)
@@ -231,7 +231,7 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
     size, shared = streaming.size(clips.features), 0
     cores = jax.device_count() if devices.are_cores() else 1
     there = isinstance(clips.features, jax.Array)
-    own = size // clips.features.shape[0] if len(clips.features.shape) == 4 else 0
+    own = size // clips.features.shape[0] if clips.own else 0
     if not there and (own or size) > streaming.limit(settings.resident_mb):
         shared = 3 * settings.part_mb << 20
     elif own:

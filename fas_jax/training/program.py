@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
 from fas_jax import devices
 from fas_jax.checkpoints import Checkpoints
 from fas_jax.config import Training
 from fas_jax.recurrent import Architecture, Initialisation, Params
-from fas_jax.training import steps, streaming
+from fas_jax.training import on_mesh, steps, streaming
 from fas_jax.training.profiling import Profiler
 from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order, frames_to_compute
 from fas_jax.training.steps import Clips, Form, Knobs, State
@@ -70,13 +70,17 @@ class Program:
         self._runs = [*runs, *[runs[-1]] * (self.width - len(runs))]
         if self.width > self.count:
             rows = np.minimum(np.arange(self.width), self.count - 1)
-            clips = clips._replace(features=streaming.of_runs(clips.features, rows))
+            clips = streaming.of_runs(clips, rows)
         self._clips = streaming.place(clips, self.mesh, settings.resident_mb)
-        own_clips = len(clips.features.shape) == 4
         apart = one_by_one(architecture)
-        same = len({(run.seed, run.train.tobytes(), run.balance) for run in runs}) == 1
-        self._train_form = Form(own_clips, same, apart)
-        self._look_form = Form(own_clips, len({run.validation.tobytes() for run in runs}) == 1, apart)
+        first = runs[0]
+        same_order = all(
+            (run.seed, run.balance) == (first.seed, first.balance) and np.array_equal(run.train, first.train)
+            for run in runs
+        )
+        same_look = all(np.array_equal(run.validation, first.validation) for run in runs)
+        self._train_form = Form(clips.own, same_order, apart)
+        self._look_form = Form(clips.own, same_look, apart)
         self._knobs, self._look_weights = self._settings_of_runs()
         self._own: dict[bytes, Any] = {}
         self.steps = max(-(-len(self._order(run, 0)) // settings.batch_size) for run in runs)
@@ -94,13 +98,7 @@ class Program:
         """State, best parameters and progress before the first step or where a checkpoint left them; steps done."""
         progress = Progress.start(self.width, self._settings)
         progress.active[self.count :] = False
-        shapes = jax.eval_shape(
-            steps.fresh,
-            jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype), self._architecture.shapes()
-            ),
-        )
-        restored = checkpoints.restore((shapes, shapes.params, progress.first(self.count))) if checkpoints else None
+        restored = checkpoints.restore((*self._shapes(), progress.first(self.count))) if checkpoints else None
         if restored:
             done, (*found, known) = restored
             state, best = devices.place(jax.tree.map(self._filled_up, found), self.mesh, devices.BY_RUN)
@@ -109,13 +107,22 @@ class Program:
         else:
             best, done = self._initial(), 0
             # Of a copy, because the step is given the state's buffers.
-            state = _fresh(self.mesh)(jax.tree.map(jax.numpy.copy, best))
+            state = on_mesh.fresh(self.mesh)(jax.tree.map(jax.numpy.copy, best))
         return state, best, progress, done
 
     def kept(self, state: State, best: Params, progress: Progress) -> tuple[State, Params, Progress]:
         """What a checkpoint holds: the runs alone, because the rows that fill up the mesh differ between machines."""
         state, best = jax.tree.map(lambda leaf: leaf[: self.count], devices.fetch((state, best)))
         return state, best, progress.first(self.count)
+
+    def _shapes(self) -> tuple[State, Params]:
+        """Of the state and the best parameters that a checkpoint holds."""
+
+        def of_all(leaf: Any) -> Any:
+            return jax.ShapeDtypeStruct((self.count, *leaf.shape), leaf.dtype)
+
+        params = jax.tree.map(of_all, self._architecture.shapes())
+        return jax.eval_shape(steps.fresh, params), params
 
     def _filled_up(self, runs: Any) -> Any:
         """With a row for every row of the mesh, by repeating the last."""
@@ -142,7 +149,7 @@ class Program:
             yield state, step
 
     def _steps(self, form: Form, part: Clips, knobs: Knobs, active: Any, state: State, order: np.ndarray) -> State:
-        train = _training(self._architecture, form, self.mesh, self._settings.mapping)
+        train = on_mesh.train(self._architecture, form, self.mesh, self._settings.mapping)
         new: State = train(state, part, knobs, active, self._placed(order, form))
         return new
 
@@ -168,7 +175,7 @@ class Program:
             self._batch_devices,
         )
         form = self._packed(self._look_form, order)
-        validate = _validation(self._architecture, form, self.mesh, self._settings.mapping)
+        validate = on_mesh.validate(self._architecture, form, self.mesh, self._settings.mapping)
         weights = devices.place(self._look_weights[live], self.mesh, devices.BY_RUN)
         sums = np.zeros((len(live), 3), np.float32)
         for part, own in streaming.parts(clips, order, 0, self.mesh, self._settings.part_mb << 20):
@@ -228,7 +235,7 @@ class Program:
             params = devices.place(self._architecture.init_each(keys), self.mesh, devices.BY_RUN)
         else:
             # Each device draws its own, which it may only do without QR decompositions: see `init_each`.
-            params = _draw(self._architecture, self.mesh)(
+            params = on_mesh.draw(self._architecture, self.mesh)(
                 devices.place(jax.random.key_data(keys), self.mesh, devices.BY_RUN)
             )
         # What a run starts from is its own; the program is the same.
@@ -260,63 +267,19 @@ class Program:
         key = live.tobytes()
         if key not in self._own:
             clips = self._clips
-            if self._train_form.own_clips and len(live) < self.width:
-                clips = clips._replace(features=self._features_of(live))
+            if clips.own and len(live) < self.width:
+                if isinstance(clips.features, jax.Array):
+                    clips = clips._replace(features=self.take(clips.features, live))
+                else:
+                    clips = streaming.of_runs(clips, live)
             knobs = jax.tree.map(lambda leaf: leaf[live], self._knobs)
             self._own = {key: (clips, devices.place(knobs, self.mesh, devices.BY_RUN))}
         return self._own[key]
 
-    def _features_of(self, live: np.ndarray) -> Any:
-        features = self._clips.features
-        return self.take(features, live) if isinstance(features, jax.Array) else streaming.of_runs(features, live)
-
     def _placed(self, order: np.ndarray, form: Form) -> Any:
         if self._settings.mapping == "pmap":
             return order
-        return devices.place(order, self.mesh, _order_spec(form))
-
-
-# Kept, so that the next wave compiles nothing.
-@cache
-def _draw(architecture: Architecture, mesh: Mesh) -> Any:
-    """Fresh parameters from the data of PRNG keys."""
-
-    def each(keys: Any) -> Params:
-        return jax.lax.map(lambda key: architecture.init(jax.random.wrap_key_data(key)), keys)
-
-    return devices.parallel(each, mesh, (devices.BY_RUN,), devices.BY_RUN)
-
-
-@cache
-def _fresh(mesh: Mesh) -> Any:
-    """`steps.fresh` on a mesh."""
-    return jax.jit(steps.fresh, out_shardings=NamedSharding(mesh, devices.BY_RUN))
-
-
-@cache
-def _training(architecture: Architecture, form: Form, mesh: Mesh, mapping: devices.Mapping) -> Any:
-    """`steps.train` on a mesh."""
-    return devices.parallel(
-        partial(steps.train, architecture, form),
-        mesh,
-        (devices.BY_RUN, _clips_spec(form), devices.BY_RUN, devices.BY_RUN, _order_spec(form)),
-        devices.BY_RUN,
-        mapping=mapping,
-        donate=(0,),
-        options=None if form.one_by_one else _side_by_side_options(),
-    )
-
-
-@cache
-def _validation(architecture: Architecture, form: Form, mesh: Mesh, mapping: devices.Mapping) -> Any:
-    """`steps.validate` on a mesh."""
-    return devices.parallel(
-        partial(steps.validate, architecture, form),
-        mesh,
-        (devices.BY_RUN, _clips_spec(form), devices.BY_RUN, _order_spec(form)),
-        devices.BY_RUN,
-        mapping=mapping,
-    )
+        return devices.place(order, self.mesh, on_mesh.order_spec(form))
 
 
 def weights(architecture: Architecture) -> int:
@@ -324,23 +287,9 @@ def weights(architecture: Architecture) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(architecture.shapes()))
 
 
-def _side_by_side_options() -> dict[str, str] | None:
-    # XLA's own way to multiply many small matrices; that of YNNPACK, its default on a CPU, takes a fourth longer for a
-    # step of 20 runs of GRU-20 (jaxlib 0.10.2). Large ones YNNPACK does better.
-    return {"xla_cpu_experimental_ynn_fusion_type": ""} if jax.default_backend() == "cpu" else None
-
-
 def one_by_one(architecture: Architecture) -> bool:
     """Whether runs are computed one after the other; see `Form`."""
     return jax.default_backend() == "cpu" and weights(architecture) > _LARGE
-
-
-def _clips_spec(form: Form) -> Any:
-    return Clips._make((devices.BY_RUN if form.own_clips else devices.SAME, devices.SAME, devices.SAME))
-
-
-def _order_spec(form: Form) -> Any:
-    return devices.BY_ROW if form.same_rows else devices.BY_ROW_AND_RUN
 
 
 def _weighted(balance: Any) -> Any:

@@ -29,6 +29,11 @@ class Clips(NamedTuple):
     labels: Int[Array | np.ndarray, " n"]
     """1 bona fide, 0 attack."""
 
+    @property
+    def own(self) -> bool:
+        """Whether each run has its own features."""
+        return len(self.features.shape) == 4
+
 
 class Knobs(NamedTuple):
     """What may differ between runs of one program."""

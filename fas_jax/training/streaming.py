@@ -78,11 +78,13 @@ def place(clips: Clips, mesh: Mesh, resident_mb: int) -> Clips:
     return _on_mesh(clips._replace(features=features), mesh)
 
 
-def of_runs(features: Any, runs: Int[np.ndarray, " k"]) -> Any:
-    """The features of some runs: all, where runs share them."""
-    if len(features.shape) == 3:
-        return features
-    return features[runs] if isinstance(features, np.ndarray | jax.Array) else features.of_runs(runs)
+def of_runs(clips: Clips, runs: Int[np.ndarray, " k"]) -> Clips:
+    """The clips with the features of some runs; as they are where runs share them."""
+    if not clips.own:
+        return clips
+    features = clips.features
+    is_array = isinstance(features, np.ndarray | jax.Array)
+    return clips._replace(features=features[runs] if is_array else features.of_runs(runs))
 
 
 def parts(
@@ -120,7 +122,7 @@ def parts(
         own = order[:, :, start : start + length]
         own = np.pad(own, [(0, 0), (0, 0), (0, length - own.shape[2]), (0, 0)], constant_values=-1)
         rows = np.unique(own[own >= 0])
-        features = _rows(clips.features, rows)
+        features = _rows(clips, rows)
         if len(rows) < capacity:  # else a copy would cost as much as the reading
             features = np.pad(features, [*[(0, 0)] * (features.ndim - 3), (0, capacity - len(rows)), (0, 0), (0, 0)])
         mask = np.ones((capacity, features.shape[-2]), bool)
@@ -140,13 +142,12 @@ def parts(
 
 
 def _on_mesh(clips: Clips, mesh: Mesh) -> Clips:
-    own = devices.BY_RUN if len(clips.features.shape) == 4 else devices.SAME
-    features = devices.place(clips.features, mesh, own)
+    features = devices.place(clips.features, mesh, devices.BY_RUN if clips.own else devices.SAME)
     return Clips(features, devices.place(clips.mask, mesh), devices.place(clips.labels, mesh))
 
 
-def _rows(features: Any, rows: np.ndarray) -> np.ndarray:
-    return features[:, rows] if isinstance(features, np.ndarray) and features.ndim == 4 else features[rows]
+def _rows(clips: Clips, rows: np.ndarray) -> np.ndarray:
+    return clips.features[:, rows] if clips.own and isinstance(clips.features, np.ndarray) else clips.features[rows]
 
 
 def _whole(features: Any) -> Any:

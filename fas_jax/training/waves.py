@@ -80,13 +80,12 @@ def train_in_waves(
                     "choose another --name, or remove the run's folder"
                 )
         else:
-            features = streaming.of_runs(clips.features, np.arange(start, end))
             shown = observe(name, start) if observe else None
             with _events(settings, folder / "events", path.stem, runs[start:end]) as watch:
                 found = fit(
                     architecture,
                     runs[start:end],
-                    clips._replace(features=features),
+                    streaming.of_runs(clips, np.arange(start, end)),
                     settings,
                     Checkpoints(unfinished, about),
                     title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
