@@ -66,6 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_two_processes_killed_and_restarted_as_one_make_the_store_of_one(prepared: Prepared, tmp_path: Path) -> None:
     killed = start(prepared, tmp_path / "killed", processes=2, devices=2)
     while all(process.poll() is None for process in killed) and not list(tmp_path.glob("killed/*/*.json")):

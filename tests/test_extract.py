@@ -48,6 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared, tmp_path: Path) -> None:
     killed = start(prepared.directory, "--out", tmp_path / "killed", *OPTIONS)
     while killed.poll() is None and not list(tmp_path.glob("killed/*/00001.json")):

@@ -238,12 +238,10 @@ def test_a_trial_among_others_equals_the_trial_alone(made, tmp_path, monkeypatch
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "models"),
-    [
-        (GOOD, ("gru",)),
-        pytest.param(Setting("lstm", 3, "orthogonal", 2e-2, 0.03, "weights"), BASE_MODELS, marks=pytest.mark.slow),
-    ],
+    [(GOOD, ("gru",)), (Setting("lstm", 3, "orthogonal", 2e-2, 0.03, "weights"), BASE_MODELS)],
 )
 def test_the_best_setting_trains_as_it_was_scored(made, tmp_path, monkeypatch, setting, models):
     """The TOML file gives the ensemble's out-of-fold models, which are the search's own runs: the same figures."""

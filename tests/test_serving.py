@@ -72,6 +72,7 @@ def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path) -> dict[s
         return dict(found)
 
 
+@pytest.mark.slow
 def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path: Path) -> None:
     about = write_serving(bundle, tmp_path / "served")
     # The weights are arguments: neither program holds them as constants.

@@ -170,6 +170,7 @@ def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, caps
     assert "streamed" in out
 
 
+@pytest.mark.slow
 def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monkeypatch, capsys):
     """Everything from the stores to the scores, over files of three datasets with clips of different lengths."""
     monkeypatch.setattr(stores, "DIMENSION", 100)
