@@ -82,6 +82,9 @@ class Checkpoints:
         """The newest whole step and its tree, shaped as `like`; None where there is none.
 
         A damaged step is passed over with a warning.
+
+        Raises:
+            UserError: A whole step holds arrays of other names or shapes.
         """
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), like)
@@ -90,7 +93,13 @@ class Checkpoints:
                 self._damaged.add(path.name)
                 warnings.warn(f"checkpoint {path} is damaged or unfinished; using the one before", stacklevel=2)
                 continue
-            return int(path.name), orbax.load(path, abstract)
+            try:
+                return int(path.name), orbax.load(path, abstract)
+            except ValueError as error:
+                raise UserError(
+                    f"checkpoint {path} holds other arrays than this training has, as if another version of fas_jax "
+                    f"had written it; remove {self.directory} to train anew"
+                ) from error
         return None
 
     def _clear_unfinished(self) -> None:

@@ -84,6 +84,14 @@ def test_differences_name_missing_keys():
     assert describe_differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {}}) == ["b.c: 2 there, None now"]
 
 
+@pytest.mark.parametrize("other", [{"values": np.zeros(7)}, {"others": np.zeros(3)}], ids=["shape", "name"])
+def test_a_step_of_other_arrays_is_told(tmp_path, other):
+    checkpoints = Checkpoints(tmp_path, {})
+    checkpoints.save(1, {"values": np.zeros(3)})
+    with pytest.raises(UserError, match=r"00000001 holds other arrays.*remove"):
+        checkpoints.restore(other)
+
+
 def test_what_kills_left_is_cleared_and_two_whole_steps_stay(tmp_path):
     """Unfinished steps pile up nowhere, and never push a whole one out."""
     checkpoints = Checkpoints(tmp_path, {})
