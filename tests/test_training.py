@@ -312,6 +312,8 @@ def test_wave_size_follows_the_memory(monkeypatch):
     assert fitting.wave_size(architecture, 1000, source, Training(mapping="pmap")) == some
     monkeypatch.setattr(devices, "are_cores", lambda: False)
     assert fitting.wave_size(architecture, 1000, source, Training()) == some
+    # ... unless they are told to share runs.
+    assert fitting.wave_size(architecture, 1000, source, Training(run_devices=2)) == 2 * some
     monkeypatch.undo()
     monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
     assert fitting.wave_size(architecture, 100, source, Training()) == 100

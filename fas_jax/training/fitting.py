@@ -240,8 +240,8 @@ def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Tra
         # Cores share the memory of their copies, of which the first may be there already.
         shared = size * (cores - there) // cores
     room = devices.least(int(0.8 * devices.free_memory()) - shared)
-    # Cores divide runs alone. Other devices may share batches instead, and then each holds all runs.
-    across = 1 if settings.run_devices or settings.mapping == "pmap" else cores
+    # Cores divide runs alone. Other devices, if not told, may share batches instead, and then each holds all runs.
+    across = 1 if settings.mapping == "pmap" else settings.run_devices or cores
     return int(min(runs, max(1, room // run * across)))
 
 
