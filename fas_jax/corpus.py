@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from fas_jax.datasets.record import ClipInfo, Failure
 from fas_jax.datasets.video_table import VideoTable
 from fas_jax.errors import UserError
-from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing
+from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing, rise
 from fas_jax.features.store import FeatureStore
 from fas_jax.training.fitting import Clips
 from fas_jax.training.streaming import resident
@@ -30,6 +30,10 @@ class Pool:
     mask: Bool[np.ndarray, "n t"]
     numbers: Int[np.ndarray, " n"]
     """Of the videos in the list that they come from, rising."""
+
+    def __post_init__(self) -> None:
+        if not rise(self.numbers):
+            raise ValueError("the clips of a pool lie in the order of their list")
 
     def find(self, numbers: Int[np.ndarray, " k"]) -> Int[np.ndarray, " m"]:
         """Rows of those of these videos that are here, in their order."""

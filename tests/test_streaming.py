@@ -20,7 +20,7 @@ from fas_jax.corpus import Corpus
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
 from fas_jax.evaluation.scores import COLUMNS
-from fas_jax.features.rows import StoredFeatures
+from fas_jax.features.rows import StoredFeatures, StoredInfos
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
 from fas_jax.parameters import load_tree
 from fas_jax.stacked_inputs import StackedInputs
@@ -82,7 +82,7 @@ def test_any_rows_are_read_as_they_were_written(tmp_path_factory, first, second,
     assert pool.infos[:] == [pool.infos[i] for i in range(len(wanted))]
     rows = np.array(data.draw(st.lists(st.integers(0, len(wanted) - 1), max_size=9)), np.int64)
     # Picking and reading commute.
-    for found in (pool.features[rows], pool.take(rows).features[np.arange(len(rows))]):
+    for found in (pool.features[rows], pool.features.take(rows)[np.arange(len(rows))]):
         assert found.dtype in (*kinds, np.float32)
         for row, got, mask in zip(rows, found, pool.mask[rows], strict=True):
             length = len(wanted[row])
@@ -91,7 +91,19 @@ def test_any_rows_are_read_as_they_were_written(tmp_path_factory, first, second,
             assert mask.sum() == length
             assert mask[:length].all()
     np.testing.assert_array_equal(pool.features[rows], loaded.features[rows])
-    assert pool.take(rows).infos[:] == [loaded.infos[row] for row in rows]
+    some = pool.take(np.unique(rows))
+    assert some.infos[:] == [loaded.infos[row] for row in np.unique(rows)]
+    assert some.find(numbers[rows]).tolist() == np.searchsorted(np.unique(rows), rows).tolist()
+
+
+def test_clips_that_do_not_rise_are_refused_not_confused(tmp_path):
+    store, _ = write(tmp_path, "A", [[3, 1], [2, 2]])
+    corpus = Corpus.of([store])
+    for numbers in (np.array([2, 0]), np.array([1, 1])):
+        with pytest.raises(ValueError, match="rise"):
+            store.rows(corpus.videos, numbers)
+        with pytest.raises(ValueError, match="order"):
+            corpus.open().take(numbers)
 
 
 def test_threads_read_the_same_and_leave_no_file_open(tmp_path):
@@ -229,7 +241,7 @@ def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch
     rows = np.random.default_rng(0).permutation(1600)[:1300]
     labels = np.array([video.label for video in pool.videos])[rows]
     wanted = {
-        name: make(pool.features[rows], pool.mask[rows], pool.take(rows).infos[:])
+        name: make(pool.features[rows], pool.mask[rows], StoredInfos(pool.features.take(rows))[:])
         for name, make in baselines.BASELINES.items()
     }
     in_memory = {name: baselines.fit_logistic(wanted[name], labels) for name in wanted}

@@ -153,6 +153,11 @@ def join(parts: Sequence[StoredFeatures]) -> StoredFeatures:
     return StoredFeatures(tuple(files), places, max(part.longest for part in parts), width)
 
 
+def rise(rows: Int[np.ndarray, " n"]) -> bool:
+    """Whether each is larger than the one before."""
+    return bool((rows[1:] > rows[:-1]).all())
+
+
 def nothing(dimension: int) -> StoredFeatures:
     """No clips, as if of one frame."""
     return StoredFeatures((), np.zeros(0, PLACE), 1, dimension)

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
 from fas_jax.datasets.video_table import VideoTable
 from fas_jax.errors import UserError
-from fas_jax.features.rows import PLACE, StoredFeatures, StoredFile, StoredInfos, read_header, read_stored
+from fas_jax.features.rows import PLACE, StoredFeatures, StoredFile, StoredInfos, read_header, read_stored, rise
 from fas_jax.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
 
 FORMAT = 2
@@ -139,6 +139,8 @@ class FeatureStore:
         Raises:
           UserError: a file is missing, or differs from what was written.
         """
+        if not rise(wanted):
+            raise ValueError("indices of clips must rise")
         start = np.cumsum([0, *(unit.clips for unit in self.units)])
         # Of each unit's clips, which are wanted: from one place in `wanted` to the next.
         border = np.searchsorted(wanted, start).tolist()
