@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from fas_jax.errors import UserError
+
 # Clips that are read or written while the file is mapped.
 _BLOCK = 4096
 
@@ -33,21 +35,19 @@ class StackedInputs:
         """Zeros [r n t d] in a file without a name in `folder`, which ends with the block.
 
         Raises:
-            OSError: There is no room for it.
+            UserError: There is no room for it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         runs, clips, frames, width = shape
         size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
         with tempfile.TemporaryFile(dir=folder) as file:
-            file.truncate(size)
-            # Claimed now: a disk that is full ends a process that writes to a mapped file without a word. Some systems
-            # and file systems cannot.
-            if hasattr(os, "posix_fallocate"):
-                try:
-                    os.posix_fallocate(file.fileno(), 0, size)
-                except OSError as error:
-                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                        raise
+            try:
+                _claim(file, size)
+            except OSError as error:
+                raise UserError(
+                    f"{folder} has no room for {size / 1e6:,.0f} MB, which the meta-learner's inputs take while it is "
+                    f"trained: {error.strerror}"
+                ) from error
             yield cls(file, (clips, runs, frames, width), np.arange(runs))
 
     @property
@@ -66,7 +66,7 @@ class StackedInputs:
         found = np.empty((len(self.runs), len(rows), *self.stored[2:]), np.float32)
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
-            found[:, part] = self._mapped("r")[rows[part]][:, self.runs].swapaxes(0, 1)
+            found[:, part] = self._mapped("r")[rows[part, None], self.runs].swapaxes(0, 1)
         return found
 
     def of_runs(self, runs: Int[np.ndarray, " k"]) -> "StackedInputs":
@@ -82,6 +82,18 @@ class StackedInputs:
     def _mapped(self, mode: Literal["r", "r+"]) -> np.ndarray:
         # For one use, or all that was ever used would count as this process's memory.
         return np.memmap(self.file, np.float32, mode, shape=self.stored)
+
+
+def _claim(file: Any, size: int) -> None:
+    file.truncate(size)
+    # At once: a disk that is full ends a process that writes to a mapped file without a word. Some systems and file
+    # systems cannot.
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
 
 
 def add_scores(

@@ -7,6 +7,7 @@ subject. One validation part, seen by no model, stops all of them.
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from fas_jax.recurrent import Architecture, Initialisation, Kind, Params
 from fas_jax.stacked_inputs import StackedInputs, add_scores
 from fas_jax.training.fitting import Clips, Observer, Run, predict
 from fas_jax.training.stopping import describe_failures
-from fas_jax.training.waves import train_in_waves
+from fas_jax.training.waves import is_trained, train_in_waves
 
 BASE_MODELS: tuple[Kind, ...] = ("lstm", "bilstm", "gru")
 META = "meta"
@@ -107,12 +108,16 @@ def train_ensemble(
         learning_rate=experiment.stacking.learning_rate,
     )
     meta_runs = [Run(task.name, task.seed, task.train, task.validation) for task in tasks]
-    with StackedInputs.scratch((len(tasks), *clips.mask.shape, architectures[META].features), folder) as stacked:
+    # Meta-learners that are finished are read, and need no inputs.
+    there = is_trained(META, len(meta_runs), folder)
+    shape = (len(tasks), *clips.mask.shape, architectures[META].features)
+    with nullcontext() if there else StackedInputs.scratch(shape, folder) as stacked:
         for kind in BASE_MODELS:
             trained = _train(kind, architectures[kind], runs, clips, experiment.training, folder, data, observe)
-            _stack(stacked, kind, architectures[kind], trained, clips, rows, experiment)
+            if stacked:
+                _stack(stacked, kind, architectures[kind], trained, clips, rows, experiment)
             params[kind] = jax.tree.map(lambda leaf: leaf[:: folds + 1], trained)
-        meta_clips = clips._replace(features=stacked)
+        meta_clips = clips._replace(features=stacked) if stacked else clips
         params[META] = _train(META, architectures[META], meta_runs, meta_clips, settings, folder, data, observe)
     return Ensemble(architectures, params, combine)
 

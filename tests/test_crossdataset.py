@@ -186,9 +186,13 @@ def test_fusion_sees_real_frames_only(fusion):
     np.testing.assert_allclose(stacking.fuse(probabilities, mask, fusion), expected[fusion], rtol=1e-6)
 
 
-def test_finished_models_of_other_settings_are_refused(plain, tmp_path):
+def test_finished_models_are_read_and_those_of_other_settings_refused(plain, tmp_path, monkeypatch):
     made, _, _ = plain
-    outcome(tmp_path, "run", made)
+    _, scores = outcome(tmp_path, "run", made)
+    # Nothing is predicted for a meta-learner that is there.
+    monkeypatch.setattr(stacking, "_stack", None)
+    _, again = outcome(tmp_path, "run", made)
+    np.testing.assert_array_equal(again.score, scores.score)
     other = stores.experiment(models=stores.Models(lstm=7, bilstm=4, gru=5, meta=4))
     with pytest.raises(UserError, match=r"architecture\.hidden: 6 there, 7 now"):
         outcome(tmp_path, "run", made, other)

@@ -62,7 +62,7 @@ def train_in_waves(
     waves: list[dict[str, Any]] = []
     start = 0
     while start < len(runs):
-        path = folder / "models" / f"{name}-{start:04d}.safetensors"
+        path = _path(folder, name, start)
         unfinished = folder / "checkpoints" / path.stem
         end = start + _wave(architecture, runs, start, clips, settings, path, unfinished)
         about = {
@@ -101,6 +101,18 @@ def train_in_waves(
         waves.append(tree)
         start = end
     return waves
+
+
+def is_trained(name: str, count: int, folder: Path) -> bool:
+    """Whether all waves of so many runs are finished in `folder`."""
+    done = 0
+    while done < count and (path := _path(folder, name, done)).exists():
+        done += len(load_about(path)["runs"])
+    return done >= count
+
+
+def _path(folder: Path, name: str, start: int) -> Path:
+    return folder / "models" / f"{name}-{start:04d}.safetensors"
 
 
 def _events(settings: Training, folder: Path, program: str, runs: Sequence[Run]) -> AbstractContextManager[Any]:
