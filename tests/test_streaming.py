@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from fas_jax import baselines, crossdataset, stacking
+from fas_jax import baselines, crossdataset, devices, stacking
 from fas_jax.corpus import Corpus
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
@@ -104,6 +104,17 @@ def test_clips_that_do_not_rise_are_refused_not_confused(tmp_path):
             store.rows(corpus.videos, numbers)
         with pytest.raises(ValueError, match="order"):
             corpus.open().take(numbers)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_a_device_takes_what_was_read_without_a_copy(tmp_path, rows):
+    store, _ = write(tmp_path, "A", [[3, 1, 2]] * 40)
+    read = Corpus.of([store]).open().features[np.arange(rows)]
+    assert read.ctypes.data % 64 == 0
+    placed = devices.place(read, devices.one_device())
+    np.testing.assert_array_equal(placed, read)
+    if jax.default_backend() == "cpu":
+        assert placed.unsafe_buffer_pointer() == read.ctypes.data
 
 
 def test_threads_read_the_same_and_leave_no_file_open(tmp_path):

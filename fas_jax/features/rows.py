@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from fas_jax.datasets.prepared import clip_info
 from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.errors import UserError
+from fas_jax.host_memory import aligned_zeros
 
 # Where a clip lies: the file's number, the clip's number in it, its first frame and how many follow.
 PLACE = np.dtype([("file", np.int32), ("clip", np.int32), ("first", np.int64), ("frames", np.int32)])
@@ -91,7 +92,7 @@ class StoredFeatures:
             UserError: A file is gone, or was changed since it was hashed.
         """
         places = self.places[rows]
-        found = np.zeros((len(places), self.longest, self.dimension), self.dtype)
+        found = aligned_zeros((len(places), self.longest, self.dimension), self.dtype)
         firsts, counts = places["first"].tolist(), places["frames"].tolist()
         for stored, own in _by_file(self.files, places):
             frame = stored.dimension * stored.dtype.itemsize

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from fas_jax import devices
 from fas_jax.config import Training
-from fas_jax.host_memory import free_host_memory, return_free_memory
+from fas_jax.host_memory import aligned_zeros, free_host_memory, return_free_memory
 from fas_jax.training.steps import Clips
 
 # Parts that wait in memory beside the one in use, and threads that fill them.
@@ -124,7 +124,9 @@ def parts(
         rows = np.unique(own[own >= 0])
         features = _rows(clips, rows)
         if len(rows) < capacity:  # else a copy would cost as much as the reading
-            features = np.pad(features, [*[(0, 0)] * (features.ndim - 3), (0, capacity - len(rows)), (0, 0), (0, 0)])
+            read = features
+            features = aligned_zeros((*read.shape[:-3], capacity, *read.shape[-2:]), read.dtype)
+            features[..., : len(rows), :, :] = read
         mask = np.ones((capacity, features.shape[-2]), bool)
         mask[: len(rows)] = clips.mask[rows]
         labels = np.zeros(capacity, np.int32)
