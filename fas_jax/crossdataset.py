@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from fas_jax.assignment import Assignment, assign, subject_folds
-from fas_jax.baselines import LogisticModel, fit_logistic, input_blocks, scratch_inputs
-from fas_jax.config import Experiment
-from fas_jax.corpus import Corpus, Pool
-from fas_jax.datasets.video_table import VideoTable
+from fas_jax.base.files import fingerprint
+from fas_jax.base.settings import Experiment
+from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
-from fas_jax.files import fingerprint
-from fas_jax.protocol_names import choose_protocols
-from fas_jax.protocols import Protocol
-from fas_jax.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
+from fas_jax.features.corpus import Corpus, Pool
+from fas_jax.methods.baselines import LogisticModel, fit_logistic, input_blocks, scratch_inputs
+from fas_jax.methods.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
+from fas_jax.protocols.assignment import Assignment, assign, subject_folds
+from fas_jax.protocols.names import choose_protocols
+from fas_jax.protocols.presets import Protocol
 from fas_jax.training.fitting import Clips, Observer
 
 

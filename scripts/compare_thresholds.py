@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax import cli
-from fas_jax.baselines import mean_feature
-from fas_jax.errors import UserError
-from fas_jax.evaluation import thresholds
-from fas_jax.evaluation.thresholds import Domains
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import write_json
 from fas_jax.features.store import FeatureStore
-from fas_jax.files import write_json
-from fas_jax.grid import markdown
-from fas_jax.progress import progress_bar
+from fas_jax.methods.baselines import mean_feature
+from fas_jax.reporting.grid import markdown
+from fas_jax.runtime import cli
+from fas_jax.runtime.progress import progress_bar
+from fas_jax.studies import thresholds
+from fas_jax.studies.thresholds import Domains
 
 
 def main(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fas_jax import cli
 from fas_jax.datasets.frame_lists import convert_lists
+from fas_jax.runtime import cli
 
 
 def main(

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fas_jax import cli
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
 from fas_jax.reporting.report import evaluate_scores
+from fas_jax.runtime import cli
 
 
 def main(

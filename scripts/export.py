@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fas_jax import cli
+from fas_jax.runtime import cli
 
 
 def main(bundle: Path, out: Path, model: str = "meta") -> None:
@@ -15,8 +15,8 @@ def main(bundle: Path, out: Path, model: str = "meta") -> None:
         out: Folder for the programs.
         model: Whose score: meta, lstm, bilstm or gru.
     """
-    from fas_jax.bundle import load_bundle
-    from fas_jax.serving import write_serving
+    from fas_jax.deployment.bundle import load_bundle
+    from fas_jax.deployment.export import write_serving
 
     about = write_serving(load_bundle(bundle), out, model)
     for name, size in about["bytes"].items():

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fas_jax import cli
-from fas_jax.config import Features
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Features
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.errors import UserError
+from fas_jax.runtime import cli
 
 
 def main(

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli
-from fas_jax.fetching import default_cache, fetch
+from fas_jax.models.fetching import default_cache, fetch
+from fas_jax.runtime import cli
 
 
 def main(

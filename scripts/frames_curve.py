@@ -5,19 +5,19 @@ from typing import Literal
 
 import numpy as np
 
-from fas_jax import cli
-from fas_jax.assignment import assign
-from fas_jax.audit import cost
-from fas_jax.config import Features, Training
-from fas_jax.corpus import Corpus
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import write_json, write_text
+from fas_jax.base.settings import Features, Training
 from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import load_backbone
 from fas_jax.features.store import FeatureStore
-from fas_jax.files import write_json, write_text
-from fas_jax.grid import markdown, to_csv
-from fas_jax.protocols import leave_one_out
+from fas_jax.protocols.assignment import assign
+from fas_jax.protocols.presets import leave_one_out
+from fas_jax.reporting.grid import markdown, to_csv
 from fas_jax.reporting.page import simple_page
+from fas_jax.runtime import cli
+from fas_jax.studies import frames_curve as cost
 
 
 def main(

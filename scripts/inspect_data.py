@@ -5,9 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.inspection import write_inspection
+from fas_jax.runtime import cli
+from fas_jax.studies.inspection import write_inspection
 
 
 def main(prepared: Annotated[Path, tyro.conf.Positional], out: Path, samples: int = 4) -> None:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli
-from fas_jax.launching import launch
+from fas_jax.runtime import cli
+from fas_jax.runtime.launching import launch
 
 
 def main(command: Annotated[tuple[str, ...], tyro.conf.Positional], processes: int) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli
+from fas_jax.runtime import cli
 
 
 def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
@@ -17,9 +17,10 @@ def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
     Args:
         run: Folder of a trained run.
     """
-    from fas_jax import devices, experiment
-    from fas_jax.grid import markdown
+    from fas_jax import experiment
+    from fas_jax.reporting.grid import markdown
     from fas_jax.reporting.page import read_extra_tables
+    from fas_jax.runtime import devices
 
     devices.use_cores()
     folder = experiment.watch_target(experiment.trained_run(run))

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli
-from fas_jax.bundle import NO_DECISION, load_bundle
-from fas_jax.errors import UserError
-from fas_jax.protocols import is_synthetic
-from fas_jax.stacking import META
+from fas_jax.base.errors import UserError
+from fas_jax.deployment.bundle import NO_DECISION, load_bundle
+from fas_jax.methods.stacking import META
+from fas_jax.protocols.presets import is_synthetic
+from fas_jax.runtime import cli
 
 
 def main(

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax import cli
-from fas_jax.config import Preparation
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import counts_table, prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
+from fas_jax.runtime import cli
 
 
 def main(

@@ -1,12 +1,13 @@
 """From video files to the cross-dataset table."""
 
-from fas_jax import cli
-from fas_jax.config import Experiment
+from fas_jax.base.settings import Experiment
+from fas_jax.runtime import cli
 
 
 def main(settings: Experiment) -> None:
     """Runs a whole experiment, from videos to the cross-dataset table, and goes on where it was interrupted."""
-    from fas_jax import devices, experiment
+    from fas_jax import experiment
+    from fas_jax.runtime import devices
 
     folder = experiment.run(settings)
     if devices.is_first():

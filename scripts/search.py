@@ -1,7 +1,7 @@
 """Random search over algorithms and hyper-parameters."""
 
-from fas_jax import cli
-from fas_jax.config import Experiment
+from fas_jax.base.settings import Experiment
+from fas_jax.runtime import cli
 
 
 def main(settings: Experiment) -> None:
@@ -10,7 +10,8 @@ def main(settings: Experiment) -> None:
     Tables, a figure of what mattered and ready settings for scripts/train.py go to RUN/search/PROTOCOL. The target is
     not read. An interrupted search goes on, and one with more --search.trials adds to what is there.
     """
-    from fas_jax import devices, experiment
+    from fas_jax import experiment
+    from fas_jax.runtime import devices
 
     folders = experiment.search(settings)
     for folder in folders if devices.is_first() else ():

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fas_jax import cli
-from fas_jax.config import Synthesis
+from fas_jax.base.settings import Synthesis
+from fas_jax.runtime import cli
 from fas_jax.synthetic import render_dataset
 from fas_jax.synthetic.plan import LETTERS
 

@@ -1,12 +1,13 @@
 """Trains the models of an experiment."""
 
-from fas_jax import cli
-from fas_jax.config import Experiment
+from fas_jax.base.settings import Experiment
+from fas_jax.runtime import cli
 
 
 def main(settings: Experiment) -> None:
     """Trains an experiment's models, after preparing and extracting what is missing; evaluates nothing."""
-    from fas_jax import devices, experiment
+    from fas_jax import experiment
+    from fas_jax.runtime import devices
 
     run = experiment.train(settings)
     if devices.is_first():

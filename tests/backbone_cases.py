@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 
-from fas_jax.backbones.densenet import SHAPES, Shape
+from fas_jax.models.backbones.densenet import SHAPES, Shape
 
 TINY = Shape(layers=(2, 3, 1, 2), growth=8, stem=12, bottleneck=3)
 # Name: shape of the network, batch and frame size. Odd sizes tell how borders are treated.
@@ -101,7 +101,7 @@ LITE0_CASES = {"usual": (2, 224, 224), "odd": (2, 97, 130)}
 
 def lite0_tensors() -> dict[str, np.ndarray]:
     """A random state dictionary with the published file's names."""
-    from fas_jax.backbones.efficientnet_lite import BLOCKS
+    from fas_jax.models.backbones.efficientnet_lite import BLOCKS
 
     sizes: dict[str, tuple[int, ...]] = {}
 

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fas_jax import devices
-from fas_jax.config import Training
-from fas_jax.recurrent import Architecture
+from fas_jax.base.settings import Training
+from fas_jax.models.recurrent import Architecture
+from fas_jax.runtime import devices
 from fas_jax.training import fitting, program, steps
 from fas_jax.training.fitting import Clips, Run
 

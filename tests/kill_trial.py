@@ -7,9 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fas_jax.checkpoints import Checkpoints
-from fas_jax.config import Training
+from fas_jax.base.settings import Training
 from fas_jax.training import fitting
+from fas_jax.training.checkpoints import Checkpoints
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 
 SETTINGS = Training(

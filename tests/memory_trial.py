@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax.config import Training
-from fas_jax.recurrent import Architecture
+from fas_jax.base.settings import Training
+from fas_jax.models.recurrent import Architecture
 from fas_jax.training.fitting import Clips, Run, fit
 
 COUNT = 60_000

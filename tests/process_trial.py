@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from fas_jax import devices
+from fas_jax.runtime import devices
 
 if __name__ == "__main__":
     folder, out, epochs, run_devices = sys.argv[1:]
@@ -11,9 +11,9 @@ if __name__ == "__main__":
     import jax
     import numpy as np
 
-    from fas_jax.checkpoints import Checkpoints
-    from fas_jax.config import Training
+    from fas_jax.base.settings import Training
     from fas_jax.training import fitting
+    from fas_jax.training.checkpoints import Checkpoints
     from tests.device_trial import ARCHITECTURE, RUNS, clips
 
     settings = Training(

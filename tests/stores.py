@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, ClipInfo, Failure, Video
+from fas_jax.base.record import ATTACK, BONA_FIDE, ClipInfo, Failure, Video
+from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
 from fas_jax.features.store import FeatureStore, store_path, write_manifest, write_unit
 
 DIMENSION = 6

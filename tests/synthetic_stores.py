@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax.datasets.record import ClipInfo, Video
+from fas_jax.base.record import ClipInfo, Video
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
 
 DIMENSION = 6

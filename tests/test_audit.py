@@ -5,9 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from fas_jax.assignment import Assignment
-from fas_jax.audit import cost, frames, planted, sequence, verdict
-from fas_jax.audit.controls import (
+from fas_jax.base.settings import Training
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.metrics import auc
+from fas_jax.features.corpus import Corpus
+from fas_jax.protocols.assignment import Assignment
+from fas_jax.protocols.presets import make_protocol
+from fas_jax.studies import frames_curve as cost
+from fas_jax.studies.audit import frames, planted, sequence, verdict
+from fas_jax.studies.audit.controls import (
     MEAN,
     MODEL,
     NOISE,
@@ -18,13 +24,8 @@ from fas_jax.audit.controls import (
     run_controls,
     shuffle_frames,
 )
-from fas_jax.audit.sequence import Part, Split
-from fas_jax.audit.shortcuts import edge_brightness, find_shortcuts
-from fas_jax.config import Training
-from fas_jax.corpus import Corpus
-from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.evaluation.metrics import auc
-from fas_jax.protocols import make_protocol
+from fas_jax.studies.audit.sequence import Part, Split
+from fas_jax.studies.audit.shortcuts import edge_brightness, find_shortcuts
 from tests.synthetic_stores import make_stores
 
 # Which quantities a planted shortcut shows in; a longer video has more kept frames, too.

@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from fas_jax.config import Preparation
-from fas_jax.datasets.decoding import Decoded, decode_videos
-from fas_jax.video import unpack_frame
+from fas_jax.base.settings import Preparation
+from fas_jax.pixels.decoding import Decoded, decode_videos
+from fas_jax.pixels.video import unpack_frame
 from tests.trees import moving_frames, write_audio, write_video
 
 SETTINGS = Preparation(frame_size=32, workers=2, timeout=60)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax import benchmark
-from fas_jax.backbones.densenet import SHAPES, Shape
-from fas_jax.benchmark import Contestant, Row, bytes_moved, compare, copy_bandwidth, measure
+from fas_jax.models.backbones.densenet import SHAPES, Shape
+from scripts.benchmarks import timing as benchmark
+from scripts.benchmarks.timing import Contestant, Row, bytes_moved, compare, copy_bandwidth, measure
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,7 +64,7 @@ def test_a_copy_has_a_bandwidth() -> None:
 @pytest.mark.slow
 def test_the_script_prints_both_precisions(tmp_path: Path) -> None:
     options = ["--backbone", "densenet121", "--side", "32", "--batch-sizes", "2", "--rounds", "2", "--no-peers"]
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark_features.py"), *options]
+    command = [sys.executable, "-m", "scripts.benchmarks.features", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     out = tmp_path / "figures.json"
     found = subprocess.run([*command, "--out", str(out)], env=environment, check=True, capture_output=True, text=True)

@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from fas_jax import crossdataset, oracle
-from fas_jax.config import Evaluation, Experiment, Models, Stacking, Training
-from fas_jax.corpus import Corpus
+from fas_jax import crossdataset
+from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
 from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.features.corpus import Corpus
 from fas_jax.reporting.learning import read_histories
+from fas_jax.studies import oracle
 from tests.synthetic_stores import make_stores
 
 EXPERIMENT = Experiment(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as orbax
 
-from fas_jax.checkpoints import Checkpoints, describe_differences
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.training.checkpoints import Checkpoints, describe_differences
 
 
 def tree(value: float) -> dict:

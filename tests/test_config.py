@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax.config import Experiment, Training, from_dict, load_experiment, to_dict
-from fas_jax.errors import UserError, unknown_name
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.settings import Experiment, Training, from_dict, load_experiment, to_dict
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 
@@ -63,7 +63,7 @@ def test_every_setting_says_what_it_is():
     import ast
     import inspect
 
-    from fas_jax import config
+    from fas_jax.base import settings as config
 
     for node in ast.parse(inspect.getsource(config)).body:
         if isinstance(node, ast.ClassDef) and node.name != "Experiment":

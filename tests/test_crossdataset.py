@@ -6,13 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from fas_jax import crossdataset, stacking
-from fas_jax.corpus import Corpus
-from fas_jax.datasets.record import Failure
-from fas_jax.errors import UserError
+from fas_jax import crossdataset
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Failure
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, VALIDATION
+from fas_jax.features.corpus import Corpus
 from fas_jax.features.store import FeatureStore
+from fas_jax.methods import stacking
 from tests import stores
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fas_jax import backbones
-from fas_jax.backbones import cast_kernels, densenet
-from fas_jax.backbones.densenet_weights import import_weights
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.models import backbones
+from fas_jax.models.backbones import cast_kernels, densenet
+from fas_jax.models.backbones.densenet_weights import import_weights
 from tests.backbone_cases import DENSENET_CASES, TINY, densenet_tensors, frames, relative_error
 
 GOLDEN = Path(__file__).parent / "golden" / "densenet.safetensors"

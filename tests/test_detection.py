@@ -12,19 +12,19 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import detection
-from fas_jax.config import Preparation, Synthesis
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Source
+from fas_jax.base.settings import Preparation, Synthesis
 from fas_jax.datasets.layouts import scan
+from fas_jax.datasets.loading import clip_source
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared, content_settings
-from fas_jax.datasets.record import Source
-from fas_jax.detection import Box, Picture, check_detector, find_faces
-from fas_jax.errors import UserError
-from fas_jax.faces import box_at, cut, face_renderer, read_boxes
-from fas_jax.pipeline import clip_source
+from fas_jax.pixels import detection
+from fas_jax.pixels.detection import Box, Picture, check_detector, find_faces
+from fas_jax.pixels.faces import box_at, cut, face_renderer, read_boxes
+from fas_jax.pixels.video import DecodeError, decode_views
 from fas_jax.synthetic import render_dataset
-from fas_jax.video import DecodeError, decode_views
 from tests.test_faces import rotated
 from tests.trees import casia_fasd, write_video
 
@@ -124,7 +124,7 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.
 def test_the_environment_gets_the_package_that_is_asked_for() -> None:
     root = Path(__file__).parents[1]
     assert runpy.run_path(str(root / "scripts/bootstrap.py"))["ALONE"] == (detection.PACKAGE,)
-    for name in ("README.md", "fas_jax/config.py"):
+    for name in ("README.md", "fas_jax/base/settings.py"):
         assert f"--no-deps {detection.PACKAGE}" in (root / name).read_text()
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fas_jax.processes import core_count
+from fas_jax.base.processes import core_count
 
 
 def told(code: str, **environment: str) -> list[str]:
@@ -35,7 +35,7 @@ def test_a_process_makes_devices_of_its_cores_unless_it_is_told_otherwise(enviro
 
 def test_cores_share_runs_and_no_batch():
     code = """
-from fas_jax import devices
+from fas_jax.runtime import devices
 for runs in (1, 2, 5, 19, 20):
     print(*devices.make_mesh(runs, 32).devices.shape)
 print(*devices.make_mesh(2, 32, run_devices=2).devices.shape)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.devices import join
-from fas_jax.errors import UserError
+from fas_jax.runtime.devices import join
 from tests.trees import msu_mfsd
 
 ROOT = Path(__file__).parent.parent

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fas_jax import backbones
-from fas_jax.backbones import cast_kernels, efficientnet_lite
-from fas_jax.backbones.weights import package_file, read_weights
-from fas_jax.config import Features
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Features
 from fas_jax.features.extraction import load_backbone
+from fas_jax.models import backbones
+from fas_jax.models.backbones import cast_kernels, efficientnet_lite
+from fas_jax.models.backbones.weights import package_file, read_weights
 from tests.backbone_cases import LITE0_CASES, frames, lite0_tensors, relative_error, summary
 
 GOLDEN = Path(__file__).parent / "golden" / "efficientnet_lite0.safetensors"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Video
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.results import DEFINITIONS

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fas_jax.config import Training
-from fas_jax.training import events, fitting, waves
+from fas_jax.base.settings import Training
+from fas_jax.training import chunks as waves
+from fas_jax.training import events, fitting
 from fas_jax.training.events import EventFiles
 from fas_jax.training.fitting import Look
 from tests.device_trial import ARCHITECTURE, RUNS, clips

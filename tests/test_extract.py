@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax.config import Features, Preparation
+from fas_jax.base.settings import Features, Preparation
+from fas_jax.datasets.loading import clip_source
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.features.extraction import FeatureStore, extract, frame_features, load_backbone
-from fas_jax.pipeline import clip_source
 from tests.trees import msu_mfsd
 
 ROOT = Path(__file__).parent.parent

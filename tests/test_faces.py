@@ -5,17 +5,17 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import detection
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Source
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.datasets.loading import clip_source
 from fas_jax.datasets.msu_mfsd import upside_down
 from fas_jax.datasets.preparation import prepare_dataset
-from fas_jax.datasets.record import Source
-from fas_jax.errors import UserError
-from fas_jax.faces import box_at, cut, face_renderer, largest_face, parse_boxes
-from fas_jax.pipeline import clip_source
-from fas_jax.video import DecodeError, decode_views, unpack_frame
+from fas_jax.pixels import detection
+from fas_jax.pixels.faces import box_at, cut, face_renderer, largest_face, parse_boxes
+from fas_jax.pixels.video import DecodeError, decode_views, unpack_frame
 from tests.trees import MAKERS, moving_frames, msu_mfsd, read_video, write_video
 
 CROPS = Preparation(segment=1, max_frames=0, frame_size=16, face_size=8, face_margin=0.0, faces="annotation", workers=1)

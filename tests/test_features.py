@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fas_jax import backbones
-from fas_jax.backbones import Backbone, densenet, densenet_weights
-from fas_jax.config import Features, Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import ClipInfo, Failure, Video
+from fas_jax.base.settings import Features, Preparation
+from fas_jax.datasets.loading import FrameBatch
 from fas_jax.datasets.prepared import Prepared, Shard
-from fas_jax.datasets.record import ClipInfo, Failure, Video
-from fas_jax.errors import UserError
 from fas_jax.features import extraction
 from fas_jax.features.extraction import FeatureStore, compile_stage, extract, frame_features, load_backbone
-from fas_jax.pipeline import FrameBatch
+from fas_jax.models import backbones
+from fas_jax.models.backbones import Backbone, densenet, densenet_weights
 from tests.backbone_cases import TINY, densenet_tensors, frames, uniform
 
 BACKBONE = Backbone(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax import fetching
-from fas_jax.errors import UserError
-from fas_jax.fetching import fetch
+from fas_jax.base.errors import UserError
+from fas_jax.models import fetching
+from fas_jax.models.fetching import fetch
 
 CONTENT = bytes(range(256)) * 9000
 NAME = "densenet201-c1103571.pth"

@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from fas_jax.errors import UserError
-from fas_jax.files import atomic_path, fingerprint, inside, read_json, write_json, write_text
-from fas_jax.parameters import load_tree, save_tree
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path, fingerprint, inside, read_json, write_json, write_text
+from fas_jax.base.parameters import load_tree, save_tree
 
 
 def test_an_error_on_the_way_leaves_the_old_file(tmp_path):

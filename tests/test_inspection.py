@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fas_jax.config import Preparation
+from fas_jax.base.record import Video
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.preparation import prepare_dataset
-from fas_jax.datasets.record import Video
-from fas_jax.inspection import SAME, difference_hash, duplicates, write_inspection
+from fas_jax.studies.inspection import SAME, difference_hash, duplicates, write_inspection
 from tests.trees import casia_fasd, read_video, write_video
 
 SMALL = Preparation(frame_size=64, workers=1, allow_partial=True, allow_failures=1)

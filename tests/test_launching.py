@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax import launching
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.runtime import launching
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py"), "--processes"]

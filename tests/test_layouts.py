@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Video
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS, detect_layout, scan
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
 
 
 def make(root: Path, paths: Iterable[str]) -> Path:

@@ -7,17 +7,17 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from fas_jax.assignment import assign
-from fas_jax.config import Data, Evaluation, Experiment, Features, Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Video
+from fas_jax.base.settings import Data, Evaluation, Experiment, Features, Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.frame_lists import convert_lists
 from fas_jax.datasets.manifest import natural_order, read_manifest
 from fas_jax.datasets.preparation import prepare_listing
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
 from fas_jax.experiment import prepare
-from fas_jax.protocol_names import choose_protocols
-from fas_jax.video import unpack_frame
+from fas_jax.pixels.video import unpack_frame
+from fas_jax.protocols.assignment import assign
+from fas_jax.protocols.names import choose_protocols
 from tests.trees import moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(segment=1, max_frames=0, frame_size=32, workers=1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
 from fas_jax.evaluation import metrics
 
 GOLDEN = [

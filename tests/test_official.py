@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layout import check_whole
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.errors import UserError
-from fas_jax.video import kept_indices
+from fas_jax.pixels.video import kept_indices
 from tests.trees import moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(frame_size=16, videos_per_shard=64, workers=2)

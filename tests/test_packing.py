@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax import devices
-from fas_jax.recurrent import Architecture
+from fas_jax.models.recurrent import Architecture
+from fas_jax.runtime import devices
 from fas_jax.training import steps
 from fas_jax.training.sampling import batched, frames_to_compute
 from fas_jax.training.steps import Clips, Form, Knobs

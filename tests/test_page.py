@@ -11,17 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import grid
-from fas_jax.config import Experiment, load_experiment, to_dict, to_toml
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.parameters import save_tree
+from fas_jax.base.record import Video
+from fas_jax.base.settings import Experiment, load_experiment, to_dict, to_toml
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.breakdown import WORST
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, ScoreTable
-from fas_jax.grid import Grid, Strong
-from fas_jax.parameters import save_tree
-from fas_jax.reporting import breakdown_tables, charts, report, thumbnails
+from fas_jax.reporting import breakdown_tables, charts, grid, report, thumbnails
+from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.learning import History, read_histories
 from fas_jax.reporting.page import Extras, ExtraTable, read_extra_tables, write_extra_table, write_page
 from tests.test_reporting import provenance, table

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import scan
+from fas_jax.datasets.loading import ClipSource, clip_batches, clip_source, prefetched, shard_clips, shard_frames
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.errors import UserError
-from fas_jax.pipeline import ClipSource, clip_batches, clip_source, prefetched, shard_clips, shard_frames
-from fas_jax.video import decode_clip
+from fas_jax.pixels.video import decode_clip
 from tests.trees import msu_mfsd
 
 SETTINGS = Preparation(segment=10, frame_size=32, videos_per_shard=3, workers=1, allow_partial=True)
@@ -266,6 +266,6 @@ def test_what_prefetching_meets_is_raised_in_its_place() -> None:
 
 def test_a_shard_with_frames_of_two_sizes_is_refused(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter([(32, 32, 3), (32, 48, 3)])
-    monkeypatch.setattr("fas_jax.pipeline.unpack_frame", lambda _: np.zeros(next(sizes, (32, 48, 3)), np.uint8))
+    monkeypatch.setattr("fas_jax.datasets.loading.unpack_frame", lambda _: np.zeros(next(sizes, (32, 48, 3)), np.uint8))
     with pytest.raises(UserError, match=r"(48x32 and 32x32|32x32 and 48x32) pixels"):
         list(shard_frames(prepared, prepared.shards[0], 4))

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.builder import RecordCodec, from_record
-from fas_jax.datasets.decoding import IN_FLIGHT, Undecoded, decode_videos
 from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.datasets.loading import shard_frames
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.errors import UserError
-from fas_jax.pipeline import shard_frames
-from fas_jax.video import decode_clip, unpack_frame
+from fas_jax.pixels.decoding import IN_FLIGHT, Undecoded, decode_videos
+from fas_jax.pixels.video import decode_clip, unpack_frame
 from tests.trees import MAKERS, moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(frame_size=32, videos_per_shard=3, workers=2, allow_partial=True)
@@ -100,7 +100,7 @@ import sys
 from pathlib import Path
 with Path(sys.argv[3]).open("a") as file:
     file.write("run ")
-from fas_jax.config import Preparation
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 settings = Preparation(frame_size=32, videos_per_shard=3, workers=1, allow_partial=True)
 prepare_dataset(Path(sys.argv[1]), Path(sys.argv[2]), settings)
@@ -347,7 +347,7 @@ def test_a_bounded_number_of_videos_is_in_flight(tree: Path) -> None:
 
 def test_workers_import_neither_jax_nor_tfds() -> None:
     code = (
-        "import sys, fas_jax.datasets.decoding as d\n"
+        "import sys, fas_jax.pixels.decoding as d\n"
         "d._start()\n"
         "bad = {'jax', 'tensorflow_datasets', 'tensorflow', 'grain'} & set(sys.modules)\n"
         "sys.exit(f'imported {bad}' if bad else 0)"
@@ -379,9 +379,9 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(tree: Path, tmp_path: Path)
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from fas_jax.config import Preparation\n"
+        "from fas_jax.base.settings import Preparation\n"
         "from fas_jax.datasets.preparation import prepare_dataset\n"
-        "from fas_jax.errors import UserError\n"
+        "from fas_jax.base.errors import UserError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from fas_jax.config import Training
+from fas_jax.base.settings import Training
 from fas_jax.training import fitting, profiling
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from fas_jax import progress
-from fas_jax.config import Training
-from fas_jax.progress import progress_bar
+from fas_jax.base.settings import Training
+from fas_jax.runtime import progress
+from fas_jax.runtime.progress import progress_bar
 from fas_jax.training import fitting
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 

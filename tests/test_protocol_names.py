@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax.assignment import PARTS, Assignment, assign, check
-from fas_jax.config import Evaluation
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Video
+from fas_jax.base.settings import Evaluation
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Tree
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.msu_mfsd import _CLIENTS
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
-from fas_jax.protocol_names import WITHIN, choose_protocols, fold_group, named, used_preset
-from fas_jax.protocols import PRESETS, Protocol
+from fas_jax.protocols.assignment import PARTS, Assignment, assign, check
+from fas_jax.protocols.names import WITHIN, choose_protocols, fold_group, named, used_preset
+from fas_jax.protocols.presets import PRESETS, Protocol
 from fas_jax.reporting.folds import fold_figures, fold_table
 from fas_jax.reporting.report import write_report
 

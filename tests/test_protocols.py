@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fas_jax import protocols
-from fas_jax.assignment import PARTS, assign, check, describe, subject_folds
-from fas_jax.datasets.record import SPLITS, Video
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import SPLITS, Video
+from fas_jax.protocols import presets as protocols
+from fas_jax.protocols.assignment import PARTS, assign, check, describe, subject_folds
 
 
 def video(dataset, subject, split, label, number=0):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.recurrent import Architecture, bona_fide_probability, padded
+from fas_jax.models.recurrent import Architecture, bona_fide_probability, padded
 from tests import make_golden_recurrent as golden
 
 LENGTHS = np.array(golden.LENGTHS)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Video
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.reporting import report, tables

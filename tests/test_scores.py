@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.datasets.record import Video
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import Video
 from fas_jax.evaluation.scores import COLUMNS, ScoreTable
 
 

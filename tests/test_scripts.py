@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax.config import Experiment, to_dict
+from fas_jax.base.settings import Experiment, to_dict
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("synthesize", "prepare", "extract", "train", "evaluate", "run", "predict")

@@ -11,21 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fas_jax import crossdataset, experiment, stacking
-from fas_jax.checkpoints import Checkpoints
-from fas_jax.config import Evaluation, Search, load_experiment
-from fas_jax.corpus import Corpus
-from fas_jax.errors import UserError
+from fas_jax import crossdataset, experiment
+from fas_jax.base.errors import UserError
+from fas_jax.base.parameters import load_tree
+from fas_jax.base.settings import Evaluation, Search, load_experiment
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.effects import fold_noise, rank_effect
+from fas_jax.features.corpus import Corpus
 from fas_jax.features.store import FeatureStore
-from fas_jax.parameters import load_tree
-from fas_jax.protocols import make_protocol
-from fas_jax.recurrent import Architecture
-from fas_jax.reporting.search_report import trial_table, what_mattered, write_search
-from fas_jax.search import crossvalidation, space
-from fas_jax.search.space import Setting
-from fas_jax.stacking import BASE_MODELS
+from fas_jax.methods import stacking
+from fas_jax.methods.stacking import BASE_MODELS
+from fas_jax.models.recurrent import Architecture
+from fas_jax.protocols.presets import make_protocol
+from fas_jax.studies.search import crossvalidation, space
+from fas_jax.studies.search.report import trial_table, what_mattered, write_search
+from fas_jax.studies.search.space import Setting
+from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import predict
 from tests import stores
 

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fas_jax import backbones
-from fas_jax.bundle import Bundle, load_bundle, write_bundle
-from fas_jax.config import Evaluation, Experiment, Features, Models, Preparation
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Evaluation, Experiment, Features, Models, Preparation
+from fas_jax.deployment.bundle import Bundle, load_bundle, write_bundle
+from fas_jax.deployment.export import RUNNER, SCORE, WEIGHTS, fuse, scorer, write_serving
 from fas_jax.features.extraction import frame_features
-from fas_jax.serving import RUNNER, SCORE, WEIGHTS, fuse, scorer, write_serving
-from fas_jax.stacking import META, Ensemble, build_architectures
-from fas_jax.stacking import fuse as host_fuse
+from fas_jax.methods.stacking import META, Ensemble, build_architectures
+from fas_jax.methods.stacking import fuse as host_fuse
+from fas_jax.models import backbones
 from tests.backbone_cases import uniform
 
 EXPERIMENT = Experiment(

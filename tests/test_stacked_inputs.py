@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax import stacked_inputs
-from fas_jax.config import Training
-from fas_jax.errors import UserError
-from fas_jax.recurrent import Architecture
-from fas_jax.stacked_inputs import StackedInputs
-from fas_jax.training import fitting, program, streaming, waves
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Training
+from fas_jax.methods import stacked_inputs
+from fas_jax.methods.stacked_inputs import StackedInputs
+from fas_jax.models.recurrent import Architecture
+from fas_jax.training import chunks as waves
+from fas_jax.training import fitting, program, streaming
 from fas_jax.training.fitting import Clips, Run
 
 SHAPE = RUNS, CLIPS, FRAMES, WIDTH = 3, 40, 4, 6

@@ -15,15 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from fas_jax import baselines, crossdataset, devices, stacking
-from fas_jax.corpus import Corpus
-from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.errors import UserError
+from fas_jax import crossdataset
+from fas_jax.base.errors import UserError
+from fas_jax.base.parameters import load_tree
+from fas_jax.base.record import ClipInfo, Video
 from fas_jax.evaluation.scores import COLUMNS
+from fas_jax.features.corpus import Corpus
 from fas_jax.features.rows import StoredFeatures, StoredInfos
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
-from fas_jax.parameters import load_tree
-from fas_jax.stacked_inputs import StackedInputs
+from fas_jax.methods import baselines, stacking
+from fas_jax.methods.stacked_inputs import StackedInputs
+from fas_jax.runtime import devices
 from fas_jax.training import streaming
 from tests import stores
 
@@ -293,7 +295,7 @@ def test_memory_does_not_follow_the_number_of_clips(tmp_path):
     for count in (10_000, 45_000):
         options = ["--counts", str(count), "--dimension", "1024", "--folder", str(tmp_path / str(count))]
         for part in ("write", "train"):
-            command = [sys.executable, "scripts/benchmark_streaming.py", "--part", part, *options]
+            command = [sys.executable, "-m", "scripts.benchmarks.streaming", "--part", part, *options]
             done = subprocess.run(
                 command,
                 check=True,

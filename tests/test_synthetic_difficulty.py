@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fas_jax.config import Synthesis
+from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import render_dataset
 from fas_jax.synthetic.plan import LETTERS, planned_videos
 from fas_jax.synthetic.recording import record

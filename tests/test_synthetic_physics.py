@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fas_jax.config import Synthesis
+from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import instruments
 from fas_jax.synthetic.camera import Automatic, CameraModel, capture, distort, set_up
 from fas_jax.synthetic.face import draw_appearance, draw_head

@@ -6,17 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax.config import Synthesis
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic.layouts import annotation, protocol_files
-from fas_jax.synthetic.plan import (
-    LETTERS,
-    SUBJECTS,
-    frame_count,
-    frame_size,
-    official_videos,
-    planned_videos,
-)
+from fas_jax.synthetic.plan import LETTERS, SUBJECTS, frame_count, frame_size, official_videos, planned_videos
 
 OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "protocols"
 needs_lists = pytest.mark.skipif(not OFFICIAL.is_dir(), reason="the official lists are not here")

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax.config import Synthesis
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import sha256_file
+from fas_jax.base.settings import Synthesis
 from fas_jax.datasets.layouts import scan
-from fas_jax.errors import UserError
-from fas_jax.files import sha256_file
 from fas_jax.synthetic import MARKER, render_dataset
 from fas_jax.synthetic.encoding import Encoding, write_video
 from fas_jax.synthetic.plan import LETTERS, frame_count, frame_size, official_videos, planned_videos
@@ -149,7 +149,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
 from fas_jax.synthetic.encoding import Encoding, write_video
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 frames = np.random.default_rng(0).integers(0, 255, (40, 96, 96, 3), dtype=np.uint8)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax import detection
-from fas_jax.config import Synthesis
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Synthesis
+from fas_jax.pixels import detection
 from fas_jax.synthetic import face, render_dataset, textures
 from fas_jax.synthetic.plan import official_videos
 from fas_jax.synthetic.recording import record

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.text_column import TextColumn
+from fas_jax.base.text_column import TextColumn
 
 TEXTS = st.lists(st.sampled_from(["", "a", "b", "a long text", "\udc80", "z\0"]))
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fas_jax.baselines import fit_logistic
-from fas_jax.evaluation import metrics, thresholds
+from fas_jax.evaluation import metrics
+from fas_jax.methods.baselines import fit_logistic
+from fas_jax.studies import thresholds
 
 
 def test_the_rules_see_no_target_label():

@@ -15,12 +15,14 @@ import optax
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fas_jax import devices, stacking
-from fas_jax.checkpoints import Checkpoints
-from fas_jax.config import Training
-from fas_jax.errors import UserError
-from fas_jax.recurrent import Architecture, padded
-from fas_jax.training import fitting, waves
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Training
+from fas_jax.methods import stacking
+from fas_jax.models.recurrent import Architecture, padded
+from fas_jax.runtime import devices
+from fas_jax.training import chunks as waves
+from fas_jax.training import fitting
+from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Clips, Run
 from fas_jax.training.stopping import Progress
 from tests.device_trial import ARCHITECTURE, RUNS, clips

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.config import Preparation
-from fas_jax.video import DecodeError, colour, decode_clip, decode_image, kept_indices, pack_frame, spread, unpack_frame
+from fas_jax.base.settings import Preparation
+from fas_jax.pixels.video import (
+    DecodeError,
+    colour,
+    decode_clip,
+    decode_image,
+    kept_indices,
+    pack_frame,
+    spread,
+    unpack_frame,
+)
 from tests.trees import moving_frames, read_video, write_audio, write_video
 
 ALL = Preparation(max_frames=0)

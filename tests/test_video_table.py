@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.datasets import video_table
-from fas_jax.datasets.record import Video
-from fas_jax.datasets.video_table import VideoTable
-from fas_jax.text_column import PackedTextsBuilder
+from fas_jax.base import video_table
+from fas_jax.base.record import Video
+from fas_jax.base.text_column import PackedTextsBuilder
+from fas_jax.base.video_table import VideoTable
 
 PATHS = st.sampled_from(["", "a", "a/b", "aa", "ä", "z", "\U0001f600", "\udc80", "\uffff", "a\0"])
 NAMES = st.sampled_from(["1", "2", "person"])

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from fas_jax.backbones import densenet
-from fas_jax.backbones.densenet_weights import import_weights
-from fas_jax.backbones.torch_files import read_torch
-from fas_jax.backbones.weights import PUBLISHED, read_weights
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.models.backbones import densenet
+from fas_jax.models.backbones.densenet_weights import import_weights
+from fas_jax.models.backbones.torch_files import read_torch
+from fas_jax.models.backbones.weights import PUBLISHED, read_weights
 from tests.backbone_cases import (
     KERAS_FRAMES,
     KERAS_SHAPE,

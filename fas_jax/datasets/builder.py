@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from fas_jax.config import Preparation
-from fas_jax.datasets.decoding import decode_video
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import ClipInfo, Source, Video
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, check_whole, list_videos
-from fas_jax.datasets.record import ClipInfo, Source, Video
-from fas_jax.errors import UserError
+from fas_jax.pixels.decoding import decode_video
 
 RECORD_VERSION = "1.1.0"
 RENDITIONS = ("whole", "face")

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from fas_jax.errors import UserError
-from fas_jax.files import write_text
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import write_text
 
 _FLIP_NAME = re.compile(r"(?:.*_)?(real|fake)_(?:train|test|shot)")
 _FLIP_FRAME = re.compile(r"(.+)_frame(\d+)(\.\w+)")

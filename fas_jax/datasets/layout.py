@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
-from fas_jax.errors import UserError
-from fas_jax.files import fingerprint, read_json
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, read_json
+from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
 
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".m4v", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".3gp", ".flv")
 # Written into every rendered tree; its dataset is `synth-O` and so on, which no later stage can lose.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.datasets import casia_fasd, msu_mfsd, oulu_npu, replay_attack
 from fas_jax.datasets.layout import Layout, Listing, list_videos
-from fas_jax.errors import UserError, unknown_name
 
 LAYOUTS: dict[str, Layout] = {
     package.LAYOUT.name: package.LAYOUT for package in (oulu_npu, casia_fasd, replay_attack, msu_mfsd)

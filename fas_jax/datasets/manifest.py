@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.files import inside
+from fas_jax.base.record import ATTACK, BONA_FIDE, COARSE_PAI, SPLITS, Source, Video
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, Rules
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, COARSE_PAI, SPLITS, Source, Video
-from fas_jax.errors import UserError, unknown_name
-from fas_jax.files import inside
 
 NEEDED = ("video", "label", "subject", "split")
 OPTIONAL = ("dataset", "pai", "device", "session", "fps", "x", "y", "w", "h")

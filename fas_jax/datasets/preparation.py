@@ -14,18 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, read_json, write_json
+from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure, to_row
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.builder import write_tfds_metadata
 from fas_jax.datasets.layout import Listing, check_whole, shortfall
 from fas_jax.datasets.layouts import scan
-from fas_jax.datasets.prepared import (
-    CLIPS,
-    SUMMARY,
-    Prepared,
-    content_fingerprint,
-    content_settings,
-)
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, SPLITS, Failure, to_row
+from fas_jax.datasets.prepared import CLIPS, SUMMARY, Prepared, content_fingerprint, content_settings
 from fas_jax.datasets.shards import (
     PlannedShard,
     ShardContent,
@@ -35,9 +31,7 @@ from fas_jax.datasets.shards import (
     source_key,
     versions,
 )
-from fas_jax.detection import check_detector
-from fas_jax.errors import UserError
-from fas_jax.files import fingerprint, read_json, write_json
+from fas_jax.pixels.detection import check_detector
 
 PLAN = "plan.json"
 FAILURES = "failures.json"
@@ -55,7 +49,7 @@ def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | 
     Args:
         root: The dataset in an official layout.
         out: The folder of the prepared dataset; one folder holds one dataset with one set of settings.
-        settings: See `fas_jax.config.Preparation`.
+        settings: See `fas_jax.base.settings.Preparation`.
         layout: A key of `LAYOUTS`; None finds it out.
 
     Raises:

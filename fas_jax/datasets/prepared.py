@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fas_jax.config import Preparation, from_dict
-from fas_jax.datasets.record import ClipInfo, Failure, Video
-from fas_jax.detection import identity
-from fas_jax.errors import UserError
-from fas_jax.files import fingerprint, read_json, sha256_file
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, read_json, sha256_file
+from fas_jax.base.record import ClipInfo, Failure, Video
+from fas_jax.base.settings import Preparation, from_dict
+from fas_jax.pixels.detection import identity
 
 SUMMARY = "preparation.json"
 CLIPS = "clips"
@@ -118,7 +118,7 @@ class Prepared:
 
     def builder(self) -> Any:
         """The TFDS builder, for `as_data_source(split)`; its examples are those of `builder.clip_features`."""
-        from fas_jax.datasets.builder import open_builder  # TFDS takes 0.7 s to import
+        from fas_jax.datasets.builder import open_builder
 
         return open_builder(self.directory)
 

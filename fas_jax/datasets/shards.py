@@ -11,15 +11,15 @@ from typing import Any
 import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from fas_jax.config import Preparation
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path, fingerprint, read_json, sha256_file, write_json
+from fas_jax.base.record import SPLITS, ClipInfo, Failure, Source, Video
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.builder import RENDITIONS, RecordCodec, shard_name
-from fas_jax.datasets.decoding import Undecoded, decode_videos
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.prepared import Shard, clips_path, content_settings
-from fas_jax.datasets.record import SPLITS, ClipInfo, Failure, Source, Video
-from fas_jax.errors import UserError
-from fas_jax.files import atomic_path, fingerprint, read_json, sha256_file, write_json
-from fas_jax.progress import progress_bar
+from fas_jax.pixels.decoding import Undecoded, decode_videos
+from fas_jax.runtime.progress import progress_bar
 
 # One record a group allows random access; PNG does not compress again, and raw frames are not to be.
 WRITER_OPTIONS = "group_size:1,uncompressed"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
 from fas_jax.evaluation import breakdown, intervals, metrics
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
 from fas_jax.evaluation.metrics import ThresholdRule

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
 
 Scores = Shaped[np.ndarray, " n"]
 Labels = Shaped[np.ndarray, " n"]

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fas_jax.datasets.record import ATTACK, BONA_FIDE, Video
-from fas_jax.datasets.video_table import VideoTable
-from fas_jax.errors import UserError
-from fas_jax.files import atomic_path
-from fas_jax.text_column import TextColumn
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path
+from fas_jax.base.record import ATTACK, BONA_FIDE, Video
+from fas_jax.base.text_column import TextColumn
+from fas_jax.base.video_table import VideoTable
 
 VALIDATION, TEST = "validation", "test"
 

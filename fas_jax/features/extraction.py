@@ -18,10 +18,10 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from fas_jax.backbones import Backbone, Params, cast_kernels
-from fas_jax.config import Features, to_dict
+from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.settings import Features, to_dict
+from fas_jax.datasets.loading import prefetched, shard_frames
 from fas_jax.datasets.prepared import Prepared, Shard
-from fas_jax.datasets.record import ClipInfo, Video
 from fas_jax.features.stage import (
     OutOfMemoryError,
     as_stored,
@@ -45,8 +45,8 @@ from fas_jax.features.store import (
     write_manifest,
     write_unit,
 )
-from fas_jax.pipeline import prefetched, shard_frames
-from fas_jax.progress import progress_bar
+from fas_jax.models.backbones import Backbone, Params, cast_kernels
+from fas_jax.runtime.progress import progress_bar
 
 __all__ = ["FeatureStore", "FeatureTable", "compile_stage", "extract", "frame_features", "load_backbone"]
 

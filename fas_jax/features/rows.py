@@ -17,10 +17,10 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from jaxtyping import Float, Int
 
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import ClipInfo, Video
 from fas_jax.datasets.prepared import clip_info
-from fas_jax.datasets.record import ClipInfo, Video
-from fas_jax.errors import UserError
-from fas_jax.host_memory import aligned_zeros
+from fas_jax.runtime.host_memory import aligned_zeros
 
 # Where a clip lies: the file's number, the clip's number in it, its first frame and how many follow.
 PLACE = np.dtype([("file", np.int32), ("clip", np.int32), ("first", np.int64), ("frames", np.int32)])

@@ -16,12 +16,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float32, UInt8
 
-from fas_jax import backbones
-from fas_jax.backbones import Backbone, Params, Precision
-from fas_jax.backbones.weights import package_file, read_weights
-from fas_jax.config import Features
-from fas_jax.devices import AXIS, local_mesh, replicate
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Features
+from fas_jax.models import backbones
+from fas_jax.models.backbones import Backbone, Params, Precision
+from fas_jax.models.backbones.weights import package_file, read_weights
+from fas_jax.runtime.devices import AXIS, local_mesh, replicate
 
 
 class OutOfMemoryError(UserError):

@@ -20,11 +20,11 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import Bool, Float, Float32, Int
 
-from fas_jax.datasets.record import ClipInfo, Failure, Video, to_row
-from fas_jax.datasets.video_table import VideoTable
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
+from fas_jax.base.record import ClipInfo, Failure, Video, to_row
+from fas_jax.base.video_table import VideoTable
 from fas_jax.features.rows import PLACE, StoredFeatures, StoredFile, StoredInfos, read_header, read_stored, rise
-from fas_jax.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
 
 FORMAT = 2
 MANIFEST = "store.json"

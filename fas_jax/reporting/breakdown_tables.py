@@ -5,7 +5,7 @@ import numpy as np
 from fas_jax.evaluation.breakdown import DIMENSIONS
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
-from fas_jax.grid import Grid, markdown
+from fas_jax.reporting.grid import Grid, markdown
 from fas_jax.reporting.tables import model_name, ordered_protocols, protocol_name, summaries, with_interval
 
 EXPLANATION = (

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fas_jax.files import atomic_path
+from fas_jax.base.files import atomic_path
 
 
 def new_figure(width: float, height: float, dpi: int = 130) -> Figure:

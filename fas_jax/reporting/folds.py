@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fas_jax.evaluation.results import Results
-from fas_jax.grid import UNDEFINED, Grid
-from fas_jax.protocol_names import FOLDS, fold_group
+from fas_jax.protocols.names import FOLDS, fold_group
+from fas_jax.reporting.grid import UNDEFINED, Grid
 
 FIGURES = ("hter", "auc", "apcer", "bpcer", "acer")
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
 
 MODELS = "models"
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from fas_jax.config import to_toml
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import read_json, write_json
+from fas_jax.base.settings import to_toml
 from fas_jax.evaluation.breakdown import DIMENSIONS
 from fas_jax.evaluation.curves import mean_roc, roc_band
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
-from fas_jax.files import read_json, write_json
-from fas_jax.grid import Grid, to_html
 from fas_jax.reporting import breakdown_tables, charts, tables
 from fas_jax.reporting.folds import fold_table
+from fas_jax.reporting.grid import Grid, to_html
 from fas_jax.reporting.learning import History
 from fas_jax.reporting.palette import CLASSES, style
 from fas_jax.reporting.published import PublishedRow

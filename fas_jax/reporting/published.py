@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fas_jax.errors import UserError
-from fas_jax.protocols import is_synthetic
+from fas_jax.base.errors import UserError
+from fas_jax.protocols.presets import is_synthetic
 
 CITATION = (
     "Muhammad, Hoque, Oussalah, Laaksonen: Deep Ensemble Learning with Frame Skipping for Face Anti-Spoofing. "

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from fas_jax import grid
-from fas_jax.errors import UserError
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import write_json, write_text
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
-from fas_jax.files import write_json, write_text
-from fas_jax.protocols import is_synthetic
-from fas_jax.reporting import breakdown_tables, plots, tables
+from fas_jax.protocols.presets import is_synthetic
+from fas_jax.reporting import breakdown_tables, grid, plots, tables
 from fas_jax.reporting.page import Extras, write_page
 from fas_jax.reporting.published import PublishedRow, published_rows
 

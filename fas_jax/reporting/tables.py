@@ -8,9 +8,9 @@ import numpy as np
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
 from fas_jax.evaluation.results import DEFINITIONS, Figures, Results, Summary
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
-from fas_jax.grid import NOT_SCORED, UNDEFINED, Grid, Strong, markdown
-from fas_jax.protocols import OFFICIAL, PRESETS
+from fas_jax.protocols.presets import OFFICIAL, PRESETS
 from fas_jax.reporting.folds import fold_table
+from fas_jax.reporting.grid import NOT_SCORED, UNDEFINED, Grid, Strong, markdown
 from fas_jax.reporting.published import CITATION, PAPER_PROTOCOLS, PublishedRow
 
 _MODEL_NAMES = {

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 
 import cv2
 
+from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.pipeline import FrameClips
 
 _HEIGHT = 96
 _MOST_FRAMES = 4

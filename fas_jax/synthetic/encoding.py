@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from fas_jax.errors import UserError
-from fas_jax.files import atomic_path
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fas_jax.config import Synthesis
-from fas_jax.errors import UserError, unknown_name
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic.seeds import generator
 
 LETTERS = {"oulu_npu": "O", "casia_fasd": "C", "replay_attack": "I", "msu_mfsd": "M"}

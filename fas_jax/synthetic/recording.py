@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from fas_jax.config import Synthesis
+from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import face, instruments
 from fas_jax.synthetic.camera import Automatic, capture, distort, set_up
 from fas_jax.synthetic.domains import DOMAINS, Domain, attacker_camera, device_camera

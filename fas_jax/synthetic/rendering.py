@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import pebble
 
-from fas_jax.config import Synthesis
-from fas_jax.errors import UserError
-from fas_jax.files import atomic_path, read_json, write_json
-from fas_jax.processes import core_count, without_main
-from fas_jax.progress import progress_bar
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path, read_json, write_json
+from fas_jax.base.processes import core_count, without_main
+from fas_jax.base.settings import Synthesis
+from fas_jax.runtime.progress import progress_bar
 from fas_jax.synthetic import textures
 from fas_jax.synthetic.domains import video_encoding
 from fas_jax.synthetic.encoding import write_video

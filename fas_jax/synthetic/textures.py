@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from fas_jax.detection import check_detector, find_faces
-from fas_jax.errors import UserError
-from fas_jax.files import fingerprint, sha256_file
-from fas_jax.progress import progress_bar
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, sha256_file
+from fas_jax.pixels.detection import check_detector, find_faces
+from fas_jax.runtime.progress import progress_bar
 from fas_jax.synthetic import face
 from fas_jax.synthetic.seeds import generator
 

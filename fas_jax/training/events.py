@@ -15,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from fas_jax.files import plain_name
+from fas_jax.base.files import plain_name
 from fas_jax.training.fitting import Look
 
 _NAME = "events.out.tfevents.0.fas_jax"

@@ -15,14 +15,14 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from fas_jax import devices
-from fas_jax.checkpoints import Checkpoints
-from fas_jax.config import Training
-from fas_jax.errors import UserError
-from fas_jax.progress import progress_bar
-from fas_jax.recurrent import Architecture, Params
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Training
+from fas_jax.models.recurrent import Architecture, Params
+from fas_jax.runtime import devices
+from fas_jax.runtime.interruption import TerminatedError, termination
+from fas_jax.runtime.progress import progress_bar
 from fas_jax.training import steps, streaming
-from fas_jax.training.interruption import TerminatedError, termination
+from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.program import Program, Run, one_by_one, weights
 from fas_jax.training.sampling import batched
 from fas_jax.training.steps import Clips, Form

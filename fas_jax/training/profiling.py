@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from fas_jax import devices
-from fas_jax.files import plain_name
+from fas_jax.base.files import plain_name
+from fas_jax.runtime import devices
 
 _STEPS = 8
 

@@ -11,11 +11,11 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
-from fas_jax import devices
-from fas_jax.checkpoints import Checkpoints
-from fas_jax.config import Training
-from fas_jax.recurrent import Architecture, Initialisation, Params
+from fas_jax.base.settings import Training
+from fas_jax.models.recurrent import Architecture, Initialisation, Params
+from fas_jax.runtime import devices
 from fas_jax.training import on_mesh, steps, streaming
+from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.profiling import Profiler
 from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order, frames_to_compute
 from fas_jax.training.steps import Clips, Form, Knobs, State

@@ -14,8 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from fas_jax import devices
-from fas_jax.recurrent import Architecture, Frames, Params, bona_fide_probability, padded
+from fas_jax.models.recurrent import Architecture, Frames, Params, bona_fide_probability, padded
+from fas_jax.runtime import devices
 
 
 class Clips(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fas_jax.config import Training
+from fas_jax.base.settings import Training
 
 
 class Progress(NamedTuple):

@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from fas_jax import devices
-from fas_jax.config import Training
-from fas_jax.host_memory import aligned_zeros, free_host_memory, return_free_memory
+from fas_jax.base.settings import Training
+from fas_jax.runtime import devices
+from fas_jax.runtime.host_memory import aligned_zeros, free_host_memory, return_free_memory
 from fas_jax.training.steps import Clips
 
 # Parts that wait in memory beside the one in use, and threads that fill them.

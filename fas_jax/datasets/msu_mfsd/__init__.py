@@ -2,8 +2,8 @@
 
 import re
 
+from fas_jax.base.errors import UserError
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Identity, Layout, Rules, Tree
-from fas_jax.errors import UserError
 
 _CAMERA = "(?:android_sd{kind}_scene01\\.mp4|laptop_sd{kind}_scene01\\.mov)"
 _REAL = re.compile("scene01/real/real_client(\\d{3})_" + _CAMERA.format(kind=""))

@@ -2,8 +2,8 @@
 
 import re
 
+from fas_jax.base.errors import UserError
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Identity, Layout, Rules, Tree
-from fas_jax.errors import UserError
 
 _PATH = re.compile(r"(train|dev|test)_files/([1-6])_([1-3])_(\d\d)_([1-5])\.avi")
 _LIST = re.compile(r"protocols/protocol_[1-4]/(train|dev|test)(?:_[1-6])?\.txt")

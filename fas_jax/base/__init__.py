@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, settings, parameters, records of videos. Imports no JAX."""

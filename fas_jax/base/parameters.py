@@ -1,0 +1,70 @@
+"""Trees of arrays as single safetensors files: no code runs on reading, and the header says what they are."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import atomic_path
+
+
+def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
+    """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically."""
+    flat = {name: np.ascontiguousarray(array) for name, array in _flatten(tree, "")}
+    told = json.dumps(about, sort_keys=True, allow_nan=False)
+    with atomic_path(path) as temporary:
+        save_file(flat, temporary, metadata={"about": told, "sha256": _digest(flat, told)})
+
+
+def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The nested dictionary of arrays, and what the header says about it; one flipped bit is an error."""
+    try:
+        with safe_open(path, "numpy") as file:
+            header = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        told = header.get("about", "{}")
+        if header.get("sha256") != _digest(flat, told):
+            raise UserError(f"{path} is damaged: its contents do not match their checksum; remove it to make it anew")
+        about = json.loads(told)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+    tree: dict[str, Any] = {}
+    for name, array in flat.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = array
+    return tree, about
+
+
+def load_about(path: Path) -> dict[str, Any]:
+    """What the header says, without reading an array."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return dict(json.loads((file.metadata() or {}).get("about", "{}")))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _digest(flat: dict[str, np.ndarray], told: str) -> str:
+    found = hashlib.sha256(told.encode())
+    for name, array in sorted(flat.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        # As bytes: Python has no word for bfloat16.
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _flatten(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    items: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        items += _flatten(value, f"{prefix}{name}/") if isinstance(value, dict) else [(prefix + name, value)]
+    return items

@@ -1,0 +1,94 @@
+"""What is known of a video, before and after it is decoded; shared by all datasets and all stages."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+SPLITS = ("train", "dev", "test")
+BONA_FIDE, ATTACK = 1, 0
+# Coarse PAI species, comparable across datasets; `pai_fine` holds each dataset's own, finer names.
+COARSE_PAI = ("print", "cut", "warped", "replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video file and what its dataset says of it."""
+
+    path: str
+    """Relative to the dataset's root, with forward slashes."""
+    dataset: str
+    """`O`, `C`, `I` or `M`, with `synth-` before it where the videos are rendered."""
+    subject: str
+    """Unique within the dataset."""
+    split: str
+    """Official split: train, dev or test."""
+    label: int
+    """1 bona fide, 0 attack."""
+    pai: str
+    """Coarse PAI species (print, cut, warped, replay), or `bonafide`."""
+    pai_fine: str
+    """The dataset's own PAI species, or `bonafide`."""
+    device: str
+    """Capture device, in the dataset's own words; empty where not told."""
+    session: str
+    """Session or lighting, in the dataset's own words; empty where not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInfo:
+    """What decoding a video found, without the frames."""
+
+    frame_indices: tuple[int, ...]
+    """Zero-based indices of the kept frames, rising."""
+    frame_count: int
+    """Frames that could be decoded."""
+    fps: float
+    """Frame rate that the container tells; 0 where it tells none."""
+    width: int
+    """Pixels, after any rotation tag."""
+    height: int
+    codec: str
+    """Four-character code that the container tells."""
+    file_bytes: int
+    colour: tuple[float, ...]
+    """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255)."""
+    announced_frames: int = 0
+    """Frames that the container announces; 0 where it announces none."""
+    rotation: int = 0
+    """Degrees by which the stored pixels were turned, as the file's tag or the dataset's list says."""
+    boxes: tuple[float, ...] = ()
+    """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
+    where no face was found; empty where none was looked for."""
+    no_face: int = 0
+    """Frames in which a face was looked for and not found, those that were left out for it included."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What has to be known to read a video, besides its file."""
+
+    frames: tuple[str, ...] = ()
+    """Image files in order, relative to the root, for a video that is a folder of frames."""
+    fps: float = 0.0
+    """Frame rate of `frames`, or what a manifest says of a file that tells none; 0 where it is not known."""
+    upside_down: bool | None = None
+    """What the dataset's list of turned videos says; None where it has no such list."""
+    annotation: str = ""
+    """File of face positions, relative to the root; empty where there is none."""
+    annotation_kind: str = ""
+    """`boxes`, `corners` or `eyes`; see `fas_jax.pixels.faces`."""
+    box: tuple[float, ...] = ()
+    """x, y, width, height of the face in all frames, where that is known."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be scored (a non-response), and why."""
+
+    video: Video
+    reason: str
+
+
+def to_row(value: Any) -> dict[str, Any]:
+    """A flat dataclass as a dictionary for JSON."""
+    return dataclasses.asdict(value)

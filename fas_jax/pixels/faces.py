@@ -1,0 +1,166 @@
+"""Where the face is, and the crop of it: from the dataset's annotation, from a detector, or not at all.
+
+A crop is a square around the face's box, cut from the frame at its full resolution and resized once, by the rule of
+`fas_jax.pixels.video.resize`: shrinking averages all pixels, because sampling some of them would fold print dots and
+pixel grids into moiré that depends on the camera and not on the attack. Beyond the frame's border the border is
+repeated: a black margin would tell how near to the border a face is. Crops are stored without loss.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import inside
+from fas_jax.base.record import Source
+from fas_jax.base.settings import Preparation
+from fas_jax.pixels.detection import Box, find_faces
+from fas_jax.pixels.video import DecodeError, Renderer, View, resize, whole_view
+
+FACE, WHOLE = "face", "whole"
+KINDS = ("boxes", "corners", "eyes")
+# Smallest side of a box, in pixels, that is a face and not a slip of the annotation.
+SMALLEST = 4.0
+# A face's width and height in distances between the eyes, and how far above the eyes it begins. Anthropometry gives
+# about 2.2 distances of width; the height from hairline to chin is about 3.
+_EYES_WIDTH, _EYES_HEIGHT, _EYES_ABOVE = 2.2, 3.0, 1.1
+
+
+def face_renderer(root: Path, source: Source, settings: Preparation) -> Renderer:
+    """How each frame of one video is rendered: whole, and with a face crop if the settings ask for one.
+
+    Raises:
+        DecodeError: the annotation that the settings ask for is missing or unreadable.
+        UserError: the detector's model cannot be loaded.
+    """
+    whole = whole_view(settings)
+    if settings.faces == "whole":
+        return whole
+    boxes: Mapping[int, Box] = {}
+    if settings.faces == "annotation" and not source.box:
+        boxes = read_boxes(root, source)
+
+    def locate(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Box | None:
+        if settings.faces == "detector":
+            return largest_face(image, settings.face_model)
+        return source.box if source.box else box_at(boxes, index)  # type: ignore[return-value]
+
+    def render(index: int, image: UInt8[np.ndarray, "h w 3"]) -> View:
+        view = whole(index, image)
+        box = locate(index, image)
+        if box is None:
+            if settings.no_face == "fail":
+                raise DecodeError(f"no face in frame {index}")
+            crop = None if settings.no_face == "skip" else resize(image, settings.face_size)
+        else:
+            crop = resize(cut(image, box, settings.face_margin), settings.face_size)
+        renditions = {**view.renditions, FACE: crop} if crop is not None else {}
+        return View(renditions, box or (0.0, 0.0, 0.0, 0.0), found=box is not None)
+
+    return render
+
+
+def read_boxes(root: Path, source: Source) -> dict[int, Box]:
+    """The annotated boxes of a video, by zero-based frame; a frame without a face has none."""
+    if not source.annotation:
+        raise DecodeError("no face annotation belongs to it; use faces=detector, or faces=whole")
+    try:
+        text = inside(root, source.annotation).read_text(encoding="utf-8-sig")
+    except UserError:
+        raise DecodeError(f"face annotation {source.annotation} is a link that leads out of the folder") from None
+    except (OSError, ValueError) as error:
+        raise DecodeError(f"face annotation {source.annotation} cannot be read: {error}") from error
+    try:
+        return parse_boxes(text, source.annotation_kind)
+    except ValueError as error:
+        raise DecodeError(f"face annotation {source.annotation}: {error}") from error
+
+
+def parse_boxes(text: str, kind: str) -> dict[int, Box]:
+    """Boxes by frame from an annotation's text; lines are numbers apart by commas or blanks, the frame first.
+
+    Args:
+        text: The file's content, with any kind of line ends.
+        kind: `boxes`, x y width height (Replay-Attack, Idiap's boxes of CASIA-FASD); `corners`, x1 y1 x2 y2 and eyes
+            that are not used (MSU-MFSD); `eyes`, x and y of the right, then of the left eye (OULU-NPU), from which
+            the box follows by the usual proportions of a face.
+
+    All zeros, and boxes without extent, mean that no face was found: such a frame has no entry.
+
+    Raises:
+        ValueError: a line that is not of this form.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}")
+    columns = {"boxes": (5,), "corners": (5, 9), "eyes": (5,)}[kind]
+    found: dict[int, Box] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = re.split(r"[,\s]+", line.strip(" \t,"))
+        if words == [""]:
+            continue
+        try:
+            values = [float(word) for word in words]
+        except ValueError:
+            raise ValueError(f"line {number} is not a line of numbers: {line.strip()!r}") from None
+        if len(values) not in columns or not all(map(math.isfinite, values)) or values[0] != int(values[0]):
+            raise ValueError(f"line {number} has not the {columns[0]} numbers of {kind}: {line.strip()!r}")
+        box = _box(values[1:5], kind)
+        if box is not None:
+            found[int(values[0])] = box
+    return found
+
+
+def _box(values: list[float], kind: str) -> Box | None:
+    first_x, first_y, second_x, second_y = values
+    if kind == "boxes":
+        box = (first_x, first_y, second_x, second_y)
+    elif kind == "corners":
+        box = (first_x, first_y, second_x - first_x, second_y - first_y)
+    else:
+        distance = math.hypot(second_x - first_x, second_y - first_y)
+        middle_x, middle_y = (first_x + second_x) / 2, (first_y + second_y) / 2
+        width = _EYES_WIDTH * distance
+        box = (middle_x - width / 2, middle_y - _EYES_ABOVE * distance, width, _EYES_HEIGHT * distance)
+    return box if min(box[2:]) >= SMALLEST else None
+
+
+def box_at(boxes: Mapping[int, Box], index: int) -> Box | None:
+    """The box in a frame: annotated, or between the nearest annotated ones before and after in proportion.
+
+    Before the first and after the last annotated frame that one's box holds. None where no frame has one.
+    """
+    if index in boxes or not boxes:
+        return boxes.get(index)
+    before = max((known for known in boxes if known < index), default=None)
+    after = min((known for known in boxes if known > index), default=None)
+    if before is None or after is None:
+        return boxes[after if before is None else before]  # type: ignore[index]
+    share = (index - before) / (after - before)
+    mixed = [(1 - share) * first + share * second for first, second in zip(boxes[before], boxes[after], strict=True)]
+    return mixed[0], mixed[1], mixed[2], mixed[3]
+
+
+def cut(image: UInt8[np.ndarray, "h w 3"], box: Box, margin: float) -> UInt8[np.ndarray, "s s 3"]:
+    """The square around a box, its longer side and twice the margin wide; beyond the frame the border is repeated."""
+    x, y, width, height = box
+    side = max(2, round(max(width, height) * (1 + 2 * margin)))
+    # No frame shows a face many times its own size: such a box would only ask for memory.
+    side = min(side, 2 * max(image.shape[:2]))
+    left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
+    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    return image[rows][:, columns]
+
+
+def largest_face(image: UInt8[np.ndarray, "h w 3"], model: str) -> Box | None:
+    """The box of the largest face that the detector finds in a BGR frame, or None.
+
+    Every frame speaks for itself: kept frames lie a second apart, in which a hand-held attack moves by more than the
+    margin, so a box between two others' would name a face what need not be one.
+    """
+    found = find_faces(image, model)
+    return found[0].box if found and min(found[0].box[2:]) >= SMALLEST else None

@@ -1,0 +1,1 @@
+"""Who trains, validates and is tested, as data. Imports no JAX."""

@@ -1,0 +1,1 @@
+"""Questions about data and methods: search, audit, oracle, inspection. They ship nothing."""

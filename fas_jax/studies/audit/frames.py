@@ -1,0 +1,69 @@
+"""What the audit reads from prepared frames: their edges, and features of frames without their middle."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.settings import Features
+from fas_jax.datasets.loading import FrameClips
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.features.corpus import Pool
+from fas_jax.features.extraction import frame_features, load_backbone
+from fas_jax.runtime.progress import progress_bar
+from fas_jax.studies.audit.shortcuts import edge_brightness
+
+# Share of the frame's width and height that is made grey: where a face is in frames that show head and shoulders.
+MASKED = (0.6, 0.8)
+
+
+def mask_middle(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h w 3"]:
+    """The frames with a grey box in their middle."""
+    masked = frames.copy()
+    height, width = frames.shape[1:3]
+    across, down = round(width * (1 - MASKED[0]) / 2), round(height * (1 - MASKED[1]) / 2)
+    masked[:, down : height - down, across : width - across] = 128
+    return masked
+
+
+def read_frames(
+    prepared: Sequence[Prepared], pool: Pool, settings: Features | None
+) -> tuple[Float64[np.ndarray, " n"], Pool | None]:
+    """Edge brightness of every clip of the pool, and, with `settings`, the pool with features of masked frames.
+
+    Raises:
+        UserError: a clip of the pool is in none of the prepared datasets.
+    """
+    row = {(video.dataset, video.path): i for i, video in enumerate(pool.videos)}
+    edges = np.full(len(pool.videos), np.nan)
+    features = np.zeros_like(pool.features)
+    loaded = load_backbone(settings) if settings else None
+    shards = [(dataset, shard) for dataset in prepared for shard in dataset.shards]
+    with progress_bar(total=len(row), desc="frames", unit="clip") as bar:
+        for dataset, shard in shards:
+            wanted = [row.get((video.dataset, video.path)) for video, _ in dataset.clips(shard)]
+            if all(place is None for place in wanted):
+                continue
+            clips = FrameClips(dataset, [shard], "whole")
+            for number, place in enumerate(wanted):
+                if place is None:
+                    continue
+                frames = clips[number]["sequence"]
+                edges[place] = np.mean([edge_brightness(frame) for frame in frames])
+                if settings and loaded:
+                    found = frame_features(
+                        loaded[0],
+                        loaded[1],
+                        mask_middle(frames),
+                        settings.batch_size,
+                        settings.precision,
+                        settings.store_dtype,
+                    )
+                    features[place, : len(found)] = found
+                bar.update()
+    if np.isnan(edges).any():
+        missing = pool.videos[int(np.flatnonzero(np.isnan(edges))[0])]
+        raise UserError(f"{missing.dataset} {missing.path} is in none of the prepared datasets; give all --prepared")
+    return edges, dataclasses.replace(pool, features=features) if settings else None
