@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, SupportsIndex, TypeVar
+from typing import Any, Protocol, SupportsIndex, TypeVar, runtime_checkable
 
 import grain
 import numpy as np
@@ -39,6 +39,7 @@ class FrameBatch:
     valid: int
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Random access to clips.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -27,6 +27,7 @@ _BLOCK = 1024
 _IN_MEMORY = 256 << 20
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """An array [n d], or what offers as much of one as a fit needs."""
 

@@ -123,8 +123,8 @@ def train_ensemble(
 
 
 def predict_ensemble(
-    ensemble: Ensemble, clips: Clips, rows: Sequence[Int[np.ndarray, " m"]], settings: Training | None = None
-) -> dict[str, list[Float[np.ndarray, "m t"]]]:
+    ensemble: Ensemble, clips: Clips, rows: Sequence[Int[np.ndarray, " _"]], settings: Training | None = None
+) -> dict[str, list[Float[np.ndarray, "_ t"]]]:
     """P(bona fide) at every frame by every model.
 
     Args:
@@ -145,8 +145,8 @@ def predict_ensemble(
 
 
 def stack_predictions(
-    base: Mapping[str, Sequence[Float[np.ndarray, "m t"]]],
-    rows: Sequence[Int[np.ndarray, " m"]],
+    base: Mapping[str, Sequence[Float[np.ndarray, "_ t"]]],
+    rows: Sequence[Int[np.ndarray, " _"]],
     shape: tuple[int, ...],
     combine: str,
 ) -> Float[np.ndarray, "r n t d"]:
@@ -185,7 +185,7 @@ def _base_runs(task: Task, folds: int) -> list[Run]:
     return [whole, *parts]
 
 
-def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
+def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " _"]]:
     return [task.train[task.fold == fold] for fold in range(folds)]
 
 
@@ -195,7 +195,7 @@ def _stack(
     architecture: Architecture,
     params: Params,
     clips: Clips,
-    rows: Sequence[Int[np.ndarray, " m"]],
+    rows: Sequence[Int[np.ndarray, " _"]],
     experiment: Experiment,
 ) -> None:
     """Adds what a base model's runs make of the clips `rows[r]`; each clip of a task is scored by one run of it."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -38,7 +39,7 @@ class Frames(NamedTuple):
     """True at real frames, which are the first of a clip."""
 
 
-def padded(inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Frames:
+def padded(inputs: Float[Array | np.ndarray, "b t d"], mask: Bool[Array | np.ndarray, "b t"]) -> Frames:
     """Every frame, real or not."""
     return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, mask)
 
@@ -58,7 +59,7 @@ class LSTM(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
         return _states(_lstm_step, 2, False, self.recurrent_weights[...], projected, frames)
 
 
@@ -74,7 +75,7 @@ class GRU(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
         reset_update, candidate = projected[..., : 2 * self.hidden], projected[..., 2 * self.hidden :]
         recurrent_candidate = jnp.broadcast_to(self.candidate_bias[...], candidate.shape)
         projected = jnp.concatenate([candidate, reset_update, recurrent_candidate], axis=-1)
@@ -91,9 +92,9 @@ class Bidirectional(nnx.Module):
         self.bias = nnx.Param(jnp.concatenate([cell.bias[...] for cell in cells]))
         self.forward_weights, self.backward_weights = (cell.recurrent_weights for cell in cells)
 
-    def __call__(self, frames: Frames) -> Float[Array, "b t 2*h"]:
+    def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """States of both directions after every frame."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
         forward, backward = jnp.split(projected, 2, axis=-1)
         states = (
             _states(_lstm_step, 2, False, self.forward_weights[...], forward, frames),
@@ -117,7 +118,7 @@ class Classifier(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1); those of padded frames mean nothing."""
-        return self.cell(frames) @ self.output_kernel[...] + self.output_bias[...]
+        return self.cell(frames) @ self.output_kernel[...] + self.output_bias[None, None]
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def bona_fide_probability(logits: Float[Array, "... t 2"]) -> Float[Array, "... 
 Step: TypeAlias = Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]]
 
 
-def _lstm_step(carry: tuple[Array, ...], _: Array, joint: Float[Array, "b 4*h"]) -> tuple[Array, ...]:
+def _lstm_step(carry: tuple[Array, ...], _: Array, joint: Float[Array, "b g"]) -> tuple[Array, ...]:
     i, f, g, o = jnp.split(joint, 4, axis=-1)
     cell = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(cell), cell

@@ -57,7 +57,7 @@ class _Side:
 
     pool: Pool
     clips: Clips
-    rows: list[Int[np.ndarray, " m"]]
+    rows: list[Int[np.ndarray, " _"]]
 
 
 def watch(
@@ -155,7 +155,7 @@ def _scores(
     side: _Side,
     trials: Sequence[int],
     stacked: Clips,
-) -> list[tuple[Float[np.ndarray, " m"], Int[np.ndarray, " m"]]]:
+) -> list[tuple[Float[np.ndarray, " _"], Int[np.ndarray, " _"]]]:
     """Scores and labels of each trial's videos."""
     clips = side.clips
     if model == META:

@@ -185,11 +185,11 @@ def predict(
     architecture: Architecture,
     params: Params,
     clips: Clips,
-    rows: Sequence[Int[np.ndarray, " m"]],
+    rows: Sequence[Int[np.ndarray, " _"]],
     batch_size: int = 64,
     *,
     settings: Training = Training(),  # noqa: B008, frozen
-) -> list[Float[np.ndarray, "m t"]]:
+) -> list[Float[np.ndarray, "_ t"]]:
     """P(bona fide) at every frame of the clips `rows[r]`, by the parameters of run r.
 
     The batch shape is fixed and padded, so that a clip's score does not depend on which clips come with it.

@@ -91,7 +91,7 @@ def train(
     clips: Clips,
     knobs: Knobs,
     active: Bool[Array, " r"],
-    order: Int[Array, "r s b"],
+    order: Int[Array, "#r s b"],
 ) -> State:
     """s steps. `order` holds this device's rows of each batch, -1 for none; with one run if all see the same."""
 
@@ -101,7 +101,9 @@ def train(
         )
         # A run that has ended, or that has fewer batches than another, stays as it is.
         go = active & (count > 0)
-        updates, optimiser = _adam(go).update(grads, state.optimiser)
+        # Optax raises its decays to the power of an integer count, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimiser = _adam(go).update(grads, state.optimiser)
 
         def moved(p: Array, u: Array) -> Array:
             return p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u)
@@ -160,7 +162,7 @@ def validate(
     params: Params,
     clips: Clips,
     class_weights: Float[Array, "r 2"],
-    order: Int[Array, "r s b"],
+    order: Int[Array, "#r s b"],
 ) -> Float[Array, "r 3"]:
     """Over all devices' rows: sums of weighted losses, of weights, and of weights of rightly classified clips."""
 
@@ -175,7 +177,7 @@ def validate(
 
 
 def probabilities(
-    architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "r s b"]
+    architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "#r s b"]
 ) -> Float[Array, "r s b t"]:
     """P(bona fide) at every frame of the rows of `order`."""
 
@@ -268,7 +270,7 @@ def _gather(clips: Clips, index: Int[Array, " b"], capacity: int) -> tuple[Frame
 
 
 def _masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, " b"]:
-    return jnp.sum(jnp.where(mask, values, 0), -1) / jnp.sum(mask, -1)
+    return jnp.sum(jnp.where(mask, values, 0), -1) / jnp.sum(mask, -1).astype(values.dtype)
 
 
 def _axes(form: Form) -> Clips:
