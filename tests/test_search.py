@@ -21,7 +21,7 @@ from fas_jax.features.corpus import Corpus
 from fas_jax.features.store import FeatureStore
 from fas_jax.methods import stacking
 from fas_jax.methods.stacking import BASE_MODELS
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.protocols.presets import make_protocol
 from fas_jax.studies.search import crossvalidation, space
 from fas_jax.studies.search.report import trial_table, what_mattered, write_search
@@ -259,7 +259,7 @@ def test_the_best_setting_trains_as_it_was_scored(made, tmp_path, monkeypatch, s
     assert [trial.protocol.name for trial in trials] == [found.protocol.name]
     crossdataset.train(own, trials, corpus, tmp_path / "run")
     tree, about = load_tree(tmp_path / f"run/models/{setting.algorithm}-0000.safetensors")
-    architecture = Architecture(**about["architecture"])
+    architecture = RecurrentClassifier(**about["architecture"])
     assert (architecture.hidden, architecture.initialisation) == (setting.hidden, setting.initialisation)
     pool = corpus.open(crossdataset.source_videos(trials))
     cuts = crossvalidation._cuts(own.stacking.folds, trials[0], pool)

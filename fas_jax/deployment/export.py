@@ -22,7 +22,7 @@ from fas_jax.base.files import sha256_file, write_json, write_text
 from fas_jax.base.parameters import save_tree
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.methods.stacking import BASE_MODELS, META
-from fas_jax.models.recurrent import bona_fide_probability, padded
+from fas_jax.models.architecture import bona_fide_probability, padded
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STAGE, SCORE, WEIGHTS, ABOUT, RUNNER = "stage.jax", "score.jax", "weights.safetensors", "serving.json", "run.py"

@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float, Int
 
 from fas_jax.base.settings import Experiment, Models, Training
 from fas_jax.methods.stacked_inputs import StackedInputs, add_scores
-from fas_jax.models.recurrent import Architecture, Initialisation, Kind, Params
+from fas_jax.models.architecture import Params
+from fas_jax.models.recurrent import Initialisation, Kind, RecurrentClassifier
 from fas_jax.training.chunks import is_trained, train_in_waves
 from fas_jax.training.fitting import Clips, Observer, Run, predict
 from fas_jax.training.stopping import describe_failures
@@ -45,7 +46,7 @@ class Task:
 class Ensemble:
     """Trained models, for each of several tasks."""
 
-    architectures: dict[str, Architecture]
+    architectures: dict[str, RecurrentClassifier]
     """By model: lstm, bilstm, gru, meta."""
     params: dict[str, Params]
     """By model; each leaf has a leading axis of tasks."""
@@ -57,7 +58,7 @@ class Ensemble:
         return dataclasses.replace(self, params=params)
 
 
-def build_architectures(models: Models, features: int, combine: str) -> dict[str, Architecture]:
+def build_architectures(models: Models, features: int, combine: str) -> dict[str, RecurrentClassifier]:
     """The four models' shapes for features of a given width."""
 
     def initialisation(name: str) -> Initialisation:
@@ -66,10 +67,10 @@ def build_architectures(models: Models, features: int, combine: str) -> dict[str
         # The authors' code sets He for all but the base LSTM, which keeps its layer's defaults.
         return "orthogonal" if name == "lstm" else "he"
 
-    shapes: dict[str, Architecture] = {
-        kind: Architecture(kind, features, getattr(models, kind), initialisation(kind)) for kind in BASE_MODELS
+    shapes: dict[str, RecurrentClassifier] = {
+        kind: RecurrentClassifier(kind, features, getattr(models, kind), initialisation(kind)) for kind in BASE_MODELS
     }
-    return {**shapes, META: Architecture("lstm", _joint_width(combine), models.meta, initialisation(META))}
+    return {**shapes, META: RecurrentClassifier("lstm", _joint_width(combine), models.meta, initialisation(META))}
 
 
 def train_ensemble(
@@ -192,7 +193,7 @@ def _folds(task: Task, folds: int) -> list[Int[np.ndarray, " n"]]:
 def _stack(
     stacked: StackedInputs,
     kind: Kind,
-    architecture: Architecture,
+    architecture: RecurrentClassifier,
     params: Params,
     clips: Clips,
     rows: Sequence[Int[np.ndarray, " m"]],
@@ -217,7 +218,7 @@ def _column(kind: Kind, combine: str) -> int:
 
 def _train(
     name: str,
-    architecture: Architecture,
+    architecture: RecurrentClassifier,
     runs: Sequence[Run],
     clips: Clips,
     settings: Training,

@@ -1,6 +1,5 @@
 """Runs that are more than the memory holds, trained side by side in waves; what is finished stays on disk."""
 
-import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.parameters import load_about, load_tree, save_tree
 from fas_jax.base.settings import Training, to_dict
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.architecture import Architecture
 from fas_jax.runtime import devices
 from fas_jax.training import streaming
 from fas_jax.training.checkpoints import Checkpoints, describe_differences, known_settings
@@ -67,7 +66,7 @@ def train_in_waves(
         end = start + _wave(architecture, runs, start, clips, settings, path, unfinished)
         about = {
             "model": name,
-            "architecture": dataclasses.asdict(architecture),
+            "architecture": repr(architecture),
             "training": binding(settings),
             "runs": [_describe(run) for run in runs[start:end]],
             "data": data,
@@ -144,7 +143,7 @@ def _wave(
         waves = -(-left // size)
         size = -(-left // waves)
         print(
-            f"{architecture.kind} {architecture.hidden}: {left} runs are more than the memory holds; "
+            f"{path.stem}: {left} runs are more than the memory holds; "
             f"they are trained in {waves} waves of up to {size}",
             flush=True,
         )
@@ -159,8 +158,10 @@ def binding(settings: Training) -> dict[str, Any]:
 def _describe(run: Run) -> dict[str, Any]:
     own = {
         name: getattr(run, name)
-        for name in ("learning_rate", "weight_decay", "class_weights", "balance", "initialisation")
+        for name in ("learning_rate", "weight_decay", "class_weights", "balance")
         if getattr(run, name) is not None
     }
+    if run.start is not None:
+        own["start"] = repr(run.start)
     clips = fingerprint([run.train.tolist(), run.validation.tolist()])
     return {"name": run.name, "seed": run.seed, "clips": clips, **own}

@@ -17,7 +17,7 @@ from fas_jax.base.record import ClipInfo, Video
 from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
 from fas_jax.features.corpus import Corpus, Pool
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
-from fas_jax.models.recurrent import Architecture, Kind
+from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.reporting.grid import Grid, markdown
 from fas_jax.runtime import cli, devices
 from fas_jax.training import streaming
@@ -206,7 +206,7 @@ def _speed(pool: Pool, runs: list[Run], kind: Kind, hidden: int, epochs: int, re
     def watch(look: Look) -> None:
         seen.append(look.steps_per_second)
 
-    fit(Architecture(kind, 1920, hidden, "he"), runs, pool.clips(resident_mb), settings, watch=watch)
+    fit(RecurrentClassifier(kind, 1920, hidden, "he"), runs, pool.clips(resident_mb), settings, watch=watch)
     return float(np.median(seen[1:])) * settings.batch_size
 
 

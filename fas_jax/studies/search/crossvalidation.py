@@ -26,7 +26,7 @@ from fas_jax.evaluation import metrics
 from fas_jax.features.corpus import Corpus, Pool
 from fas_jax.methods.baselines import fit_logistic, scratch_inputs
 from fas_jax.methods.stacking import fuse
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.protocols.assignment import subject_folds
 from fas_jax.runtime import devices
 from fas_jax.runtime.progress import progress_bar
@@ -208,8 +208,8 @@ def _score_group(
     # Their curves would go with the folder.
     settings, first = replace(experiment.training, events=False), group[0]
     # Which of the initialisations stands here does not matter: every run has its own.
-    architecture = Architecture(first.algorithm, clips.features.shape[-1], first.hidden or 0, "he")
-    own = ("learning_rate", "weight_decay", "balance", "initialisation")
+    architecture = RecurrentClassifier(first.algorithm, clips.features.shape[-1], first.hidden or 0, "he")
+    own = ("learning_rate", "weight_decay", "balance")
     runs = [
         Run(
             f"setting {place + 1}, {cut.name}",
@@ -217,6 +217,7 @@ def _score_group(
             cut.train,
             cut.validation,
             **{name: getattr(setting, name) for name in own},
+            start=replace(architecture, initialisation=setting.initialisation),
         )
         for place, setting in enumerate(group)
         for cut in cuts
