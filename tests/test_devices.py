@@ -29,7 +29,7 @@ def told(code: str, **environment: str) -> list[str]:
     ],
 )
 def test_a_process_makes_devices_of_its_cores_unless_it_is_told_otherwise(environment, count):
-    code = "import jax; from fas_jax import devices; devices.use_cores(); print(jax.device_count())"
+    code = "import jax; from fas_jax.runtime import devices; devices.use_cores(); print(jax.device_count())"
     assert told(code, JAX_PLATFORMS="cpu", **environment) == [str(count)]
 
 

@@ -1,16 +1,15 @@
-"""Every setting of an experiment with its default, in one place. Imports no JAX.
+"""Settings that all methods share, with their defaults, and reading and writing of settings. Imports no JAX.
 
-The defaults are the paper's (Muhammad et al., IPTA 2023; its authors' scripts where the paper is silent).
-A TOML file under `configs/` overrides them, and command-line options override the file.
+Methods declare their own settings (`fas_jax.methods`); an experiment joins all of them
+(`fas_jax.experiment.configuration`).
 """
 
 import dataclasses
 import json
-import tomllib
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fas_jax.base.declarations import failure_policy, how, rounding, what
@@ -110,76 +109,65 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Models:
-    """Sizes of the recurrent models (the authors' code)."""
+class Optimisation:
+    """How a network is fitted (defaults: the authors' code)."""
 
-    lstm: int = what(1000)
-    """Hidden units of the LSTM."""
-    bilstm: int = what(500)
-    """Hidden units of the BiLSTM, in each direction."""
-    gru: int = what(20)
-    """Hidden units of the GRU."""
-    meta: int = what(20)
-    """Hidden units of the meta-learner, an LSTM."""
-    initialisation: Literal["paper", "he", "orthogonal", "glorot"] = what("paper")
-    """Of the recurrent weights; paper: orthogonal for the LSTM, He for the others, as in the authors' code."""
-    mean_feature: float = what(1.0)
-    """Of the baseline, a logistic regression: scikit-learn's C, how little large weights cost."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How one model is fitted (the authors' code)."""
-
-    learning_rate: float = what(1e-4)
+    learning_rate: float = what(1e-4, above=0)
     """Of Adam."""
-    batch_size: int = what(32)
+    batch_size: int = what(32, at_least=1)
     """Clips in a step, over all devices."""
-    max_epochs: int = what(1500)
+    max_epochs: int = what(1500, at_least=1)
     """Epochs after which training ends in any case."""
-    validate_every: int = what(30)
-    """Epochs between two looks at the validation clips."""
-    patience: int = what(90)
+    validate_every: int = what(30, at_least=1)
+    """Epochs between two validations."""
+    patience: int = what(90, at_least=1)
     """Epochs without a better validation score after which training stops."""
     monitor: Literal["accuracy", "loss"] = what("accuracy")
-    """Which validation score says what is better; a tie is not."""
-    mapping: Literal["shard_map", "pmap"] = rounding("shard_map")
-    """How a step is spread over the devices."""
-    weight_decay: float = what(0.0)
+    """Which validation score says what is better; a tie is not better."""
+    weight_decay: float = what(0.0, at_least=0)
     """Decoupled (AdamW), of matrices only."""
     balance: Literal["none", "sampling", "weights", "both"] = what("weights")
     """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
     none leaves them as they are, as the paper does. In scripts/benchmarks/imbalance.py nothing is better than weights,
     from as many attacks as bona fide clips to 1000 times as many."""
-    runs_per_program: int = rounding(0)
-    """Most runs (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
-    run_devices: int = rounding(0)
-    """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
-    resident_mb: int = how(0)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How training and scoring use the machine."""
+
+    mapping: Literal["shard_map", "pmap"] = rounding("shard_map")
+    """How a step is spread over the devices."""
+    runs_per_program: int = rounding(0, at_least=0)
+    """Most fittings (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
+    run_devices: int = rounding(0, at_least=0)
+    """Devices among which fittings are divided; those that are left divide the batch. 0 chooses."""
+    resident_mb: int = how(0, at_least=0)
     """Features that take more than this on a device are streamed from disk; 0 is half of the free memory of the device
     or of the host, whichever has less; a core that is a device has its share of the host's."""
-    part_mb: int = how(256)
+    part_mb: int = how(256, at_least=1)
     """Features that are streamed at a time."""
-    checkpoint_every: int = how(5)
-    """Looks at the validation clips between two checkpoints."""
+    checkpoint_every: int = how(5, at_least=1)
+    """Validations between two checkpoints."""
     events: bool = how(True)
     """Writes learning curves for TensorBoard into the run's folder: tensorboard --logdir RUN/events."""
+    snapshots: bool = how(False)
+    """Keeps every method's parameters at every validation, for scripts/oracle.py, which otherwise trains again."""
     profile: str = how("")
     """Folder for the profiler's trace of some steps of each program; none without it."""
 
 
 @dataclass(frozen=True)
-class Stacking:
-    """The meta-learner (paper, section 3.4; Wolpert 1992)."""
+class Training(Optimisation, Execution):
+    """Everything that the loop for heads on features is given."""
 
-    folds: int = what(5)
-    """Subject-disjoint folds whose out-of-fold predictions the meta-learner is trained on."""
-    combine: Literal["concat", "sum"] = what("concat")
-    """How the base models' probabilities are joined: the paper concatenates, the authors' code sums."""
-    max_epochs: int = what(100)
-    """Epochs after which the meta-learner's training ends in any case."""
-    learning_rate: float = what(1e-4)
-    """Of Adam."""
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds whose out-of-fold scores stacks are trained on; fitted only for methods that a stack reads."""
+
+    count: int = what(5, at_least=2)
+    """How many, subject-disjoint."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +184,6 @@ class Evaluation:
     intra-I, intra-M, intra-C, and their parts (see fas_jax/protocols/names.py)."""
     validation_fraction: float = what(0.2)
     """Share of the sources' subjects that is cut out for early stopping and the threshold."""
-    fusion: Literal["mean", "last", "median", "minimum"] = what("mean")
-    """How the frames' P(bona fide) become the video's score."""
     threshold: Literal["pooled", "balanced"] = what("pooled")
     """Equal error rate of all validation videos together, or with every source dataset weighing the same.
     Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
@@ -205,32 +191,21 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Search:
-    """Random search over algorithms and hyper-parameters on the sources alone (CASH; scripts/search.py)."""
+    """Random search over methods and hyper-parameters on the sources alone (scripts/search.py).
 
-    trials: int = what(40)
+    What is drawn, each method says itself: [methods.NAME.search].
+    """
+
+    trials: int = what(40, at_least=1)
     """Settings that are drawn for each protocol; the first ones are the same however many follow."""
-    folds: int = what(3)
-    """Subject-disjoint folds of the sources' training videos, each of which scores models trained on the others."""
-    seed: int = what(0)
+    folds: int = what(3, at_least=2)
+    """Subject-disjoint folds of the sources' training videos, each of which scores detectors fitted on the others."""
+    seed: int = what(0, at_least=0)
     """Of the settings that are drawn."""
     protocols: tuple[str, ...] = what(())
     """Which of the experiment's protocols are searched; empty: all."""
-    algorithms: tuple[Literal["lstm", "bilstm", "gru", "mean-feature"], ...] = what(
-        ("lstm", "bilstm", "gru", "mean-feature")
-    )
-    """Drawn equally often."""
-    hidden: tuple[int, ...] = what((16, 64, 256))
-    """Hidden units of the recurrent models, one of these; each is a program of its own, so a short list."""
-    initialisation: tuple[Literal["he", "orthogonal", "glorot"], ...] = what(("he", "orthogonal", "glorot"))
-    """Of the recurrent weights, one of these."""
-    learning_rate: tuple[float, float] = what((1e-5, 1e-2))
-    """From and to; drawn evenly on a logarithmic scale, as are the other ranges."""
-    weight_decay: tuple[float, float] = what((1e-4, 1.0))
-    """From and to; decoupled."""
-    balance: tuple[Literal["none", "sampling", "weights", "both"], ...] = what(("none", "weights"))
-    """Of the classes, one of these."""
-    regularisation: tuple[float, float] = what((1e-4, 1e2))
-    """From and to; scikit-learn's C of the mean feature's logistic regression."""
+    methods: tuple[str, ...] = what(())
+    """Which of the experiment's methods are drawn, equally often; empty: all that have something to tune."""
 
 
 @dataclass(frozen=True)
@@ -251,46 +226,17 @@ class Data:
     """Render all four instead, as [synthesis] says."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Everything from videos to the cross-dataset table."""
+def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Config:
+    """Builds a dataclass of settings from a plain dictionary, checking every name and type.
 
-    name: str = how("experiment")
-    """Name of the run, and of its folder."""
-    seeds: tuple[int, ...] = what((0,))
-    """Seeds of the splits' cuts, the weights and the order of clips; results are averaged over them."""
-    cache: str = how("cache")
-    """Folder for rendered videos, prepared datasets and features, which runs share."""
-    runs: str = how("runs")
-    """Folder in which the run's own folder is made."""
-    data: Data = what(Data)
-    synthesis: Synthesis = what(Synthesis)
-    preparation: Preparation = what(Preparation)
-    features: Features = what(Features)
-    models: Models = what(Models)
-    training: Training = what(Training)
-    stacking: Stacking = what(Stacking)
-    evaluation: Evaluation = what(Evaluation)
-    search: Search = how(Search)
-
-
-def load_experiment(path: Path) -> Experiment:
-    """Reads an experiment from TOML; an unknown key is an error that names the nearest known one."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"configuration {path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"configuration {path} is not readable TOML: {error}") from error
-    return from_dict(Experiment, table, where=str(path))
-
-
-def from_dict(kind: type[Config], table: dict[str, Any], where: str) -> Config:
-    """Builds a dataclass of this module from a plain dictionary, checking every name and type."""
+    Raises:
+        UserError: An unknown name, with the nearest known one, or a value of another type.
+    """
     hints = typing.get_type_hints(kind)
+    known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
     for name in table:
-        if name not in hints:
-            raise UserError(f"{where}: {unknown_name('setting', name, hints)}")
+        if name not in known:
+            raise UserError(f"{where}: {unknown_name('setting', name, known)}")
     return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
 
 
@@ -301,14 +247,19 @@ def to_dict(config: Any) -> dict[str, Any]:
     return table
 
 
-def to_toml(settings: Mapping[str, Any]) -> str:
-    """The settings of `to_dict` as `load_experiment` reads them; JSON's values are TOML's here."""
+def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
+    """Settings as a TOML document; nested mappings are tables. JSON's values are TOML's here."""
     plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+    lines = [f"{_toml_key(name)} = {json.dumps(value)}" for name, value in plain.items()]
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
+            path = f"{prefix}{_toml_key(name)}"
+            lines += ["", f"[{path}]", to_toml(value, f"{path}.")]
     return "\n".join(lines)
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

@@ -28,7 +28,7 @@ from fas_jax.training.sampling import batched
 from fas_jax.training.steps import Clips, Form
 from fas_jax.training.stopping import Progress, describe_failures
 
-__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "fit", "predict", "wave_size"]
+__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "fit", "predict", "chunk_size"]
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def predict(
     return found
 
 
-def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Training) -> int:
+def chunk_size(architecture: Architecture, runs: int, clips: Clips, settings: Training) -> int:
     """How many runs of this kind the devices' memory holds at once, at least one; by estimate."""
     _, frames, width = clips.features.shape[-3:]
     count = weights(architecture)

@@ -1,0 +1,165 @@
+"""Fitting and scoring of heads, many side by side along an axis of runs."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from fas_jax.base.settings import Execution
+from fas_jax.methods.base import WHOLE, Batch, Clips, Desk, Detector, Failed, Input, Job, Rows, Scores, identity
+from fas_jax.methods.fusion import fuse, traced_fuse
+from fas_jax.methods.heads import HeadDetector, HeadMethod, present
+from fas_jax.models.architecture import bona_fide_probability, padded
+from fas_jax.training.chunks import train_in_chunks
+from fas_jax.training.fitting import Run, predict
+from fas_jax.training.steps import Clips as Sequences
+from fas_jax.training.stopping import describe_failures
+
+
+def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
+    """Trains all jobs; those that can share a program train side by side. See `Method.fit`."""
+    groups: dict[HeadMethod, list[int]] = {}
+    for place, job in enumerate(jobs):
+        groups.setdefault(_shared(cast(HeadMethod, job.method)), []).append(place)
+    found: list[Detector | Failed] = [Failed("not fitted")] * len(jobs)
+    for number, places in enumerate(groups.values()):
+        name = desk.name if len(groups) == 1 else f"{desk.name}-{number}"
+        own = _fit_group([jobs[place] for place in places], clips, dataclasses.replace(desk, name=name))
+        for place, each in zip(places, own, strict=True):
+            found[place] = each
+    return found
+
+
+def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
+    methods = [cast(HeadMethod, job.method) for job in jobs]
+    first = methods[0]
+    sequences = first.sequences(clips, [job.task.number for job in jobs], desk.execution)
+    width = int(sequences.features.shape[-1])
+    architecture = first.architecture(width)
+    runs = [
+        Run(
+            job.task.name,
+            job.task.seed,
+            present(sequences.mask, job.task.train),
+            present(sequences.mask, job.task.validation),
+            learning_rate=method.learning_rate,
+            weight_decay=method.weight_decay,
+            balance=method.balance,
+            start=method.architecture(width),
+        )
+        for job, method in zip(jobs, methods, strict=True)
+    ]
+    chunks = train_in_chunks(
+        desk.name,
+        architecture,
+        runs,
+        sequences,
+        dataclasses.replace(first.training(desk.execution), **({"events": False} if desk.quiet else {})),
+        folder=desk.folder,
+        identity={"method": identity(_shared(first)), "data": desk.data},
+        snapshots_of=[place for place, job in enumerate(jobs) if job.task.part == WHOLE],
+        all_may_fail=desk.quiet,
+    )
+    failed = np.concatenate([each["failed"] for each in chunks])
+    if failures := describe_failures([run.name for run in runs], failed):
+        warnings.warn(f"{desk.name}: {failures}; nothing that depends on these runs is scored", stacklevel=2)
+    found: list[Detector | Failed] = []
+    for chunk in chunks:
+        params = jax.tree.map(np.asarray, chunk["params"])
+        for row, epoch in enumerate(np.asarray(chunk["failed"]).tolist()):
+            own = jax.tree.map(lambda leaf, row=row: leaf[row], params)
+            method = methods[len(found)]
+            found.append(
+                Failed(f"its loss was no longer finite in epoch {epoch}") if epoch else HeadDetector(method, width, own)
+            )
+    return found
+
+
+def _shared(method: HeadMethod) -> HeadMethod:
+    """The method without what may differ between the runs of a program."""
+    fields = {field.name: field for field in dataclasses.fields(method)}
+    neutral = {
+        name: fields[name].default_factory() if callable(fields[name].default_factory) else fields[name].default
+        for name in (*method.side_by_side, *(["search"] if "search" in fields else []))
+    }
+    return dataclasses.replace(method, **cast(dict[str, Any], neutral))
+
+
+def score_heads(
+    detectors: Sequence[Detector], clips: Clips, rows: Sequence[Rows], tasks: Sequence[int], execution: Execution
+) -> list[Scores]:
+    """Scores of `rows[i]` by `detectors[i]`, side by side. See `Method.score_all`."""
+    if not detectors:
+        return []
+    heads = [cast(HeadDetector, each) for each in detectors]
+    groups: dict[HeadMethod, list[int]] = {}
+    for place, head in enumerate(heads):
+        groups.setdefault(_shared(head.method), []).append(place)
+    found: dict[int, Scores] = {}
+    for method, places in groups.items():
+        sequences = method.sequences(clips, [tasks[place] for place in places], execution)
+        mask = np.asarray(sequences.mask)
+        here = [present(mask, rows[place]) for place in places]
+        params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(heads[place].params for place in places))
+        architecture = heads[places[0]].method.architecture(heads[places[0]].width)
+        settings = method.training(execution)
+        frames = predict(architecture, params, sequences, here, settings=settings) if len(mask) else None
+        for number, place in enumerate(places):
+            own = frames[number] if frames is not None else np.zeros((0, mask.shape[1]), np.float32)
+            found[place] = _filled(heads[place].method, clips, rows[place], here[number], own, mask)
+    return [found[place] for place in range(len(heads))]
+
+
+def _filled(method: HeadMethod, clips: Clips, rows: Rows, here: Rows, frames: Any, mask: Any) -> Scores:
+    """Scores of all rows, of which those that are not `here` have no input."""
+    if len(here) == len(rows):
+        return _scores(method, frames, mask[rows])
+    where = np.isin(rows, here)
+    every = np.full((len(rows), mask.shape[1]), np.nan, np.float32)
+    every[where] = frames
+    why = [list(clips.absent(item)) for item in method.inputs()]
+    reasons = [next((each[row] for each in why if each[row]), "") for row in rows.tolist()]
+    return _scores(method, every, mask[rows], reasons)
+
+
+def _scores(method: HeadMethod, frames: Any, mask: Any, reasons: Sequence[str] = ()) -> Scores:
+    clip = fuse(frames, mask, method.fusion)
+    told = list(reasons) or [""] * len(clip)
+    for row in np.flatnonzero(np.isnan(clip)).tolist():
+        told[row] = told[row] or "the score is not a finite number"
+    return Scores(clip, frames, told if any(told) else ())
+
+
+def score_batch(detector: HeadDetector, batch: Batch) -> Scores:
+    """See `Detector.score`."""
+    inputs, mask = detector.method.traced_sequences(batch.data, batch.mask)
+    real = np.asarray(mask)
+    here = np.flatnonzero(real.any(1))
+    frames = np.full(real.shape, np.nan, np.float32)
+    if len(here):
+        sequences = Sequences(inputs, jnp.asarray(real), jnp.zeros(len(real), jnp.int32))
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], detector.params)
+        (frames[here],) = predict(detector.method.architecture(detector.width), params, sequences, [here])
+    reasons = [
+        next((each[row] for item in detector.method.inputs() if (each := batch.absent.get(item)) and each[row]), "")
+        for row in range(len(real))
+    ]
+    return _scores(detector.method, frames, real, reasons)
+
+
+def traced_scores(detector: HeadDetector) -> Callable[..., tuple[Array, Array]]:
+    """See `Detector.apply`."""
+    method, architecture = detector.method, detector.method.architecture(detector.width)
+
+    def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array]:
+        inputs, real = method.traced_sequences(data, mask)
+        probabilities = bona_fide_probability(architecture.apply(params, padded(inputs, real)))
+        frames = jnp.where(real, probabilities, 0)
+        return traced_fuse(frames, real, method.fusion), frames
+
+    return score
