@@ -84,11 +84,15 @@ class CorpusClips:
             self._sequences[rendition] = resident(Sequences(features, mask, self.labels.astype(np.int32)), resident_mb)
         return self._sequences[rendition]
 
+    def mask(self, item: Input) -> Bool[np.ndarray, "n t"]:
+        """Where there are frames of an input of kind `features` or `scores`."""
+        return self.scores(item.name).mask if item.kind == "scores" else self.features(item.name)[1]
+
     def absent(self, item: Input) -> Sequence[str]:
         """Why an input could not be made, for each clip; empty where it could."""
         if item.kind == "facts":
             return [""] * len(self)
-        mask = self.scores(item.name).mask if item.kind == "scores" else self.features(item.name)[1]
+        mask = self.mask(item)
         missing = np.flatnonzero(~mask.any(1))
         reasons = [""] * len(self)
         for row in missing.tolist():
@@ -179,7 +183,9 @@ class Corpus:
             if [[unit.clips for unit in store.units] for store in own] != [
                 [unit.clips for unit in store.units] for store in first
             ]:
-                raise UserError(f"the stores of rendition {rendition} hold other clips than those of {next(iter(stores))}")
+                raise UserError(
+                    f"the stores of rendition {rendition} hold other clips than those of {next(iter(stores))}"
+                )
         return cls({name: tuple(own) for name, own in stores.items()}, videos, failures)
 
     def open(self, numbers: Int[np.ndarray, " n"] | None = None) -> CorpusClips:

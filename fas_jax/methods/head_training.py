@@ -39,14 +39,14 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
     methods = [cast(HeadMethod, job.method) for job in jobs]
     first = methods[0]
     sequences = first.sequences(clips, [job.task.number for job in jobs], desk.execution)
-    width = int(sequences.features.shape[-1])
+    width, mask = int(sequences.features.shape[-1]), np.asarray(sequences.mask)
     architecture = first.architecture(width)
     runs = [
         Run(
             job.task.name,
             job.task.seed,
-            present(sequences.mask, job.task.train),
-            present(sequences.mask, job.task.validation),
+            present(mask, job.task.train),
+            present(mask, job.task.validation),
             learning_rate=method.learning_rate,
             weight_decay=method.weight_decay,
             balance=method.balance,
@@ -54,12 +54,15 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
         )
         for job, method in zip(jobs, methods, strict=True)
     ]
+    training = first.training(desk.execution)
+    if desk.quiet:
+        training = dataclasses.replace(training, events=False)
     chunks = train_in_chunks(
         desk.name,
         architecture,
         runs,
         sequences,
-        dataclasses.replace(first.training(desk.execution), **({"events": False} if desk.quiet else {})),
+        training,
         folder=desk.folder,
         identity={"method": identity(_shared(first)), "data": desk.data},
         snapshots_of=[place for place, job in enumerate(jobs) if job.task.part == WHOLE],
@@ -82,12 +85,9 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
 
 def _shared(method: HeadMethod) -> HeadMethod:
     """The method without what may differ between the runs of a program."""
-    fields = {field.name: field for field in dataclasses.fields(method)}
-    neutral = {
-        name: fields[name].default_factory() if callable(fields[name].default_factory) else fields[name].default
-        for name in (*method.side_by_side, *(["search"] if "search" in fields else []))
-    }
-    return dataclasses.replace(method, **cast(dict[str, Any], neutral))
+    same = type(method)()
+    names = [name for name in (*method.side_by_side, "search") if hasattr(same, name)]
+    return dataclasses.replace(method, **{name: getattr(same, name) for name in names})
 
 
 def score_heads(

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from fas_jax.base.declarations import what
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Execution, Optimisation, Training
-from fas_jax.methods.base import Batch, Clips, Desk, Detector, Failed, Input, Job, Method, Rows, Scores, Task
+from fas_jax.methods.base import Batch, Clips, Desk, Detector, Failed, Input, Job, Method, Rows, Scores
 
 if TYPE_CHECKING:
     from fas_jax.models.architecture import Architecture

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,8 +18,23 @@ from jaxtyping import Float, Int
 from fas_jax.base.declarations import how, what
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
-from fas_jax.methods.base import BLOCK, Batch, Clips, Desk, Detector, Failed, Input, Job, Method, Scores, Variants, vary
-from fas_jax.models.logistic import LogisticModel, fit_logistic
+from fas_jax.methods.base import (
+    BLOCK,
+    Batch,
+    Clips,
+    Desk,
+    Detector,
+    Failed,
+    Input,
+    Job,
+    Method,
+    Scores,
+    Variants,
+    vary,
+)
+
+if TYPE_CHECKING:
+    from fas_jax.models.logistic import LogisticModel
 
 _CODEC_COLUMNS = 16
 
@@ -54,7 +69,12 @@ class Logistic(Method):
 
     def rebuild(self, params: Any, about: Mapping[str, Any]) -> "LogisticDetector":
         """See `Method.rebuild`."""
-        if {name: np.ndim(values) for name, values in params.items()} != {"mean": 1, "scale": 1, "weights": 1, "bias": 0}:
+        if {name: np.ndim(values) for name, values in params.items()} != {
+            "mean": 1,
+            "scale": 1,
+            "weights": 1,
+            "bias": 0,
+        }:
             raise UserError(f"the parameters of a {self.kind} are mean, scale, weights and bias, not {sorted(params)}")
         return LogisticDetector(self, params)
 
@@ -77,8 +97,10 @@ class LogisticDetector:
         return {}
 
     @property
-    def model(self) -> LogisticModel:
+    def model(self) -> "LogisticModel":
         """The regression itself."""
+        from fas_jax.models.logistic import LogisticModel  # SciPy takes a while to import; --help need not
+
         return LogisticModel(*(self.params[name] for name in ("mean", "scale", "weights")), float(self.params["bias"]))
 
     def score(self, batch: Batch) -> Scores:
@@ -182,6 +204,8 @@ class Metadata(Facts):
 
 
 def _fit(job: Job, inputs: "ScratchRows", clips: Clips) -> Detector | Failed:
+    from fas_jax.models.logistic import fit_logistic
+
     method = cast(Logistic, job.method)
     (item,) = method.inputs()
     absent = clips.absent(item)

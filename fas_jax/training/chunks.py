@@ -1,7 +1,7 @@
 """Runs that are more than the memory holds, trained side by side in chunks; what is finished stays on disk."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
