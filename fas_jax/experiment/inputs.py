@@ -49,9 +49,7 @@ def describe_inputs(
         "prepared": [str(each.directory.resolve()) for each in prepared],
         "plans": [each.name for each in plans],
         "detectors": {name: detector_data(experiment, name, plans, corpus) for name in experiment.methods},
-        "assignments": [
-            {"seed": each.seed, **describe(each.assignment, corpus.videos)} for each in plans
-        ],
+        "assignments": [{"seed": each.seed, **describe(each.assignment, corpus.videos)} for each in plans],
         "backbone": first["backbone"],
         "weights": first["weights"],
         "weights_sha256": first["weights_sha256"],

@@ -67,7 +67,7 @@ class FrameScores:
         if isinstance(self.place, np.ndarray):
             return self.place
         shape = (self.mask.shape[0], self.tasks, self.mask.shape[1])
-        if not 0 < int(np.prod(shape)):
+        if not int(np.prod(shape)) > 0:
             return np.zeros(shape, np.float32)
         # Mapped for one use, or all that was ever used would count as this process's memory.
         return np.memmap(self.place, np.float32, mode, shape=shape)

@@ -17,7 +17,7 @@ from fas_jax.runtime import devices
 from fas_jax.training import snapshots, streaming
 from fas_jax.training.checkpoints import Checkpoints, describe_differences, known_settings
 from fas_jax.training.events import EventFiles
-from fas_jax.training.fitting import Clips, Run, fit, chunk_size
+from fas_jax.training.fitting import Clips, Run, chunk_size, fit
 
 # Raised when the same settings, data and architecture train to other parameters.
 VERSION = 1

@@ -28,7 +28,7 @@ from fas_jax.training.sampling import batched
 from fas_jax.training.steps import Clips, Form
 from fas_jax.training.stopping import Progress, describe_failures
 
-__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "fit", "predict", "chunk_size"]
+__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "chunk_size", "fit", "predict"]
 
 
 @dataclass(frozen=True)
