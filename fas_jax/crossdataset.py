@@ -18,8 +18,8 @@ from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.features.corpus import Corpus, Pool
 from fas_jax.methods.baselines import LogisticModel, fit_logistic, input_blocks, scratch_inputs
 from fas_jax.methods.stacking import Ensemble, Task, fuse, predict_ensemble, train_ensemble
-from fas_jax.protocols.assignment import Assignment, assign, subject_folds
-from fas_jax.protocols.names import choose_protocols
+from fas_jax.protocols.assignment import Assignment, assign_all
+from fas_jax.protocols.cuts import subject_folds
 from fas_jax.protocols.presets import Protocol
 from fas_jax.training.fitting import Clips, Observer
 
@@ -44,13 +44,8 @@ class Trained:
 
 def plan(experiment: Experiment, videos: VideoTable) -> tuple[Trial, ...]:
     """Who trains, validates and is tested, for every protocol and seed."""
-    settings = experiment.evaluation
-    protocols = choose_protocols(settings, videos.dataset.present())
-    return tuple(
-        Trial(protocol, seed, assign(protocol, videos, settings.validation_fraction, seed))
-        for protocol in protocols
-        for seed in experiment.seeds
-    )
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos)
+    return tuple(Trial(assignment.protocol, seed, assignment) for seed, assignment in assigned)
 
 
 def train(
@@ -123,7 +118,8 @@ def _prepare(
     tasks = []
     for trial in trials:
         rows = pool.find(trial.assignment.train)
-        folds = subject_folds(pool.videos, rows, experiment.stacking.folds, trial.seed)
+        shared = experiment.evaluation.shared_subjects
+        folds = subject_folds(pool.videos, rows, experiment.stacking.folds, trial.seed, shared=shared)
         validation = pool.find(trial.assignment.validation)
         tasks.append(Task(f"{trial.protocol.name} seed {trial.seed}", trial.seed, rows, folds, validation))
     baselines = _fit_baselines(pool, tasks, folder, {"mean-feature": experiment.models.mean_feature})

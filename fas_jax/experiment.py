@@ -19,9 +19,10 @@ from fas_jax import __version__, crossdataset
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, write_json
 from fas_jax.base.settings import Experiment, from_dict, to_dict
+from fas_jax.base.video_table import VideoTable
 from fas_jax.crossdataset import Trained, Trial
 from fas_jax.datasets.layout import Listing
-from fas_jax.datasets.layouts import LAYOUTS
+from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared, content_settings
@@ -31,9 +32,10 @@ from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.pixels.detection import check_detector
-from fas_jax.protocols.assignment import describe
-from fas_jax.protocols.names import choose_protocols, used_preset
-from fas_jax.protocols.presets import Protocol
+from fas_jax.protocols.assignment import assign_all, describe
+from fas_jax.protocols.names import used_preset
+from fas_jax.protocols.origins import find_origins
+from fas_jax.protocols.presets import SYNTHETIC, Protocol
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras, read_extra_tables, write_extra_table
 from fas_jax.reporting.report import write_report
@@ -45,6 +47,7 @@ from fas_jax.studies.search.crossvalidation import search_protocol
 from fas_jax.studies.search.report import write_search
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
+from fas_jax.synthetic.listing import planned_listing
 from fas_jax.training import streaming
 from fas_jax.training.checkpoints import describe_differences
 from fas_jax.training.chunks import FREE
@@ -116,32 +119,42 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
         raise UserError("features.rendition is 'face', but preparation.faces is 'whole', which makes no face crops")
     if experiment.preparation.faces == "detector":
         check_detector(experiment.preparation.face_model)
-    synthetic = experiment.data.synthesize
-    layouts = LAYOUTS if synthetic else _given_folders(experiment)
-    letters = [LAYOUTS[layout].letter for layout in layouts]
-    own = [] if synthetic else [listing.dataset for listing in _manifests(experiment)]
-    protocols = choose_protocols(experiment.evaluation, [*letters, *own])
+    listings = _listings(experiment)
+    videos = VideoTable.of(video for listing in listings for video in listing.videos)
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
     load_backbone(experiment.features)
-    return protocols
+    return tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
-    """Folders of the datasets by layout; renders them first if the experiment says so."""
-    if experiment.data.synthesize:
-        named = [name for name in (*LAYOUTS, "manifests") if getattr(experiment.data, name)]
-        if named:
-            raise UserError(f"[data] asks for rendered videos and names folders as well ({', '.join(named)}); choose")
-        settings = to_dict(experiment.synthesis) | {"workers": 0, "version": RENDERER_VERSION}
-        place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
-        for layout in LAYOUTS:
-            render_dataset(layout, place / layout, experiment.synthesis)
-        return {layout: place / layout for layout in LAYOUTS}
-    return _given_folders(experiment)
+    """Folders of the datasets by layout, with `synth-` before it where they are rendered, which this does first."""
+    roots = _given_folders(experiment)
+    for name, root in _rendered_folders(experiment).items():
+        roots[name] = render_dataset(name.removeprefix(SYNTHETIC), root, experiment.synthesis)
+    return roots
+
+
+def _listings(experiment: Experiment) -> list[Listing]:
+    """Every dataset at hand, those included that are still to be rendered."""
+    given = [scan(root, layout) for layout, root in _given_folders(experiment).items()]
+    rendered = [
+        planned_listing(LAYOUTS[name.removeprefix(SYNTHETIC)], root, experiment.synthesis)
+        for name, root in _rendered_folders(experiment).items()
+    ]
+    return [*given, *_manifests(experiment), *rendered]
+
+
+def _rendered_folders(experiment: Experiment) -> dict[str, Path]:
+    if not experiment.data.synthesize:
+        return {}
+    settings = to_dict(experiment.synthesis) | {"workers": 0, "version": RENDERER_VERSION}
+    place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
+    return {SYNTHETIC + layout: place / layout for layout in LAYOUTS}
 
 
 def _given_folders(experiment: Experiment) -> dict[str, Path]:
     given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
-    count = len(given) + len(experiment.data.manifests)
+    count = len(given) + len(experiment.data.manifests) + len(_rendered_folders(experiment))
     if not count or (count < 2 and not experiment.evaluation.protocols):
         raise UserError(
             "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
@@ -156,7 +169,8 @@ def _given_folders(experiment: Experiment) -> dict[str, Path]:
 def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     """Decodes every dataset once."""
     prepared = []
-    for layout, root in roots.items():
+    for name, root in roots.items():
+        layout = name.removeprefix(SYNTHETIC)
         key = fingerprint([str(root.resolve()), content_settings(experiment.preparation)])[:16]
         out = Path(experiment.cache) / "prepared" / f"{layout}-{key}"
         prepared.append(prepare_dataset(root, out, experiment.preparation, layout))

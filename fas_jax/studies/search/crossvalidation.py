@@ -27,7 +27,7 @@ from fas_jax.features.corpus import Corpus, Pool
 from fas_jax.methods.baselines import fit_logistic, scratch_inputs
 from fas_jax.methods.stacking import fuse
 from fas_jax.models.recurrent import Architecture
-from fas_jax.protocols.assignment import subject_folds
+from fas_jax.protocols.cuts import subject_folds
 from fas_jax.runtime import devices
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.studies.search.outcomes import Found, Outcome
