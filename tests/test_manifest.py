@@ -175,7 +175,7 @@ def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path:
     prepared = prepare(experiment, {"msu_mfsd": msu})
     assert {each.dataset for each in prepared} == {"M", "A", "B", "own-test"}
     videos = [video for each in prepared for shard in each.shards for video, _ in each.clips(shard)]
-    own, official = choose_protocols(experiment.evaluation, {video.dataset for video in videos})
+    own, official = choose_protocols(experiment.evaluation, videos)
     assert (own.display, official.sources) == ("A&M to own-test", ("B",))
     # The two clients of this small copy cannot be cut into training and validation: two more.
     more = [Video(f"{s}{label}", "M", s, "train", label, "print", "print", "", "") for s in "xy" for label in (0, 1)]

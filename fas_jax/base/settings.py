@@ -180,10 +180,18 @@ class Evaluation:
     targets: tuple[str, ...] = what(("M", "C", "I", "O"))
     """Datasets that are left out in turn, unless `protocols` says otherwise."""
     protocols: tuple[str, ...] = what(())
-    """Protocols by name: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C, intra-O-1 to intra-O-4,
-    intra-I, intra-M, intra-C, and their parts (see fas_jax/protocols/names.py)."""
+    """Protocols by name. Across datasets: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C. Within one,
+    here NAME: intra-NAME (its own splits), kfold-NAME-5 (folds by subject), loso-NAME (each PAI species left out in
+    turn) or loso-NAME-print; for O intra-O-1 to intra-O-4. deploy trains on all videos and tests none. Rendered
+    datasets beside real ones are named synth-O and so on. See fas_jax/protocols/names.py."""
     validation_fraction: float = what(0.2)
-    """Share of the sources' subjects that is cut out for early stopping and the threshold."""
+    """Share of the sources' subjects that is cut out for early stopping and the threshold; above 0 and below 1."""
+    shared_subjects: tuple[str, ...] = what(())
+    """Datasets that name the same people alike, as A=B: subject 7 of A is then subject 7 of B, and is kept on one side.
+    Otherwise equal names in two datasets are two people. Within a dataset, case and blanks never tell people apart."""
+    allow_partial_sources: bool = what(False)
+    """Whether to accept a source without bona fide videos or without attacks to train or validate on; the protocol's
+    title then says what is lacking. Otherwise it is an error."""
     threshold: Literal["pooled", "balanced"] = what("pooled")
     """Equal error rate of all validation videos together, or with every source dataset weighing the same.
     Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
@@ -221,9 +229,9 @@ class Data:
     msu_mfsd: str = what("")
     """MSU-MFSD (M)."""
     manifests: tuple[str, ...] = what(())
-    """CSV or Parquet files that list videos of one's own, used beside the folders."""
+    """CSV or Parquet files that list further videos, used beside the folders."""
     synthesize: bool = what(False)
-    """Render all four instead, as [synthesis] says."""
+    """Render stand-ins for all four, as [synthesis] says. Beside real ones, protocols name them synth-O and so on."""
 
 
 def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Config:

@@ -80,12 +80,6 @@ class VideoTable(Sequence[Video]):
         return self._sorted[1]
 
     @cached_property
-    def person(self) -> Int32[np.ndarray, " n"]:
-        """A number for each row, the same where dataset and subject are."""
-        joint = self.dataset.codes.astype(np.int64) * len(self.subject.texts) + self.subject.codes
-        return np.unique(joint, return_inverse=True)[1].astype(np.int32)
-
-    @cached_property
     def _sorted(self) -> tuple[Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
         order, new = np.zeros(len(self), np.int32), np.ones(len(self), bool)
         start = 0

@@ -209,9 +209,19 @@ def list_videos(layout: Layout, root: Path) -> Listing:
         UserError: a list file is missing or contradicts itself, a video is there twice, or one of the classes
             is absent.
     """
-    tree = walk(root)
-    rules = layout.rules(tree)
-    dataset, expected = _dataset(layout, root)
+    return list_tree(layout, walk(root), *_dataset(layout, root))
+
+
+def list_tree(layout: Layout, tree: Tree, dataset: str, expected: Counts) -> Listing:
+    """As `list_videos`, for files that are known already.
+
+    Args:
+        layout: Whose rules tell the videos.
+        tree: All files.
+        dataset: The layout's letter, with `synth-` before it where the videos are rendered.
+        expected: Videos that should be there.
+    """
+    root, rules = tree.root, layout.rules(tree)
     official = layout.names() if dataset == layout.letter else None
     found: dict[str, Video] = {}
     unknown: list[str] = [f"{link}/ (a link to a folder, not followed)" for link in tree.links]

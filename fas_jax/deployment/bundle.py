@@ -1,4 +1,4 @@
-"""A trained run's detectors as a folder that scores files by itself: detectors, thresholds, and what makes their inputs."""
+"""A trained run's detectors as a folder that scores files by itself, with thresholds and what makes their inputs."""
 
 import os
 import shutil

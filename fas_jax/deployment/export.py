@@ -28,9 +28,9 @@ FORMAT = 2
 
 
 def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"], Bool[Array, "b t"]], Array]:
-    """A pure function from weights (`serving_weights`), frames and mask to a detector's score of each clip, float32 [b].
+    """A pure function from weights (`serving_weights`), frames and mask to a detector's score of each clip.
 
-    A clip without a frame scores NaN.
+    Scores are float32 [b]; a clip without a frame scores NaN.
 
     Raises:
         UserError: The bundle has no such detector, or it, or one whose scores it reads, is no function of one

@@ -10,8 +10,8 @@ from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import CorpusClips
 from fas_jax.methods.base import WHOLE, Task
-from fas_jax.protocols.assignment import Assignment, assign, subject_folds
-from fas_jax.protocols.names import choose_protocols
+from fas_jax.protocols.assignment import Assignment, assign_all
+from fas_jax.protocols.cuts import subject_folds
 from fas_jax.protocols.presets import Protocol
 
 
@@ -32,13 +32,8 @@ class Plan:
 
 def plan(experiment: Experiment, videos: VideoTable) -> tuple[Plan, ...]:
     """Who trains, validates and is tested, for every protocol and seed."""
-    settings = experiment.evaluation
-    protocols = choose_protocols(settings, videos.dataset.present())
-    return tuple(
-        Plan(protocol, seed, assign(protocol, videos, settings.validation_fraction, seed))
-        for protocol in protocols
-        for seed in experiment.seeds
-    )
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos)
+    return tuple(Plan(assignment.protocol, seed, assignment) for seed, assignment in assigned)
 
 
 def source_videos(plans: Sequence[Plan]) -> Int[np.ndarray, " k"]:
@@ -47,13 +42,16 @@ def source_videos(plans: Sequence[Plan]) -> Int[np.ndarray, " k"]:
     return np.unique(np.concatenate(parts))
 
 
-def tasks_of(plans: Sequence[Plan], clips: CorpusClips, folds: int = 0) -> list[list[Task]]:
+def tasks_of(
+    plans: Sequence[Plan], clips: CorpusClips, folds: int = 0, shared: Sequence[str] = ()
+) -> list[list[Task]]:
     """For each plan its tasks: the whole one, then one for each of the folds that is left out.
 
     Args:
         plans: At least one.
         clips: Of `source_videos`, at least; the tasks' rows point into them.
         folds: How many subject-disjoint folds of the training clips; 0 makes none.
+        shared: As `Evaluation.shared_subjects`.
     """
     found = []
     for number, each in enumerate(plans):
@@ -62,7 +60,7 @@ def tasks_of(plans: Sequence[Plan], clips: CorpusClips, folds: int = 0) -> list[
         whole = Task(number, each.name, each.protocol.name, each.seed, WHOLE, train, validation, held=validation)
         tasks = [whole]
         if folds:
-            fold_of = subject_folds(clips.videos, train, folds, each.seed, "folds.count")
+            fold_of = subject_folds(clips.videos, train, folds, each.seed, "folds.count", shared=shared)
             for fold in range(folds):
                 name, part = f"{each.name} without fold {fold}", f"fold {fold + 1}/{folds}"
                 held = fold_of == fold

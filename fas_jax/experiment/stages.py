@@ -8,14 +8,15 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import fingerprint
-from fas_jax.base.settings import to_dict
+from fas_jax.base.video_table import VideoTable
 from fas_jax.datasets.layout import Listing
-from fas_jax.datasets.layouts import LAYOUTS
+from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.manifest import read_manifest
-from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
-from fas_jax.datasets.prepared import Prepared, content_settings
+from fas_jax.datasets.preparation import prepare_listing
+from fas_jax.datasets.prepared import Prepared
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted, fit_methods
@@ -25,11 +26,13 @@ from fas_jax.experiment.results import report
 from fas_jax.experiment.run import Seconds, open_run, write_inputs
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.pixels.detection import check_detector
-from fas_jax.protocols.names import choose_protocols
-from fas_jax.protocols.presets import Protocol
+from fas_jax.protocols.assignment import assign_all
+from fas_jax.protocols.origins import find_origins
+from fas_jax.protocols.presets import SYNTHETIC, Protocol
 from fas_jax.runtime import devices
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
+from fas_jax.synthetic.listing import planned_listing
 from fas_jax.training import streaming
 
 
@@ -89,7 +92,7 @@ def open_experiment(experiment: Experiment) -> Opened:
     with seconds.stage("features"):
         place = Path(experiment.cache) / "features"
         stores = {
-            name: [extract(each, place, experiment.features, progress=True) for each in prepared]
+            name: [extract(each, name, place, experiment.features, progress=True) for each in prepared]
             for name in renditions_read(experiment)
         }
     corpus = Corpus.of(stores)
@@ -108,47 +111,64 @@ def renditions_read(experiment: Experiment) -> list[str]:
 
 
 def check(experiment: Experiment) -> tuple[Protocol, ...]:
-    """Refuses now what would otherwise fail after hours of decoding: missing weights, folders, renditions, targets.
+    """Refuses now what would otherwise fail after hours of decoding: settings, renditions, protocols, weights.
 
     Returns:
         The experiment's protocols.
     """
     experiment.check()
-    for name in renditions_read(experiment):
-        if name not in {"whole"}:
-            raise unknown_name("rendition", name, ["whole"])
-    if experiment.preparation.faces == "detector":
-        check_detector(experiment.preparation.face_model)
-    synthetic = experiment.data.synthesize
-    layouts = LAYOUTS if synthetic else _given_folders(experiment)
-    letters = [LAYOUTS[layout].letter for layout in layouts]
-    own = [] if synthetic else [listing.dataset for listing in _manifests(experiment)]
-    protocols = choose_protocols(experiment.evaluation, [*letters, *own])
+    check_renditions(experiment)
+    listings = _listings(experiment)
+    videos = VideoTable.of(video for listing in listings for video in listing.videos)
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
     load_backbone(experiment.features)
-    return protocols
+    return tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
+
+
+def check_renditions(experiment: Experiment) -> None:
+    """Raises `UserError` where a method reads a rendition that is not there, or its detector cannot be had."""
+    for name in renditions_read(experiment):
+        if name not in experiment.renditions:
+            raise unknown_name("rendition", name, experiment.renditions)
+    for rendition in experiment.renditions.values():
+        if rendition.crop == "detector":
+            check_detector(rendition.face_model)
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
-    """Folders of the datasets by layout; renders them first if the experiment says so."""
-    if experiment.data.synthesize:
-        named = [name for name in (*LAYOUTS, "manifests") if getattr(experiment.data, name)]
-        if named:
-            raise UserError(f"[data] asks for rendered videos and names folders as well ({', '.join(named)}); choose")
-        settings = to_dict(experiment.synthesis) | {"workers": 0, "version": RENDERER_VERSION}
-        place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
-        for layout in LAYOUTS:
-            render_dataset(layout, place / layout, experiment.synthesis)
-        return {layout: place / layout for layout in LAYOUTS}
-    return _given_folders(experiment)
+    """Folders of the datasets by layout, with `synth-` before it where they are rendered, which this does first."""
+    roots = _given_folders(experiment)
+    for name, root in _rendered_folders(experiment).items():
+        roots[name] = render_dataset(name.removeprefix(SYNTHETIC), root, experiment.synthesis)
+    return roots
+
+
+def _listings(experiment: Experiment) -> list[Listing]:
+    """Every dataset at hand, those included that are still to be rendered."""
+    given = [scan(root, layout) for layout, root in _given_folders(experiment).items()]
+    rendered = [
+        planned_listing(LAYOUTS[name.removeprefix(SYNTHETIC)], root, experiment.synthesis)
+        for name, root in _rendered_folders(experiment).items()
+    ]
+    return [*given, *_manifests(experiment), *rendered]
+
+
+def _rendered_folders(experiment: Experiment) -> dict[str, Path]:
+    if not experiment.data.synthesize:
+        return {}
+    settings = {**key(experiment.synthesis), "version": RENDERER_VERSION}
+    place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
+    return {SYNTHETIC + layout: place / layout for layout in LAYOUTS}
 
 
 def _given_folders(experiment: Experiment) -> dict[str, Path]:
     given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
-    count = len(given) + len(experiment.data.manifests)
+    count = len(given) + len(experiment.data.manifests) + len(_rendered_folders(experiment))
     if not count or (count < 2 and not experiment.evaluation.protocols):
         raise UserError(
             "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
-            "so on) or their manifests, or ask for rendered ones by --data.synthesize"
+            "so on) or their manifests, ask for rendered ones by --data.synthesize, or name a protocol within one "
+            "dataset, such as --evaluation.protocols intra-O-1"
         )
     for name, root in given.items():
         if not root.is_dir():
@@ -157,17 +177,18 @@ def _given_folders(experiment: Experiment) -> dict[str, Path]:
 
 
 def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
-    """Decodes every dataset once."""
-    prepared = []
-    for layout, root in roots.items():
-        key = fingerprint([str(root.resolve()), content_settings(experiment.preparation)])[:16]
-        out = Path(experiment.cache) / "prepared" / f"{layout}-{key}"
-        prepared.append(prepare_dataset(root, out, experiment.preparation, layout))
+    """Decodes every dataset once, in all renditions."""
+    made = [experiment.preparation, experiment.renditions]
+    found = []
+    for name, root in roots.items():
+        layout = name.removeprefix(SYNTHETIC)
+        folder = f"{layout}-{fingerprint([str(root.resolve()), prepared_key(*made)])[:16]}"
+        listing = scan(root, layout)
+        found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
     for listing in _manifests(experiment):
-        key = fingerprint([str(listing.root), content_settings(experiment.preparation)])[:16]
-        out = Path(experiment.cache) / "prepared" / f"manifest-{listing.dataset}-{key}"
-        prepared.append(prepare_listing(listing, out, experiment.preparation))
-    return prepared
+        folder = f"manifest-{listing.dataset}-{fingerprint([str(listing.root), prepared_key(*made)])[:16]}"
+        found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
+    return found
 
 
 def _manifests(experiment: Experiment) -> list[Listing]:

@@ -1,0 +1,33 @@
+"""The videos of a rendered dataset as they will be listed, before any of them is rendered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fas_jax.base.settings import Synthesis
+from fas_jax.datasets.layout import Layout, Listing, Tree, list_tree
+from fas_jax.synthetic.layouts import protocol_files
+from fas_jax.synthetic.plan import LETTERS, planned_videos
+
+
+@dataclass(frozen=True)
+class _Planned(Tree):
+    """A tree whose protocol files are in memory, and whose videos have no size yet."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self, path: str) -> list[str]:
+        return [line.strip() for line in self.texts[path].splitlines() if line.strip()]
+
+
+def planned_listing(layout: Layout, root: Path, settings: Synthesis) -> Listing:
+    """What `scan` will find in `root` once `render_dataset` has filled it, but for sizes and annotations.
+
+    Raises:
+        UserError: Settings that cannot be met.
+    """
+    videos = planned_videos(layout.name, settings)
+    texts = protocol_files(layout.name, videos)
+    sizes = dict.fromkeys(sorted([*(video.path for video in videos), *texts]), 0)
+    tree = _Planned(root, sizes, (), texts)
+    return replace(list_tree(layout, tree, f"synth-{LETTERS[layout.name]}", {}), sizes={})
