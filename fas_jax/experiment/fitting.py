@@ -48,9 +48,7 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
     clips = corpus.open(source_videos(plans))
     order = in_order(experiment.methods)
     read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
-    tasks = tasks_of(
-        plans, clips, experiment.folds.count if read else 0, experiment.evaluation.shared_subjects
-    )
+    tasks = tasks_of(plans, clips, experiment.folds.count if read else 0, experiment.evaluation.shared_subjects)
     stores = {
         name: DetectorStore(folder, name, experiment.methods[name], detector_data(experiment, name, plans, corpus))
         for name in order

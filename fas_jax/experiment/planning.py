@@ -42,9 +42,7 @@ def source_videos(plans: Sequence[Plan]) -> Int[np.ndarray, " k"]:
     return np.unique(np.concatenate(parts))
 
 
-def tasks_of(
-    plans: Sequence[Plan], clips: CorpusClips, folds: int = 0, shared: Sequence[str] = ()
-) -> list[list[Task]]:
+def tasks_of(plans: Sequence[Plan], clips: CorpusClips, folds: int = 0, shared: Sequence[str] = ()) -> list[list[Task]]:
     """For each plan its tasks: the whole one, then one for each of the folds that is left out.
 
     Args:

@@ -77,7 +77,7 @@ class Scores:
     def __post_init__(self) -> None:
         undecided = np.isnan(self.clip)
         reasons = self.reason or [""] * len(self.clip)
-        for row in np.flatnonzero(undecided | np.array([bool(each) for each in reasons], bool)):
+        for row in np.flatnonzero(undecided | np.array([bool(each) for each in reasons], bool)).tolist():
             if not undecided[row] or not reasons[row]:
                 raise ValueError(f"clip {row}: score {self.clip[row]} with reason {reasons[row]!r}; NaN needs one")
 
@@ -152,6 +152,12 @@ class Clips(Protocol):
 
     def facts(self, rendition: str) -> Sequence[Any]:
         """What decoding found: a `ClipInfo` for each clip, of which `renditions[rendition]` is the rendition's own."""
+
+    def sequences(self, rendition: str, resident_mb: int = 0) -> Any:
+        """The features with mask and labels as `fas_jax.training` takes them; on the device if they fit there."""
+
+    def mask(self, item: Input) -> Bool[np.ndarray, "n t"]:
+        """Where there are frames of an input of kind `features` or `scores`."""
 
     def scores(self, method: str) -> Any:
         """What another method made of the clips: `fas_jax.features.frame_scores.FrameScores`."""

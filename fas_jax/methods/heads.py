@@ -130,4 +130,5 @@ class HeadDetector:
 
 def present(mask: Bool[np.ndarray, "n t"], rows: Rows) -> Rows:
     """Those of the clips that have frames."""
-    return rows[np.asarray(mask).any(1)[rows]]
+    filled = np.any(mask, axis=1)
+    return rows[filled[rows]]

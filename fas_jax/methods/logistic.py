@@ -60,6 +60,10 @@ class Logistic(Method):
     def numbers(self, batch: Batch) -> Float[np.ndarray, "n d"]:
         """What it reads of the clips; NaN in a clip's row where its input is absent."""
 
+    def traced(self, detector: "LogisticDetector") -> Callable[..., Any] | None:
+        """See `Detector.apply`."""
+        return None
+
     @classmethod
     def fit(cls, jobs: Sequence[Job], clips: Clips, desk: Desk) -> Sequence[Detector | Failed]:
         """See `Method.fit`; the settings of all jobs read the same inputs."""
@@ -101,7 +105,8 @@ class LogisticDetector:
         """The regression itself."""
         from fas_jax.models.logistic import LogisticModel  # SciPy takes a while to import; --help need not
 
-        return LogisticModel(*(self.params[name] for name in ("mean", "scale", "weights")), float(self.params["bias"]))
+        mean, scale, weights = (self.params[name] for name in ("mean", "scale", "weights"))
+        return LogisticModel(mean, scale, weights, float(self.params["bias"]))
 
     def score(self, batch: Batch) -> Scores:
         """See `Detector.score`."""
@@ -169,9 +174,6 @@ class Facts(Logistic):
     def inputs(self) -> Sequence[Input]:
         """The facts of its rendition."""
         return (Input("facts", self.rendition),)
-
-    def traced(self, detector: LogisticDetector) -> None:
-        """Facts are no arrays of pixels: there is nothing to export."""
 
 
 @dataclass(frozen=True)
