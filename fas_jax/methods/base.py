@@ -133,7 +133,7 @@ class Desk:
     data: str = ""
     """Fingerprint of the clips' inputs, so that what was trained on others is refused."""
     quiet: bool = False
-    """Writes no learning curves, and accepts that every fitting fails."""
+    """Writes no learning curves, and accepts without a warning that fittings fail."""
 
 
 class Clips(Protocol):

@@ -69,7 +69,8 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
         all_may_fail=desk.quiet,
     )
     failed = np.concatenate([each["failed"] for each in chunks])
-    if failures := describe_failures([run.name for run in runs], failed):
+    failures = describe_failures([run.name for run in runs], failed)
+    if failures and not desk.quiet:
         warnings.warn(f"{desk.name}: {failures}; nothing that depends on these runs is scored", stacklevel=2)
     found: list[Detector | Failed] = []
     for chunk in chunks:
