@@ -24,13 +24,13 @@ from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
-from fas_jax.datasets.prepared import Prepared, content_settings
+from fas_jax.datasets.prepared import Prepared
 from fas_jax.deployment.bundle import write_bundle
 from fas_jax.evaluation.evaluate import Results, evaluate
 from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.store import FeatureStore
-from fas_jax.pixels.detection import check_detector
+from fas_jax.pixels.renditions import check_renditions, preparation_key
 from fas_jax.protocols.assignment import describe
 from fas_jax.protocols.names import choose_protocols, used_preset
 from fas_jax.protocols.presets import Protocol
@@ -112,10 +112,9 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     Returns:
         The experiment's protocols.
     """
-    if experiment.features.rendition == "face" and experiment.preparation.faces == "whole":
-        raise UserError("features.rendition is 'face', but preparation.faces is 'whole', which makes no face crops")
-    if experiment.preparation.faces == "detector":
-        check_detector(experiment.preparation.face_model)
+    check_renditions(experiment.renditions)
+    if "whole" not in experiment.renditions:
+        raise UserError("the models read the rendition 'whole'; give a table [renditions.whole]")
     synthetic = experiment.data.synthesize
     layouts = LAYOUTS if synthetic else _given_folders(experiment)
     letters = [LAYOUTS[layout].letter for layout in layouts]
@@ -156,14 +155,15 @@ def _given_folders(experiment: Experiment) -> dict[str, Path]:
 def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     """Decodes every dataset once."""
     prepared = []
+    settings = preparation_key(experiment.preparation, experiment.renditions)
     for layout, root in roots.items():
-        key = fingerprint([str(root.resolve()), content_settings(experiment.preparation)])[:16]
+        key = fingerprint([str(root.resolve()), settings])[:16]
         out = Path(experiment.cache) / "prepared" / f"{layout}-{key}"
-        prepared.append(prepare_dataset(root, out, experiment.preparation, layout))
+        prepared.append(prepare_dataset(root, out, experiment.preparation, experiment.renditions, layout))
     for listing in _manifests(experiment):
-        key = fingerprint([str(listing.root), content_settings(experiment.preparation)])[:16]
+        key = fingerprint([str(listing.root), settings])[:16]
         out = Path(experiment.cache) / "prepared" / f"manifest-{listing.dataset}-{key}"
-        prepared.append(prepare_listing(listing, out, experiment.preparation))
+        prepared.append(prepare_listing(listing, out, experiment.preparation, experiment.renditions))
     return prepared
 
 
@@ -224,7 +224,7 @@ def _extract(
         prepared = prepare(experiment, roots)
     with seconds.stage("features"):
         place = Path(experiment.cache) / "features"
-        stores = tuple(extract(each, place, experiment.features, progress=True) for each in prepared)
+        stores = tuple(extract(each, "whole", place, experiment.features, progress=True) for each in prepared)
     return folder, seconds, tuple(prepared), stores
 
 

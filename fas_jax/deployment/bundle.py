@@ -43,16 +43,17 @@ class Bundle:
     backbone_params: Params
 
     def score(self, frames: UInt8[np.ndarray, "t h w 3"]) -> dict[str, float]:
-        """The video's score by every model; at least one frame, RGB, prepared as `experiment.preparation` says."""
+        """The video's score by every model; at least one frame, RGB, as the experiment's rendition `whole` has them."""
         count = len(frames)
         # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
         settings = self.experiment.features
-        size = min(self.experiment.preparation.max_frames or 8, settings.batch_size)
+        rendition = self.experiment.renditions["whole"]
+        size = min(rendition.max_frames or 8, settings.batch_size)
         features = frame_features(
             self.backbone, self.backbone_params, frames, size, settings.precision, settings.store_dtype
         )
         # Padded as in training, so that clips of all lengths run the same compiled program.
-        length = max(self.experiment.preparation.max_frames, count)
+        length = max(rendition.max_frames, count)
         mask = np.arange(length)[None] < count
         padded = np.pad(features, ((0, length - count), (0, 0)))[None]
         clips = Clips(jnp.asarray(padded), jnp.asarray(mask), jnp.zeros(1, jnp.int32))
@@ -74,19 +75,18 @@ class Bundle:
         """
         threshold = self.threshold(model)
         start = time.monotonic()
-        preparation = self.experiment.preparation
-        if self.experiment.features.rendition == "whole":
-            # Face crops that no model reads need not be looked for.
-            preparation = dataclasses.replace(preparation, faces="whole")
-        for path, outcome in zip(paths, decode_files(paths, preparation), strict=True):
+        # The others, which no model reads, need not be made.
+        renditions = {"whole": self.experiment.renditions["whole"]}
+        outcomes = decode_files(paths, self.experiment.preparation, renditions)
+        for path, outcome in zip(paths, outcomes, strict=True):
             verdict: dict[str, Any] = {"path": str(path), "model": model, "threshold": threshold}
             if isinstance(outcome, Undecoded):
                 verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
             else:
-                stored = outcome.frames[self.experiment.features.rendition]
+                stored = outcome.frames["whole"]
                 score = self.score(np.stack([unpack_frame(png) for png in stored]))[model]
                 verdict |= {"score": score, "decision": "bona fide" if score >= threshold else "attack"}
-                verdict |= {"frames": list(outcome.info.frame_indices), "sha256": sha256_file(path)}
+                verdict |= {"frames": list(outcome.info.renditions["whole"].frame_indices), "sha256": sha256_file(path)}
             yield verdict | {"seconds": round(time.monotonic() - start, 3)}
             start = time.monotonic()
 
@@ -146,10 +146,10 @@ def load_bundle(folder: Path) -> Bundle:
         if not (folder / name).exists() or sha256_file(folder / name) != about["files"][name]:
             raise UserError(f"{folder / name} is missing or damaged; copy the bundle again")
     experiment = from_dict(Experiment, about["experiment"], where=str(folder / _ABOUT))
-    if (experiment.features.rendition, experiment.preparation.faces) == ("face", "annotation"):
+    if experiment.renditions["whole"].crop == "annotation":
         raise UserError(
             f"{folder} was trained on face crops from the datasets' annotations, which other files do not have; "
-            "for a bundle that judges files, train with preparation.faces = 'detector' or with whole frames"
+            "for a bundle that judges files, train with crop = 'detector' or with whole frames"
         )
     backbone = backbones.get(about["backbone"])
     params, _ = load_tree(folder / _HEADS)

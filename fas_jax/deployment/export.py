@@ -104,7 +104,8 @@ def write_serving(bundle: Bundle, out: Path, model: str = META) -> dict[str, Any
         if not (out / ABOUT).exists():
             raise UserError(f"{out} is not empty and holds no earlier export; name another folder by --out")
         shutil.rmtree(out)
-    side, length = bundle.experiment.preparation.frame_size, bundle.experiment.preparation.max_frames
+    rendition = bundle.experiment.renditions["whole"]
+    side, length = rendition.size, rendition.max_frames
     score, weights = scorer(bundle, model), serving_weights(bundle)
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights)
     batch, time = export.symbolic_shape("b, t")
@@ -130,7 +131,7 @@ def write_serving(bundle: Bundle, out: Path, model: str = META) -> dict[str, Any
         "threshold": bundle.threshold(model),
         "backbone": bundle.backbone.name,
         "weights": bundle.about["weights"],
-        "preparation": dataclasses.asdict(bundle.experiment.preparation),
+        "rendition": dataclasses.asdict(rendition),
         "stage": f"stage(weights['backbone'], frames uint8 [b {side} {side} 3]) -> features float32 [b d]",
         "score": f"score(weights, frames uint8 [b {length or 't'} {side} {side} 3], mask bool [b {length or 't'}])"
         " -> score float32 [b]; bona fide from the threshold on",

@@ -171,7 +171,7 @@ def colour(
     features: Float[np.ndarray, "n t d"], mask: Bool[np.ndarray, "n t"], clips: Sequence[ClipInfo]
 ) -> Float[np.ndarray, "n 6"]:
     """Mean and standard deviation of the colour channels."""
-    return np.array([clip.colour for clip in clips], np.float64)
+    return np.array([clip.renditions["whole"].colour for clip in clips], np.float64)
 
 
 def metadata(
