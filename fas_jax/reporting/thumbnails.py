@@ -16,7 +16,10 @@ _QUALITY = 80
 def read_thumbnails(
     prepared: Sequence[Prepared], wanted: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """JPEG data URIs of up to four frames of each wanted (dataset, video path); those not at hand are left out."""
+    """JPEG data URIs of up to four frames of each wanted (dataset, video path), in the dataset's first rendition.
+
+    Videos that are not at hand are left out.
+    """
     found = {}
     for dataset in prepared:
         if not any(name == dataset.dataset for name, _ in wanted):
@@ -26,7 +29,7 @@ def read_thumbnails(
             if not rows:
                 continue
             videos = [video for video, _ in dataset.clips(shard)]
-            clips = FrameClips(dataset, [shard], "whole")
+            clips = FrameClips(dataset, [shard], next(iter(dataset.renditions)))
             for row in rows:
                 frames = clips[row]["sequence"]
                 step = max(1, -(-len(frames) // _MOST_FRAMES))
