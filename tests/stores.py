@@ -1,29 +1,67 @@
 """Small feature stores made of numbers, so that what comes after the features is tested without videos."""
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fas_jax.base.record import ATTACK, BONA_FIDE, ClipInfo, Failure, RenditionInfo, Video
-from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
+from fas_jax.base.settings import Evaluation, Folds
+from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.experiment import planning, scoring
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.fitting import Fitted, fit_methods
 from fas_jax.features.store import FeatureStore, store_path, write_manifest, write_unit
+from fas_jax.methods.base import Method
+from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
+from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
+from fas_jax.methods.stack import LstmStack
 
 DIMENSION = 6
 SPLITS = ("train", "dev", "test")
 
 
-def experiment(**changes) -> Experiment:
-    """Small and quick settings."""
-    settings = {
-        "models": Models(lstm=6, bilstm=4, gru=5, meta=4),
-        "training": Training(
-            batch_size=16, max_epochs=40, validate_every=4, patience=40, monitor="loss", learning_rate=1e-2
-        ),
-        "stacking": Stacking(folds=2, max_epochs=40, learning_rate=1e-2),
-        "evaluation": Evaluation(targets=("M", "C")),
+def methods(**optimisation: Any) -> dict[str, Method]:
+    """The default methods, small and quick; all networks with these settings of their optimisation."""
+    quick = {"batch_size": 16, "max_epochs": 40, "validate_every": 4, "patience": 40, "monitor": "loss"}
+    own = {"learning_rate": 1e-2, **quick, **optimisation}
+    return {
+        "lstm": Lstm(hidden=6, **own),
+        "bilstm": BiLstm(hidden=4, **own),
+        "gru": Gru(hidden=5, **own),
+        "meta": LstmStack(hidden=4, **own),
+        "mean-feature": MeanFeature(),
+        "colour": Colour(),
+        "metadata": Metadata(),
     }
+
+
+def experiment(**changes: Any) -> Experiment:
+    """Small and quick settings."""
+    settings = {"methods": methods(), "folds": Folds(count=2), "evaluation": Evaluation(targets=("M", "C"))}
     return Experiment(**{**settings, **changes})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment made of some stores."""
+
+    corpus: Corpus
+    plans: tuple[planning.Plan, ...]
+    fitted: Fitted
+    scores: ScoreTable
+
+
+def outcome(settings: Experiment, made: Sequence[FeatureStore], folder: Path) -> Outcome:
+    """Fits an experiment's methods on the stores of rendition `whole`, in a run's folder, and scores."""
+    corpus = Corpus.of({"whole": made})
+    plans = planning.plan(settings, corpus.videos)
+    fitted = fit_methods(settings, plans, corpus, folder)
+    return Outcome(corpus, plans, fitted, scoring.score(settings, plans, corpus, fitted))
 
 
 def clip_info(

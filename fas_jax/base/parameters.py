@@ -15,7 +15,8 @@ from fas_jax.base.files import atomic_path
 
 def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
     """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically."""
-    flat = {name: np.ascontiguousarray(array) for name, array in _flatten(tree, "")}
+    # Not ascontiguousarray, which makes a row of one of a number.
+    flat = {name: np.asarray(array, order="C") for name, array in _flatten(tree, "")}
     told = json.dumps(about, sort_keys=True, allow_nan=False)
     with atomic_path(path) as temporary:
         save_file(flat, temporary, metadata={"about": told, "sha256": _digest(flat, told)})
