@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax.base.record import ATTACK, BONA_FIDE, ClipInfo, Failure, Video
+from fas_jax.base.record import ATTACK, BONA_FIDE, ClipInfo, Failure, RenditionInfo, Video
 from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
 from fas_jax.features.store import FeatureStore, store_path, write_manifest, write_unit
 
@@ -24,6 +24,22 @@ def experiment(**changes) -> Experiment:
         "evaluation": Evaluation(targets=("M", "C")),
     }
     return Experiment(**{**settings, **changes})
+
+
+def clip_info(
+    frames: int,
+    *,
+    colour: tuple[float, ...] = (0.1, 0.2, 0.3, 1 / 3, 1e-9, 200.5),
+    reasons: dict[str, str] | None = None,
+    **facts,
+) -> ClipInfo:
+    """A clip with so many frames in its rendition `whole`, every tenth of its video; `reasons` names renditions that
+    could not be made, and why."""
+    whole = RenditionInfo(tuple(range(0, 10 * frames, 10)), colour)
+    lacking = {name: RenditionInfo(no_face=1, reason=reason) for name, reason in (reasons or {}).items()}
+    known = {"frame_count": 10 * frames, "fps": 25.0, "width": 320, "height": 240, "codec": "h264", "file_bytes": 1000}
+    known |= {"announced_frames": 10 * frames}
+    return ClipInfo(**{**known, **facts}, renditions={"whole": whole, **lacking})
 
 
 def videos(dataset: str, subjects: int = 4) -> list[Video]:
@@ -66,20 +82,18 @@ def make_store(
             video = dataclasses.replace(video, label=label, pai=pai, pai_fine=pai)
             values = rng.normal(size=values.shape) * 50
         if video.path not in failed:
-            info = ClipInfo(
-                tuple(range(length)), 10 * length, 25.0, 320, 240, "h264", 1000 + length, colour, 10 * length
-            )
-            rows.append((video, info))
+            rows.append((video, clip_info(length, colour=colour, file_bytes=1000 + length)))
             features.append(values.astype(np.float32))
     identity = {"dataset": dataset, "seed": seed, "scramble": scramble, "failures": sorted(failed)}
     path = store_path(out, dataset, identity)
-    unit = write_unit(path, "00000.safetensors", rows, np.concatenate(features))
+    unit = write_unit(path, "00000.safetensors", rows, "whole", np.concatenate(features))
     provenance = {
         "dataset": dataset,
         "synthetic": dataset.startswith("synth-"),
         "complete": False,
         "dimension": DIMENSION,
         "prepared": "none",
+        "rendition": "whole",
         "backbone": "numbers",
         "weights": "numbers",
         "weights_sha256": "",

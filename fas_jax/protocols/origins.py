@@ -30,7 +30,7 @@ def find_origins(listings: Sequence[Listing]) -> Origins:
         for listing in listings
         for video in listing.videos
     ]
-    sizes = [listing.sizes.get(video.path) for listing in listings for video in listing.videos]
+    sizes = [_size(paths) for paths in files]
     count = Counter(sizes)
     known: dict[Path, str] = {}
     contents = [
@@ -42,6 +42,14 @@ def find_origins(listings: Sequence[Listing]) -> Origins:
 def _names(listing: Listing, path: str) -> tuple[str, ...]:
     source = listing.sources.get(path)
     return source.frames if source and source.frames else (path,)
+
+
+def _size(paths: Sequence[Path]) -> int | None:
+    """Bytes of a video's files together; None where one cannot be read, as before a video is rendered."""
+    try:
+        return sum(path.stat().st_size for path in paths)
+    except OSError:
+        return None
 
 
 def _hash(paths: Sequence[Path], known: dict[Path, str]) -> str:

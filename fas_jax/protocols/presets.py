@@ -200,15 +200,17 @@ class Protocol:
     def find_datasets(self, at_hand: Collection[str]) -> dict[str, str]:
         """The dataset at hand that each of the protocol's names means.
 
-        Where the protocol names no rendered dataset by `synth-`, a name without a real dataset means the rendered one.
+        A name without a real dataset means the rendered one, unless the protocol names another rendered one by `synth-`
+        and real ones are at hand.
 
         Raises:
             UserError: A dataset is not at hand, or rendered and real ones would be mixed without being asked for.
         """
         found = {}
+        exact = self.rendered and not all(map(is_synthetic, at_hand))
         for name in self.datasets:
             rendered = SYNTHETIC + name
-            found[name] = rendered if name not in at_hand and rendered in at_hand and not self.rendered else name
+            found[name] = rendered if name not in at_hand and rendered in at_hand and not exact else name
             if found[name] not in at_hand:
                 raise UserError(f"protocol {self.display}: there are no videos of dataset {name!r}")
         if not self.rendered:

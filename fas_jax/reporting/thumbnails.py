@@ -15,7 +15,10 @@ _QUALITY = 80
 def read_thumbnails(
     prepared: Sequence[Prepared], wanted: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """JPEG data URIs of up to four frames of each wanted (dataset, video path); those not at hand are left out."""
+    """JPEG data URIs of up to four frames of each wanted (dataset, video path), in the dataset's first rendition.
+
+    Videos that are not at hand are left out.
+    """
     # Only here: Grain, which reads the frames, imports JAX.
     from fas_jax.datasets.loading import FrameClips
 
@@ -28,7 +31,7 @@ def read_thumbnails(
             if not rows:
                 continue
             videos = [video for video, _ in dataset.clips(shard)]
-            clips = FrameClips(dataset, [shard], "whole")
+            clips = FrameClips(dataset, [shard], next(iter(dataset.renditions)))
             for row in rows:
                 frames = clips[row]["sequence"]
                 step = max(1, -(-len(frames) // _MOST_FRAMES))
