@@ -1,4 +1,4 @@
-"""Scores a trained run, or evaluates anybody's scores."""
+"""Evaluates a trained run, or scores of any system: python scripts/evaluate.py RUN"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ def main(
     scores: Path | None = None,
     out: Path | None = None,
     threshold: Literal["pooled", "balanced"] = "pooled",
+    cache: Path | None = None,
 ) -> None:
     """Writes the report of a run that scripts/train.py has trained, or of a table of scores.
 
@@ -28,6 +29,7 @@ def main(
         out: Folder for the report on --scores.
         threshold: Whether all validation videos together set a threshold on --scores, or every source dataset
             with the same weight.
+        cache: Where the cache with the run's inputs is now, if it was moved.
     """
     if (run is None) == (scores is None):
         raise UserError("give either the folder of a trained run, or --scores FILE.csv with --out FOLDER")
@@ -37,11 +39,11 @@ def main(
         evaluate_scores(scores, out, threshold)
         folder = out
     else:
-        # Only here: evaluating somebody's scores must not need JAX.
-        from fas_jax import experiment
+        # Only here, because evaluating a table of scores must not need JAX.
+        from fas_jax.experiment.results import report
 
         assert run is not None
-        folder = experiment.report(experiment.trained_run(run))
+        folder = report(run, cache)
     print((folder / "results.md").read_text(encoding="utf-8"))
 
 

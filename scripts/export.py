@@ -5,7 +5,7 @@ from pathlib import Path
 from fas_jax.runtime import cli
 
 
-def main(bundle: Path, out: Path, model: str = "meta") -> None:
+def main(bundle: Path, out: Path, detector: str = "") -> None:
     """Writes the feature stage and the function from frames and mask to score as programs for any batch size.
 
     They run where jax, flatbuffers, numpy and safetensors are installed; run.py beside them shows how.
@@ -13,15 +13,16 @@ def main(bundle: Path, out: Path, model: str = "meta") -> None:
     Args:
         bundle: Folder of a bundle, which scripts/run.py writes into its run's folder.
         out: Folder for the programs.
-        model: Whose score: meta, lstm, bilstm or gru.
+        detector: The detector to export, by its name in the run's [methods.NAME] tables; without it, the bundle's
+            default.
     """
     from fas_jax.deployment.bundle import load_bundle
     from fas_jax.deployment.export import write_serving
 
-    about = write_serving(load_bundle(bundle), out, model)
+    about = write_serving(load_bundle(bundle), out, detector)
     for name, size in about["bytes"].items():
         print(f"{out / name}: {size / 2**20:.2f} MiB")
-    print(f"threshold of {model}: {about['threshold']}")
+    print(f"threshold of {about['detector']}: {about['threshold']}")
 
 
 if __name__ == "__main__":

@@ -8,25 +8,24 @@ import tyro
 from fas_jax.runtime import cli
 
 
-def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Trains a finished run's models a second time and scores the target at every look, for the report alone.
+def main(run: Annotated[Path, tyro.conf.Positional], cache: Path | None = None) -> None:
+    """Scores the target after every epoch that was validated, for the report alone.
 
-    Takes as long as the training did. The table is printed, and shown beside the honest figures by the next
+    Takes the snapshots that --training.snapshots kept, or else trains the run a second time from its stored inputs,
+    which takes as long as the training did. The table is printed, and shown beside the honest figures by the next
     scripts/evaluate.py RUN.
 
     Args:
         run: Folder of a trained run.
+        cache: Where the cache with the run's inputs is now, if it was moved.
     """
-    from fas_jax import experiment
     from fas_jax.reporting.grid import markdown
-    from fas_jax.reporting.page import read_extra_tables
     from fas_jax.runtime import devices
+    from fas_jax.studies.oracle import watch_target
 
     devices.use_cores()
-    folder = experiment.watch_target(experiment.trained_run(run))
-    for table in read_extra_tables(folder):
-        if table.title == "Epoch chosen on the target":
-            print(f"{table.text}\n\n{markdown(table.grid)}")
+    table = watch_target(run, cache)
+    print(f"{table.text}\n\n{markdown(table.grid)}")
 
 
 if __name__ == "__main__":

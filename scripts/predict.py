@@ -8,8 +8,7 @@ from typing import Annotated
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.deployment.bundle import NO_DECISION, load_bundle
-from fas_jax.methods.stacking import META
+from fas_jax.deployment.bundle import NO_DECISION, find_bundles, load_bundle
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
 
@@ -17,7 +16,7 @@ from fas_jax.runtime import cli
 def main(
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional],
     bundle: Path | None = None,
-    model: str = META,
+    detector: str = "",
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
@@ -25,34 +24,41 @@ def main(
 
     Args:
         paths: Video or image files.
-        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder; if not given, the newest
-            under runs/.
-        model: Whose score decides: meta, lstm, bilstm or gru.
+        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. It may be left out if runs/ holds
+            only one.
+        detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads
+            other methods' scores, or else the first.
     """
     if not paths:
         raise UserError("name at least one video or image file")
     if bundle is None:
-        bundle = newest_bundle(Path("runs"))
+        bundle = only_bundle(Path("runs"))
         print(f"using {bundle}", file=sys.stderr)
     loaded = load_bundle(bundle)
     if any(is_synthetic(source) for source in loaded.about["sources"]):
         print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)
-    if loaded.about["weights"].startswith("random"):
-        print(f"the backbone's weights are {loaded.about['weights']}", file=sys.stderr)
-    loaded.threshold(model)  # an unknown model is told before the first file is read
+    weights = loaded.about["inputs"]["features"]["weights"]
+    if weights.startswith("random"):
+        print(f"the backbone's weights are {weights}", file=sys.stderr)
     undecided = 0
-    for verdict in loaded.judge(paths, model):
+    for verdict in loaded.judge(paths, detector or loaded.default):
         undecided += verdict["decision"] == NO_DECISION
         print(json.dumps(verdict, ensure_ascii=False), flush=True)
     return 1 if undecided else 0
 
 
-def newest_bundle(runs: Path) -> Path:
-    """The bundle that was written last."""
-    found = sorted(runs.glob("*/bundles/*/bundle.json"), key=lambda path: path.stat().st_mtime)
+def only_bundle(runs: Path) -> Path:
+    """The one bundle of the runs in a folder.
+
+    Raises:
+        UserError: There is none, or there are several, which the message lists.
+    """
+    found = find_bundles(runs)
     if not found:
         raise UserError(f"there is no bundle under {runs}/; run scripts/run.py first, or name one by --bundle")
-    return found[-1].parent
+    if len(found) > 1:
+        raise UserError("several bundles could be meant; name one of them by --bundle:\n" + "\n".join(map(str, found)))
+    return found[0]
 
 
 if __name__ == "__main__":

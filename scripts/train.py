@@ -1,18 +1,21 @@
-"""Trains the models of an experiment."""
+"""Trains the methods of an experiment: python scripts/train.py --config FILE"""
 
-from fas_jax.base.settings import Experiment
-from fas_jax.runtime import cli
+from fas_jax.experiment.configuration import Experiment, experiment_main
 
 
 def main(settings: Experiment) -> None:
-    """Trains an experiment's models, after preparing and extracting what is missing; evaluates nothing."""
-    from fas_jax import experiment
+    """Trains an experiment's methods, after preparing and extracting what is missing; evaluates nothing.
+
+    A run that is finished takes further methods: add a table [methods.NAME], and only that one is trained.
+    """
+    from fas_jax.experiment import stages
     from fas_jax.runtime import devices
 
-    run = experiment.train(settings)
+    run = stages.train(settings)
     if devices.is_first():
-        print(f"{len(run.trials)} ensembles are trained; scripts/evaluate.py {run.folder} scores them.")
+        count = sum(len(each) for each in run.fitted.detectors.values())
+        print(f"{count} detectors are trained; scripts/evaluate.py {run.folder} scores them.")
 
 
 if __name__ == "__main__":
-    cli.experiment_main(main, "configs/quickstart.toml")
+    experiment_main(main, "configs/quickstart.toml")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fas_jax.base.settings import Training
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import devices
 from fas_jax.training import fitting, program, steps
 from fas_jax.training.fitting import Clips, Run
@@ -32,7 +32,7 @@ def clips(features: int = 6) -> Clips:
 
 # 18 clips in batches of 12: the second batch is not full, and neither share is even over 4 devices.
 RUNS = (Run("a", 1, np.arange(18), np.arange(18, 40)), Run("b", 2, np.arange(5, 23), np.arange(23, 40)))
-ARCHITECTURE = Architecture("gru", 6, 8, "he")
+ARCHITECTURE = RecurrentClassifier("gru", 6, 8, "he")
 
 
 def main(mapping: str, out: str, run_devices: str = "1", large: str = "") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fas_jax.base.settings import Training
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.training.fitting import Clips, Run, fit
 
 COUNT = 60_000
@@ -33,4 +33,4 @@ if __name__ == "__main__":
     order = np.random.default_rng(0).permutation(COUNT)
     runs = [Run(str(i), i, order[1000:], order[:1000]) for i in range(3)]
     settings = Training(batch_size=1024, max_epochs=8, patience=9, validate_every=1, resident_mb=1, part_mb=16)
-    fit(Architecture("gru", 64, 8, "he"), runs, clips, settings, watch=held)
+    fit(RecurrentClassifier("gru", 64, 8, "he"), runs, clips, settings, watch=held)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import devices
 from fas_jax.training import steps
 from fas_jax.training.sampling import batched, frames_to_compute
@@ -28,7 +28,7 @@ def clips() -> Clips:
 
 def trained(kind: str, form: Form, order: np.ndarray) -> steps.State:
     """Two runs, a step for each of the order's batches."""
-    architecture = Architecture(kind, 7, 3, "he")  # type: ignore[arg-type]
+    architecture = RecurrentClassifier(kind, 7, 3, "he")  # type: ignore[arg-type]
     state = steps.fresh(architecture.init_each(jax.random.split(jax.random.key(0), 2)))
     knobs = Knobs(*map(jnp.asarray, ([0.01, 0.02], [0.1, 0.0], [[1.0, 1.0], [0.5, 1.5]])))
     train = devices.parallel(
@@ -72,7 +72,7 @@ def test_runs_one_by_one_are_the_runs_side_by_side(kind, same_rows):
     rows = [np.arange(9)] if same_rows else [np.arange(9), np.arange(9)[::-1]]
     order = batched(rows, 4, 1)
     beside = Form(False, same_rows)
-    architecture = Architecture(kind, 7, 3, "he")
+    architecture = RecurrentClassifier(kind, 7, 3, "he")
     params = architecture.init_each(jax.random.split(jax.random.key(0), 2))
     found = [
         np.asarray(jax.jit(partial(steps.probabilities, architecture, form))(params, clips(), order[0]))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.models.recurrent import Architecture, bona_fide_probability, padded
+from fas_jax.models.architecture import bona_fide_probability, padded
+from fas_jax.models.recurrent import RecurrentClassifier
 from tests import make_golden_recurrent as golden
 
 LENGTHS = np.array(golden.LENGTHS)
@@ -41,7 +42,7 @@ def from_torch(kind: str, weights: dict[str, np.ndarray]) -> dict:
 def states(kind: str) -> np.ndarray:
     """Hidden states of this project's cell, read through an output layer that is the identity on two units."""
     weights, inputs = golden.draw(kind)
-    architecture = Architecture(kind, golden.FEATURES, golden.HIDDEN, "he")
+    architecture = RecurrentClassifier(kind, golden.FEATURES, golden.HIDDEN, "he")
     width = golden.HIDDEN * (2 if kind == "bilstm" else 1)
     pairs = []
     for first in range(0, width, 2):
@@ -70,7 +71,7 @@ def test_equals_pytorch_live(kind):
 @functools.cache
 def small_model(kind: str):
     """A compiled function to P(bona fide), so that hypothesis' examples share the compilation."""
-    architecture = Architecture(kind, 3, 4, "he")
+    architecture = RecurrentClassifier(kind, 3, 4, "he")
     params = architecture.init(jax.random.key(1))
     return jax.jit(lambda inputs, mask: bona_fide_probability(architecture.apply(params, padded(inputs, mask))))
 
@@ -100,7 +101,7 @@ def test_padding_and_batch_mates_do_not_change_scores(kind, data):
 
 def test_initialisation_is_the_papers():
     """Glorot inputs, forget bias 1, He or orthogonal recurrent weights (method.md; MATLAB's layer defaults)."""
-    lstm = Architecture("lstm", 300, 200, "orthogonal").init(jax.random.key(0))
+    lstm = RecurrentClassifier("lstm", 300, 200, "orthogonal").init(jax.random.key(0))
     cell = lstm["cell"]
     limit = np.sqrt(6 / (300 + 800))
     assert 0.98 * limit < np.abs(cell["input_weights"]).max() <= limit
@@ -109,13 +110,13 @@ def test_initialisation_is_the_papers():
     assert not np.asarray(cell["bias"])[400:].any()
     gram = np.asarray(cell["recurrent_weights"].T @ cell["recurrent_weights"])
     np.testing.assert_allclose(gram, np.eye(200), atol=1e-5)
-    gru = Architecture("gru", 300, 200, "he").init(jax.random.key(0))
+    gru = RecurrentClassifier("gru", 300, 200, "he").init(jax.random.key(0))
     assert np.std(gru["cell"]["recurrent_weights"]) == pytest.approx(np.sqrt(2 / 200), rel=0.02)
     assert np.std(gru["output_kernel"]) == pytest.approx(np.sqrt(2 / 200), rel=0.1)
 
 
 def test_gradients_of_padded_frames_are_zero():
-    architecture = Architecture("bilstm", 3, 4, "he")
+    architecture = RecurrentClassifier("bilstm", 3, 4, "he")
     params = architecture.init(jax.random.key(1))
     inputs = jnp.ones((2, 4, 3))
     mask = jnp.array([[True, True, False, False], [True, True, True, True]])

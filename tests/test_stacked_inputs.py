@@ -7,14 +7,14 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from fas_jax.methods.stacked_inputs import StackedInputs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
 from fas_jax.methods import stacked_inputs
-from fas_jax.methods.stacked_inputs import StackedInputs
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.training import chunks as waves
 from fas_jax.training import fitting, program, streaming
 from fas_jax.training.fitting import Clips, Run
@@ -87,7 +87,7 @@ def test_streamed_inputs_of_each_run_train_and_score_to_the_same_bits(tmp_path, 
     # Clips of one length need one program for each number of runs.
     mask = np.broadcast_to(np.arange(FRAMES) < 3, (CLIPS, FRAMES))
     labels = np.arange(CLIPS, dtype=np.int32) % 2
-    architecture = Architecture("lstm", WIDTH, 5, "he")
+    architecture = RecurrentClassifier("lstm", WIDTH, 5, "he")
     rates = (1e-2, 10.0, 1e-3)
     runs = [Run(str(i), i, np.arange(i, 28), np.arange(28, CLIPS), learning_rate=rate) for i, rate in enumerate(rates)]
     settings = Training(batch_size=4, max_epochs=6, validate_every=1, patience=2, monitor="loss")

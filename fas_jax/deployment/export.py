@@ -1,11 +1,9 @@
-"""A bundle as programs that need only JAX to run: no code of this project, and a batch of any size.
+"""A detector of a bundle as programs that need only JAX to run: no code of this project, and a batch of any size.
 
 The folder holds two programs made by `jax.export`, the weights that both take, and a script that runs them.
 """
 
-import dataclasses
 import json
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,95 +15,106 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Bool, Float32, UInt8
 
-from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.errors import UserError
 from fas_jax.base.files import sha256_file, write_json, write_text
 from fas_jax.base.parameters import save_tree
+from fas_jax.base.settings import to_dict
 from fas_jax.deployment.bundle import Bundle
-from fas_jax.methods.stacking import BASE_MODELS, META
-from fas_jax.models.recurrent import bona_fide_probability, padded
+from fas_jax.methods.base import Input, method_to_dict
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STAGE, SCORE, WEIGHTS, ABOUT, RUNNER = "stage.jax", "score.jax", "weights.safetensors", "serving.json", "run.py"
-FORMAT = 1
+FORMAT = 2
 
 
-def scorer(bundle: Bundle, model: str = META) -> Callable[[Any, UInt8[Array, "b t h w 3"], Bool[Array, "b t"]], Array]:
-    """A pure function from weights (`serving_weights`), frames and mask to the model's score of each clip, float32 [b].
+def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"], Bool[Array, "b t"]], Array]:
+    """A pure function from weights (`serving_weights`), frames and mask to a detector's score of each clip.
 
-    A clip without a frame scores NaN.
+    Scores are float32 [b]; a clip without a frame scores NaN.
 
     Raises:
-        UserError: The bundle has no such model.
+        UserError: The bundle has no such detector, or it, or one whose scores it reads, is no function of one
+            rendition's frames.
     """
-    if model not in bundle.ensemble.architectures:
-        raise unknown_name("model", model, bundle.ensemble.architectures)
-    settings, fusion = bundle.experiment.features, bundle.experiment.evaluation.fusion
-    architectures, combine = bundle.ensemble.architectures, bundle.ensemble.combine
+    bundle.decision(name)
+    rendition = exported_rendition(bundle, name)
+    methods, settings = bundle.methods_for(name), bundle.features
+    functions = {}
+    for each in methods:
+        function = bundle.detectors[each].apply()
+        if function is None:
+            raise UserError(
+                f"detector {each} ({methods[each].kind}) reads what decoding finds of a file and not its pixels alone; "
+                "it cannot be exported"
+            )
+        functions[each] = function
 
     def score(weights: Any, frames: Array, mask: Array) -> Float32[Array, " b"]:
         clips, length = frames.shape[:2]
         flat = frames.reshape(clips * length, *frames.shape[2:])
         features = bundle.backbone.apply(weights["backbone"], flat, settings.precision)
         stored = features.astype(settings.store_dtype).astype(jnp.float32).reshape(clips, length, -1)
-        # As a padded clip's features are in training: zero.
-        inputs = jnp.where(mask[..., None], stored, 0)
-
-        def probability(name: str, inputs: Array) -> Array:
-            logits = architectures[name].apply(weights["heads"][name], padded(inputs, mask))
-            return jnp.where(mask, bona_fide_probability(logits), 0)
-
-        if model != META:
-            return fuse(probability(model, inputs), mask, fusion)
-        pairs = [jnp.stack([1 - p, p], -1) for p in (probability(kind, inputs) for kind in BASE_MODELS)]
-        joined = jnp.concatenate(pairs, -1) if combine == "concat" else sum(pairs[1:], pairs[0])
-        return fuse(probability(META, joined), mask, fusion)
+        item = Input("features", rendition)
+        data: dict[Input, Any] = {item: stored}
+        masks = {item: mask}
+        found = mask[:, 0] * jnp.float32(jnp.nan)
+        for each in methods:
+            found, by_frame = functions[each](weights["detectors"][each], data, masks)
+            data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
+        return jnp.where(mask.any(1), found, jnp.nan)
 
     return score
 
 
-def fuse(probabilities: Float32[Array, "b t"], mask: Bool[Array, "b t"], fusion: str) -> Float32[Array, " b"]:
-    """`stacking.fuse` as a traceable function."""
-    real = jnp.where(mask, probabilities, jnp.nan)
-    if fusion == "last":
-        last = jnp.max(jnp.where(mask, jnp.arange(mask.shape[1]), -1), axis=1)
-        at = jnp.arange(mask.shape[1])[None] == last[:, None]
-        return jnp.where(last < 0, jnp.nan, jnp.sum(jnp.where(at, probabilities, 0), axis=1))
-    joined: dict[str, Callable[..., Array]] = {
-        "mean": jnp.nanmean,
-        "median": jnp.nanmedian,
-        "minimum": jnp.nanmin,
-    }
-    return joined[fusion](real, axis=1)
+def exported_rendition(bundle: Bundle, name: str) -> str:
+    """The one rendition that a detector reads.
+
+    Raises:
+        UserError: It reads several.
+    """
+    names = list(bundle.renditions_for(name))
+    if len(names) != 1:
+        raise UserError(f"detector {name} reads {len(names)} renditions ({', '.join(names)}); an export reads one")
+    return names[0]
 
 
-def serving_weights(bundle: Bundle) -> dict[str, Any]:
-    """What the exported programs take as their first argument."""
-    heads = jax.tree.map(lambda leaf: leaf[0], bundle.ensemble.params)
-    return jax.tree.map(np.asarray, {"backbone": bundle.backbone_params, "heads": heads})
+def serving_weights(bundle: Bundle, name: str) -> dict[str, Any]:
+    """What the exported programs of a detector take as their first argument; float32, as JAX computes."""
+    detectors = {each: bundle.detectors[each].params for each in bundle.methods_for(name)}
+
+    def plain(leaf: Any) -> np.ndarray:
+        values = np.asarray(leaf)
+        return values.astype(np.float32) if values.dtype == np.float64 else values
+
+    return jax.tree.map(plain, {"backbone": bundle.backbone_params, "detectors": detectors})
 
 
-def write_serving(bundle: Bundle, out: Path, model: str = META) -> dict[str, Any]:
+def write_serving(bundle: Bundle, out: Path, name: str = "") -> dict[str, Any]:
     """Writes the exported programs, their weights and a script that needs only jax, flatbuffers, numpy and safetensors.
 
     The programs run on CPUs, NVIDIA GPUs and TPUs, in the form that is fastest on the backend in use now.
 
     Args:
         bundle: What to export.
-        out: Folder; what an earlier export left there is replaced.
-        model: Whose score.
+        out: Folder; the files of an earlier export are replaced.
+        name: The detector; the bundle's default if empty.
 
     Returns:
         What `serving.json` says, with the files' sizes in bytes.
 
     Raises:
-        UserError: The bundle has no such model, `out` holds something else, or cannot be written.
+        UserError: As `scorer`, or `out` holds something else, or cannot be written.
     """
+    name = name or bundle.default
+    rendition = exported_rendition(bundle, name)
+    score, weights = scorer(bundle, name), serving_weights(bundle, name)
+    files = (STAGE, SCORE, WEIGHTS, RUNNER)
     if out.exists() and any(out.iterdir()):
         if not (out / ABOUT).exists():
             raise UserError(f"{out} is not empty and holds no earlier export; name another folder by --out")
-        shutil.rmtree(out)
-    side, length = bundle.experiment.preparation.frame_size, bundle.experiment.preparation.max_frames
-    score, weights = scorer(bundle, model), serving_weights(bundle)
+        for file in (*files, ABOUT):
+            (out / file).unlink(missing_ok=True)
+    side, length = bundle.renditions[rendition].size, bundle.renditions[rendition].max_frames
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights)
     batch, time = export.symbolic_shape("b, t")
     if length:
@@ -113,33 +122,37 @@ def write_serving(bundle: Bundle, out: Path, model: str = META) -> dict[str, Any
     frames = jax.ShapeDtypeStruct((batch, side, side, 3), np.uint8)
     clips = jax.ShapeDtypeStruct((batch, time, side, side, 3), np.uint8)
     mask = jax.ShapeDtypeStruct((batch, time), np.bool_)
-    stage = partial(bundle.backbone.apply, precision=bundle.experiment.features.precision)
+    stage = partial(bundle.backbone.apply, precision=bundle.features.precision)
     programs = {
         STAGE: export.export(jax.jit(stage), platforms=PLATFORMS)(described["backbone"], frames),
         SCORE: export.export(jax.jit(score), platforms=PLATFORMS)(described, clips, mask),
     }
     out.mkdir(parents=True, exist_ok=True)
-    for name, program in programs.items():
-        (out / name).write_bytes(program.serialize())
+    for file, program in programs.items():
+        (out / file).write_bytes(program.serialize())
     save_tree(out / WEIGHTS, weights, {"backbone": bundle.backbone.name})
     write_text(out / RUNNER, _RUNNER)
-    files = (STAGE, SCORE, WEIGHTS, RUNNER)
     about = {
         "format": FORMAT,
-        "model": model,
-        "threshold": bundle.threshold(model),
+        "detector": name,
+        "methods": {each: method_to_dict(method) for each, method in bundle.methods_for(name).items()},
+        "fusion": {
+            each: method.fusion for each, method in bundle.methods_for(name).items() if hasattr(method, "fusion")
+        },
+        "threshold": bundle.decision(name).threshold,
         "backbone": bundle.backbone.name,
-        "weights": bundle.about["weights"],
-        "preparation": dataclasses.asdict(bundle.experiment.preparation),
+        "weights": bundle.about["inputs"]["features"]["weights"],
+        "preparation": to_dict(bundle.preparation),
+        "rendition": {"name": rendition, **to_dict(bundle.renditions[rendition])},
         "stage": f"stage(weights['backbone'], frames uint8 [b {side} {side} 3]) -> features float32 [b d]",
         "score": f"score(weights, frames uint8 [b {length or 't'} {side} {side} 3], mask bool [b {length or 't'}])"
-        " -> score float32 [b]; bona fide from the threshold on",
+        " -> score float32 [b]; bona fide from the threshold on, compared in float64",
         "jax": jax.__version__,
         "platforms": list(PLATFORMS),
-        "sha256": {name: sha256_file(out / name) for name in files},
+        "sha256": {file: sha256_file(out / file) for file in files},
     }
     write_json(out / ABOUT, about)
-    return json.loads(json.dumps(about)) | {"bytes": {name: (out / name).stat().st_size for name in files}}
+    return json.loads(json.dumps(about)) | {"bytes": {file: (out / file).stat().st_size for file in files}}
 
 
 _RUNNER = '''"""Scores clips with the exported programs beside this file; needs jax, flatbuffers, numpy and safetensors.
@@ -202,9 +215,13 @@ def main(source, target):
         seconds.append(time.perf_counter() - start)
     features = np.asarray(stage.call(weights["backbone"], frames.reshape(-1, *frames.shape[2:])))
     features = features.reshape(*mask.shape, -1)
-    np.savez(target, score=scores, bona_fide=scores >= about["threshold"], features=features, seconds=seconds)
+    # In float64, as the threshold was computed: NumPy would round it to the scores' float32.
+    bona_fide = scores.astype(np.float64) >= np.float64(about["threshold"])
+    np.savez(target, score=scores, bona_fide=bona_fide, features=features, seconds=seconds)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:])
 '''

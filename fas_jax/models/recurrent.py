@@ -8,40 +8,23 @@ a clip changes neither direction's outputs.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from fas_jax.models.architecture import Architecture, Frames, Params, spread
+
 Kind = Literal["lstm", "bilstm", "gru"]
 Initialisation = Literal["he", "orthogonal", "glorot"]
-# A pure nested dictionary of float32 arrays: what is trained, stored and passed to jitted functions.
-Params: TypeAlias = dict[str, Any]
 
 _INITIALISERS: dict[Initialisation, Callable[..., Array]] = {
     "he": nnx.initializers.variance_scaling(2.0, "fan_in", "normal"),
     "orthogonal": nnx.initializers.orthogonal(),
     "glorot": nnx.initializers.glorot_uniform(),
 }
-
-
-class Frames(NamedTuple):
-    """The frames of a batch of clips, one a row."""
-
-    values: Float[Array, "p d"]
-    places: Int[Array, " p"] | None
-    """Where each lies among the frames [t b] counted through; none of these for a row that only fills up. None if
-    there is a row for every one of them, in order."""
-    mask: Bool[Array, "b t"]
-    """True at real frames, which are the first of a clip."""
-
-
-def padded(inputs: Float[Array | np.ndarray, "b t d"], mask: Bool[Array | np.ndarray, "b t"]) -> Frames:
-    """Every frame, real or not."""
-    return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, mask)
 
 
 class LSTM(nnx.Module):
@@ -122,8 +105,8 @@ class Classifier(nnx.Module):
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """A classifier's shape, and its pure functions of parameters. Hashable, so that it can be a static argument."""
+class RecurrentClassifier(Architecture):
+    """One recurrent layer and an output layer over feature sequences."""
 
     kind: Kind
     features: int
@@ -141,32 +124,21 @@ class Architecture:
         """Fresh parameters from a PRNG key."""
         return nnx.to_pure_dict(nnx.state(self._classifier(key), nnx.Param))
 
-    def init_each(self, keys: Array) -> Params:
-        """Fresh parameters of several runs, each leaf with a leading axis, from PRNG keys [r]."""
-        # One after the other, waited for: QR decompositions (orthogonal weights), in batches or two at once, wait for
-        # each other for ever on a CPU with two threads (jaxlib 0.10.2).
-        drawn = [jax.block_until_ready(_init(self, key)) for key in keys]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *drawn)
-
     def apply(self, params: Params, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1) at every frame."""
         graph, state = nnx.split(nnx.eval_shape(lambda: self._classifier(jax.random.key(0))))
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(graph, state)(frames)
 
-    def shapes(self) -> Params:
-        """Shapes and dtypes of the parameters."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+    @property
+    def frame_floats(self) -> int:
+        """Gates and states of a frame, forward and backward."""
+        return 24 * self.hidden * (2 if self.kind == "bilstm" else 1)
 
-
-@partial(jax.jit, static_argnums=(0,))
-def _init(architecture: Architecture, key: Array) -> Params:
-    return architecture.init(key)
-
-
-def bona_fide_probability(logits: Float[Array, "... t 2"]) -> Float[Array, "... t"]:
-    """P(bona fide) at every frame."""
-    return jax.nn.softmax(logits, axis=-1)[..., 1]
+    @property
+    def draws_in_turn(self) -> bool:
+        """Orthogonal weights come from QR decompositions."""
+        return self.initialisation == "orthogonal"
 
 
 # Makes the next carry (hidden state first) of a carry, a frame's own projections, and its joint ones, to which the
@@ -198,15 +170,6 @@ def _states(
     step: Step, parts: int, reverse: bool, weights: Float[Array, "k h"], projected: Float[Array, "p g"], frames: Frames
 ) -> Float[Array, "b t h"]:
     return jnp.moveaxis(_hidden_states(step, parts, reverse, weights, projected, frames.places, frames.mask), 0, 1)
-
-
-def _spread(rows: Float[Array, "p g"], places: Int[Array, " p"] | None, mask: Bool[Array, "b t"]) -> Array:
-    """The rows at their places among all frames [t b g], zeros elsewhere."""
-    batch, time = mask.shape
-    if places is None:
-        return rows.reshape(time, batch, -1)
-    found = jnp.full(time * batch, len(rows)).at[places].set(jnp.arange(len(rows)), mode="drop")
-    return rows.at[found].get(mode="fill", fill_value=0).reshape(time, batch, -1)
 
 
 def _picked(values: Float[Array, "t b g"], places: Int[Array, " p"] | None) -> Float[Array, "p g"]:
@@ -252,14 +215,14 @@ def _hidden_states(
     that of the product: the weights' is one product over all frames, where `lax.scan` would add up, frame by frame,
     one as large as the weights.
     """
-    return _scan(step, parts, reverse, weights, _spread(projected, places, mask), mask)
+    return _scan(step, parts, reverse, weights, spread(projected, places, mask), mask)
 
 
 def _forward(
     step: Step, parts: int, reverse: bool, weights: Array, projected: Array, places: Array | None, mask: Array
 ) -> tuple[Array, Any]:
-    spread = _spread(projected, places, mask)
-    states, pullback = jax.vjp(lambda each: _scan(step, parts, reverse, weights, each, mask), spread)
+    every = spread(projected, places, mask)
+    states, pullback = jax.vjp(lambda each: _scan(step, parts, reverse, weights, each, mask), every)
     return states, (states, pullback, weights, places)
 
 

@@ -4,10 +4,8 @@ Only keys of videos (dataset, subject, path) and the seed decide where a video g
 nothing of the target.
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Any
 
@@ -15,13 +13,17 @@ import numpy as np
 from jaxtyping import Int
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.record import ATTACK, BONA_FIDE, Video
+from fas_jax.base.record import BONA_FIDE, Video
+from fas_jax.base.settings import Evaluation
+from fas_jax.base.text_column import TextColumn
 from fas_jax.base.video_table import VideoTable
-from fas_jax.protocols.presets import Choice, Protocol, base_name, find_preset, one_kind
+from fas_jax.protocols.cuts import CLASS_NAMES, draw, hold_out
+from fas_jax.protocols.names import choose_protocols
+from fas_jax.protocols.origins import Origins
+from fas_jax.protocols.presets import Choice, Protocol, find_preset
+from fas_jax.protocols.subjects import number_people
 
 PARTS = ("train", "validation", "test")
-_CLASS_NAMES = {BONA_FIDE: "bona fide", ATTACK: "attack"}
-_CLASSES = (frozenset[int](), frozenset({ATTACK}), frozenset({BONA_FIDE}), frozenset({ATTACK, BONA_FIDE}))
 
 
 @dataclass(frozen=True)
@@ -29,169 +31,159 @@ class Assignment:
     """Indices into the list of videos that was assigned; each in the order of the videos' keys."""
 
     protocol: Protocol
+    """Its title says what sources lack, where that was accepted."""
     train: Int[np.ndarray, " n"]
     validation: Int[np.ndarray, " m"]
     test: Int[np.ndarray, " k"]
+    """Empty for a protocol without a target, and only there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
-    """A subject of a dataset, and what there is of them."""
+def assign_all(
+    settings: Evaluation, seeds: Sequence[int], videos: Sequence[Video], origins: Origins | None = None
+) -> tuple[tuple[int, Assignment], ...]:
+    """Seed and assignment for every protocol of the settings and every seed, protocol by protocol.
 
-    dataset: str
-    subject: str
-    classes: frozenset[int]
-    videos: int
+    It uses only what is known about the videos before they are decoded, so that an impossible protocol is refused
+    before that work; called again with the prepared videos it gives the same result.
+
+    Args:
+        settings: Protocols, and how videos are divided.
+        seeds: Of the validation cuts; every one is checked.
+        videos: Of all datasets at hand, those that failed to prepare included, in any order.
+        origins: Of these videos; where given, copies are searched for.
+
+    Raises:
+        UserError: As `choose_protocols` and `assign`, or no seed.
+    """
+    if not seeds:
+        raise UserError("seeds is empty; name at least one")
+    table = VideoTable.of(videos)
+    return tuple(
+        (
+            seed,
+            assign(
+                protocol,
+                table,
+                settings.validation_fraction,
+                seed,
+                shared=settings.shared_subjects,
+                allow_partial=settings.allow_partial_sources,
+                origins=origins,
+            ),
+        )
+        for protocol in choose_protocols(settings, table)
+        for seed in seeds
+    )
 
 
-def assign(protocol: Protocol, videos: Sequence[Video], validation_fraction: float, seed: int) -> Assignment:
+def assign(
+    protocol: Protocol,
+    videos: Sequence[Video],
+    validation_fraction: float,
+    seed: int,
+    *,
+    shared: Sequence[str] = (),
+    allow_partial: bool = False,
+    origins: Origins | None = None,
+) -> Assignment:
     """Divides the videos among training, validation and test, and checks the result.
 
     Args:
-        protocol: who is source and who is target.
-        videos: of all datasets together, in any order; those of other datasets and splits stay out.
-        validation_fraction: share of each source's subjects that a preset without official validation cuts
+        protocol: Who is source and who is target.
+        videos: Of all datasets together, in any order; those of other datasets and splits stay out.
+        validation_fraction: Share of each source's subjects that a preset without official validation cuts
             out, rounded, at least one, and leaving at least one.
-        seed: of that cut.
+        seed: Of that cut.
+        shared: Datasets that share their subjects; see `Evaluation.shared_subjects`.
+        allow_partial: Accepts sources that lack a class in a part; see `Evaluation.allow_partial_sources`.
+        origins: Of the videos, where copies are to be found.
 
     Raises:
-        UserError: a part without one of the classes, too few subjects, rendered and real videos together, or
-            a leak that `check` finds.
+        UserError: A part without one of the classes, too few subjects, rendered and real videos together, or
+            a fault that `check` finds.
     """
     if not 0 < validation_fraction < 1:
         raise UserError(f"evaluation.validation_fraction must lie between 0 and 1, not {validation_fraction}")
     preset = find_preset(protocol.preset)
     table = VideoTable.of(videos)
-    asked = (*protocol.sources, protocol.target)
-    present = one_kind(name for name in table.dataset.present() if base_name(name) in asked)
-    for name in asked:
-        if name not in present:
-            raise UserError(f"protocol {protocol.display}: there are no videos of dataset {name!r}")
+    exact = protocol.find_datasets(table.dataset.present())
 
     def taken(choices: Iterable[Choice]) -> np.ndarray:
-        held = np.any([choice.holds(table) for choice in choices], axis=0)
+        held = np.zeros(len(table), bool)
+        for choice in choices:
+            held |= replace(choice, dataset=exact[choice.dataset]).holds(table)
         return table.order[held[table.order]]
 
     def whole(datasets: Iterable[str], splits: tuple[str, ...]) -> list[Choice]:
         return [Choice(dataset, splits) for dataset in datasets]
 
     train = taken(protocol.train or whole(protocol.sources, preset.train))
-    test = taken(protocol.test or whole([protocol.target], preset.test))
+    test = taken(protocol.test or whole([protocol.target] if protocol.target else (), preset.test))
     test = _without(table, test, preset.left_out)
     if preset.on_target:
         validation = test
     elif protocol.validation or (preset.validation and not protocol.train):
         validation = taken(protocol.validation or whole(protocol.sources, preset.validation))
     else:
-        apart = np.isin(table.person[train], _held_out(table, train, validation_fraction, seed))
+        apart = hold_out(table, train, validation_fraction, seed, shared, allow_partial)
         train, validation = train[~apart], train[apart]
     assignment = Assignment(protocol, train, validation, test)
-    check(assignment, table)
+    check(assignment, table, shared=shared, allow_partial=allow_partial, origins=origins)
+    if gaps := _gaps(assignment, table, exact):
+        title = f"{protocol.display} ({'; '.join(f'{part} without {gap}' for part, gap in gaps)})"
+        assignment = replace(assignment, protocol=replace(protocol, display=title))
     return assignment
 
 
-def check(assignment: Assignment, videos: Sequence[Video]) -> None:
-    """Proves that the parts are apart; raises `UserError` otherwise.
+def check(
+    assignment: Assignment,
+    videos: Sequence[Video],
+    *,
+    shared: Sequence[str] = (),
+    allow_partial: bool = False,
+    origins: Origins | None = None,
+) -> None:
+    """Raises `UserError` unless the parts are disjoint and complete.
 
-    No video and no subject is on two sides, training and validation hold videos of the sources only, test
-    holds videos of the target only, every part has both classes, and rendered and real videos are not mixed.
-    A preset that is marked as validating on the target is held to just that: its validation videos are its test
-    videos, and training is apart from both.
+    No video, no copy of one (where `origins` are known) and no subject is on two sides, training and validation hold
+    videos of the sources only, test holds videos of the target only, every part has both classes, and, unless
+    `allow_partial`, has them of every source. A protocol without a target has no test videos. A preset that is marked
+    as validating on the target must do just that: its validation videos are its test videos, and its training videos
+    are disjoint from both.
     """
     table = VideoTable.of(videos)
     protocol = assignment.protocol
+    exact = protocol.find_datasets(table.dataset.present())
     on_target = find_preset(protocol.preset).on_target
     if on_target and not np.array_equal(assignment.validation, assignment.test):
         raise UserError(f"preset {protocol.preset}: validation videos must be the test videos")
     where = f"protocol {protocol.display} ({protocol.preset})"
-    # The part in which each video and each person was seen, by number.
-    side_of_video = np.full(table.number.max(initial=0) + 1, -1, np.int8)
-    side_of_person = np.full(table.person.max(initial=0) + 1, -1, np.int8)
-    for side, part in enumerate(PARTS):
-        if on_target and part == "validation":
-            continue
-        rows = getattr(assignment, part)
-        allowed = (protocol.target,) if part == "test" else protocol.sources
-        datasets = table.dataset[rows]
-        strange = ~datasets.isin([name for name in datasets.present() if base_name(name) in allowed])
-        numbers, people = table.number[rows], table.person[rows]
-        twice = np.ones(len(rows), bool)
-        twice[np.unique(numbers, return_index=True)[1]] = False
-        seen, known = side_of_video[numbers], side_of_person[people]
-        wrong = np.flatnonzero(strange | twice | (seen >= 0) | (known >= 0))
-        if len(wrong):
-            first = wrong[0]
-            video = table[rows[first]]
-            name = f"{video.dataset} {video.path}"
-            if strange[first]:
-                raise UserError(f"{where}: {name} is no video for {part}")
-            if twice[first] or seen[first] >= 0:
-                earlier = part if twice[first] else PARTS[seen[first]]
-                raise UserError(f"{where}: {name} is in {earlier} and again in {part}")
-            raise UserError(
-                f"{where}: subject {video.subject} of {video.dataset} is in {PARTS[known[first]]} and in {part}; "
-                "subjects must be apart"
-            )
-        side_of_video[numbers], side_of_person[people] = side, side
-        for label, name in _CLASS_NAMES.items():
-            if not (table.label[rows] == label).any():
+    sides = {part: getattr(assignment, part) for part in PARTS if not (on_target and part == "validation")}
+    for part, rows in sides.items():
+        allowed = ([protocol.target] if protocol.target else []) if part == "test" else protocol.sources
+        strange = ~table.dataset[rows].isin({exact[name] for name in allowed})
+        if strange.any():
+            raise UserError(f"{where}: {_named(table, rows[strange][0])} is no video for {part}")
+        numbers, first = np.unique(table.number[rows], return_index=True)
+        if len(numbers) < len(rows):
+            again = np.setdiff1d(np.arange(len(rows)), first)[0]
+            raise UserError(f"{where}: {_named(table, rows[again])} is in {part} and again in {part}")
+    _refuse_leaks(where, table, sides, shared, origins or Origins())
+    for part, rows in sides.items():
+        for label, name in CLASS_NAMES.items():
+            if not (table.label[rows] == label).any() and (part != "test" or protocol.target):
                 raise UserError(f"{where}: no {name} video in {part} (of {len(rows)} videos)")
-    one_kind(name for part in PARTS for name in table.dataset[getattr(assignment, part)].present())
-
-
-def subject_folds(
-    videos: Sequence[Video], indices: Int[np.ndarray, " n"], folds: int, seed: int, setting: str = "stacking.folds"
-) -> Int[np.ndarray, " n"]:
-    """A fold number, 0 to folds - 1, for each of `indices`; the videos of a subject share one.
-
-    Every dataset's subjects are spread over all folds as evenly as they go, and both classes over as many
-    folds as their subjects allow. Like `assign`, it does not depend on the order of the videos. Errors name the
-    `setting` that `folds` came from.
-
-    Raises:
-        UserError: fewer subjects than folds, or a class of which only one fold could have subjects, so that
-            nothing is left of it to train on for that fold.
-    """
-    if folds < 2:
-        raise UserError(f"{setting} must be at least 2, not {folds}")
-    table = VideoTable.of(videos)
-    people = _people(table, indices)
-    if len(people) < folds:
-        raise UserError(f"{setting} is {folds}, but there are only {len(people)} subjects; ask for fewer")
-
-    def turn(number: int) -> tuple[Any, ...]:
-        # Subjects with both classes come first: each of them can complete a fold alone.
-        person = people[number]
-        return -len(person.classes), -max(person.classes), person.dataset, _draw(seed, person.dataset, person.subject)
-
-    inside: list[frozenset[int]] = [frozenset()] * folds
-    spread: Counter[tuple[Any, ...]] = Counter()
-    sizes = [0] * folds
-    fold_of = np.zeros(table.person.max(initial=0) + 1, np.int32)
-    for number in sorted(people, key=turn):
-        person = people[number]
-
-        def cost(fold: int, person: _Person = person) -> tuple[int, ...]:
-            after = inside[fold] | person.classes
-            gain = 0 if after == inside[fold] else 2 if len(after) == 2 else 1
-            alike, ours = spread[fold, person.dataset, person.classes], spread[fold, person.dataset]
-            return -gain, alike, ours, sizes[fold], fold
-
-        fold = min(range(folds), key=cost)
-        fold_of[number] = fold
-        inside[fold] |= person.classes
-        spread[fold, person.dataset, person.classes] += 1
-        spread[fold, person.dataset] += 1
-        sizes[fold] += person.videos
-    for label, name in _CLASS_NAMES.items():
-        if sum(label in members for members in inside) < 2:
-            raise UserError(f"folds need {name} videos of at least 2 subjects, or none is left to train on")
-    return fold_of[table.person[indices]]
+    if not allow_partial and (gaps := _gaps(assignment, table, exact)):
+        raise UserError(
+            f"{where}: {'; '.join(f'{part} has no {gap}' for part, gap in gaps)}; give such videos, take the source "
+            "out of the protocol's name, or accept it by evaluation.allow_partial_sources, and the title says so"
+        )
 
 
 def describe(assignment: Assignment, videos: Sequence[Video]) -> dict[str, Any]:
     """Videos by part, dataset and class, and subjects by part and dataset, JSON-able, for reports."""
     table = VideoTable.of(videos)
+    person = number_people(table)
     found: dict[str, Any] = {"protocol": assignment.protocol.name, "preset": assignment.protocol.preset}
     for part in PARTS:
         rows = getattr(assignment, part)
@@ -203,80 +195,86 @@ def describe(assignment: Assignment, videos: Sequence[Video]) -> dict[str, Any]:
             found[part][dataset] = {
                 "bona_fide": bona_fide,
                 "attacks": len(mine) - bona_fide,
-                "subjects": len(np.unique(table.person[mine])),
+                "subjects": len(np.unique(person[mine])),
             }
     return found
 
 
-def _people(videos: VideoTable, rows: Int[np.ndarray, " n"]) -> dict[int, _Person]:
-    """Everybody in these rows, by `VideoTable.person`."""
-    numbers, first, whose, counts = np.unique(
-        videos.person[rows], return_index=True, return_inverse=True, return_counts=True
-    )
-    attacks, bona_fide = (
-        np.bincount(whose[videos.label[rows] == label], minlength=len(numbers)) > 0 for label in (ATTACK, BONA_FIDE)
-    )
-    own = zip(numbers.tolist(), rows[first].tolist(), (attacks + 2 * bona_fide).tolist(), counts.tolist(), strict=True)
-    return {
-        number: _Person(videos.dataset[row], videos.subject[row], _CLASSES[classes], count)
-        for number, row, classes, count in own
-    }
+def _refuse_leaks(
+    where: str, table: VideoTable, sides: Mapping[str, np.ndarray], shared: Sequence[str], origins: Origins
+) -> None:
+    """Raises `UserError` where two sides share a video, a subject or a copy of a recording."""
+
+    def again(one: int, other: int, part: str, later: str) -> str:
+        return f"{_named(table, other)} is in {part} and again in {later}"
+
+    def same_subject(one: int, other: int, part: str, later: str) -> str:
+        names = [f"{table.subject[row]} of {table.dataset[row]}" for row in (one, other)]
+        alias = "" if names[0] == names[1] else f" (as {names[0]})"
+        return f"subject {names[1]} is in {part}{alias} and in {later}; subjects must be apart"
+
+    def copy(one: int, other: int, part: str, later: str) -> str:
+        names = [_named(table, row) for row in (one, other)]
+        return f"{names[0]}, in {part}, and {names[1]}, in {later}, are the same recording; take one of them out"
+
+    ways: list[tuple[np.ndarray, Callable[[int, int, str, str], str]]] = [
+        (table.number, again),
+        (number_people(table, shared), same_subject),
+        (_numbered(origins.files, len(table)), copy),
+        (_numbered(origins.contents, len(table)), copy),
+    ]
+    for numbers, sentence in ways:
+        # For each number, a row of an earlier side that has it, and that side.
+        earlier = np.full(numbers.max(initial=0) + 1, -1, np.int64)
+        side_of = np.zeros(len(table), np.int8)
+        for side, (part, rows) in enumerate(sides.items()):
+            known = rows[numbers[rows] >= 0]
+            met = np.flatnonzero(earlier[numbers[known]] >= 0)
+            if len(met):
+                row = known[met[0]]
+                one = earlier[numbers[row]]
+                raise UserError(f"{where}: {sentence(one, row, list(sides)[side_of[one]], part)}")
+            earlier[numbers[known]], side_of[known] = known, side
 
 
-def _held_out(videos: VideoTable, rows: Int[np.ndarray, " n"], fraction: float, seed: int) -> Int[np.ndarray, " s"]:
-    """People to hold out of each dataset, by number, with both classes on both sides."""
-    people = _people(videos, rows)
-    chosen: list[int] = []
-    for dataset in sorted({person.dataset for person in people.values()}):
-        mine = {number: person for number, person in people.items() if person.dataset == dataset}
-        chosen += _cut(dataset, mine, fraction, seed)
-    return np.array(chosen)
+def _numbered(texts: Sequence[str], count: int) -> Int[np.ndarray, " n"]:
+    """A number for each text, the same where it is, -1 where it is empty; -1 for all where there are none."""
+    if not len(texts):
+        return np.full(count, -1, np.int64)
+    if len(texts) != count:
+        raise ValueError(f"origins of {len(texts)} videos were given for {count}")
+    column = TextColumn.of(texts)
+    return np.where(column == "", -1, column.codes.astype(np.int64))
 
 
-def _cut(dataset: str, people: dict[int, _Person], fraction: float, seed: int) -> set[int]:
-    order = sorted(people, key=lambda number: _draw(seed, dataset, people[number].subject))
-    wanted = min(max(1, round(fraction * len(order))), len(order) - 1)
+def _gaps(assignment: Assignment, table: VideoTable, exact: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What each source lacks: the part, and `B`, or the class `bona fide of B`."""
+    gaps = []
+    parts = PARTS[:1] if find_preset(assignment.protocol.preset).on_target else PARTS[:2]
+    for source in assignment.protocol.sources:
+        for part in parts:
+            rows = getattr(assignment, part)
+            labels = set(table.label[rows[table.dataset[rows] == exact[source]]].tolist())
+            absent = [name for label, name in CLASS_NAMES.items() if label not in labels]
+            if len(absent) == len(CLASS_NAMES):
+                gaps.append((part, f"video of {source}"))
+            elif absent:
+                gaps.append((part, f"{absent[0]} video of {source}"))
+    return gaps
 
-    def first(*classes: int) -> list[int]:
-        return [number for number in order if people[number].classes == {*classes}][:1]
 
-    def complete(kinds: Iterable[frozenset[int]]) -> bool:
-        return frozenset().union(*kinds) == {BONA_FIDE, ATTACK}
-
-    # One subject with both classes, or else one of each class: where neither leaves both classes to train on,
-    # no other cut does.
-    for start in (first(BONA_FIDE, ATTACK), first(BONA_FIDE) + first(ATTACK)):
-        held_out = set(start)
-        left = Counter(people[number].classes for number in order if number not in held_out)
-        if complete(people[number].classes for number in start) and complete(left):
-            break
-    else:
-        raise UserError(
-            f"dataset {dataset}: {len(order)} subjects for training cannot be cut into a training "
-            "and a validation part that both hold bona fide and attack videos; add subjects, or choose "
-            "another preset"
-        )
-    for number in order:
-        kind = people[number].classes
-        if len(held_out) < wanted and number not in held_out and complete(left - Counter([kind])):
-            held_out.add(number)
-            left -= Counter([kind])
-    return held_out
+def _named(table: VideoTable, row: int | np.integer[Any]) -> str:
+    return f"{table.dataset[row]} {table.path[row]}"
 
 
 def _without(videos: VideoTable, rows: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
-    """Leaves out some videos of each class, the same ones whatever else is there."""
+    """Leaves out `count` videos of each class; which ones depends on no other video."""
     if count == 0:
         return rows
     dropped: list[int] = []
-    for label, name in _CLASS_NAMES.items():
+    for label, name in CLASS_NAMES.items():
         mine = rows[videos.label[rows] == label].tolist()
         if len(mine) <= count:
             raise UserError(f"{len(mine)} {name} videos are too few to leave {count} out, as the preset does")
-        dropped += nsmallest(count, mine, key=lambda row: _draw(0, videos.dataset[row], videos.path[row]))
+        dropped += nsmallest(count, mine, key=lambda row: draw(0, videos.dataset[row], videos.path[row]))
     return rows[~np.isin(rows, dropped)]
-
-
-def _draw(seed: int, dataset: str, name: str) -> bytes:
-    """A pseudo-random key that depends on nothing but the seed and who the subject, or which the video, is."""
-    return hashlib.sha256(f"{seed}\0{dataset}\0{name}".encode(errors="surrogatepass")).digest()

@@ -1,11 +1,11 @@
-"""Protocols that consist of folds, as OULU-NPU's third and fourth: mean and standard deviation over them."""
+"""Mean and standard deviation over the folds of protocols that have some: intra-O-3, intra-O-4 and kfold-NAME-5."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from fas_jax.evaluation.results import Results
-from fas_jax.protocols.names import FOLDS, fold_group
+from fas_jax.protocols.names import fold_group, fold_names
 from fas_jax.reporting.grid import UNDEFINED, Grid
 
 FIGURES = ("hter", "auc", "apcer", "bpcer", "acer")
@@ -14,14 +14,14 @@ FIGURES = ("hter", "auc", "apcer", "bpcer", "acer")
 def fold_figures(results: Results) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
     """For each group of folds and model: mean and sample standard deviation (n - 1) over the folds of each figure.
 
-    A fold's figure is its mean over seeds. NaN where a fold is missing or its figure undefined: a mean over fewer than
-    the six folds would not be the protocol's.
+    A fold's figure is its mean over seeds. NaN where a fold is missing or its figure undefined: a mean over fewer
+    folds would not be the protocol's.
     """
     found: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
     groups = dict.fromkeys(group for protocol in results.protocols if (group := fold_group(protocol)))
     for group in groups:
         for model in results.models:
-            folds = [results.summary(f"{group}_{fold}", model) for fold in FOLDS]
+            folds = [results.summary(fold, model) for fold in fold_names(group)]
             row = {}
             for name in FIGURES:
                 values = np.array([fold.mean[name] if fold else np.nan for fold in folds])

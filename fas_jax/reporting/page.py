@@ -105,7 +105,7 @@ def write_page(
     by_fold = fold_table(results, {model: tables.model_name(model) for model in results.models})
     sections = {
         tables.table_title(provenance): to_html(named, kinds)
-        + (_text("Mean ± standard deviation over the six folds:") + to_html(by_fold) if by_fold else "")
+        + (_text("Mean ± standard deviation over the folds:") + to_html(by_fold) if by_fold else "")
         + _list(tables.notes(results, provenance, published, refusal))
         + _details(
             "Videos behind the figures",

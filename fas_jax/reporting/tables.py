@@ -83,7 +83,7 @@ def main_part(
     parts += [f"> **{warning}**" for warning in warnings(results, scores, provenance)]
     parts += [f"## {table_title(provenance)}", markdown(table_one(results, published))]
     if (by_fold := fold_table(results, _MODEL_NAMES)) is not None:
-        parts += ["### Mean ± standard deviation over the six folds", markdown(by_fold)]
+        parts += ["### Mean ± standard deviation over the folds", markdown(by_fold)]
     parts.append("\n".join(f"- {note}" for note in notes(results, provenance, published, refusal)))
     parts += [
         "### Videos behind the figures",

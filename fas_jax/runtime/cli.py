@@ -1,6 +1,5 @@
 """What every script's command line shares: typed options, complete help, errors in one line."""
 
-import argparse
 import errno
 import functools
 import os
@@ -13,56 +12,32 @@ from typing import Any
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Experiment, load_experiment
 from fas_jax.runtime import launching
 
-# Faults of the machine rather than of this program: a full or read-only disk, missing rights.
+# Faults of the machine and not of this program: a full or read-only disk, missing permissions.
 _USERS_TO_MEND = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
 
 
 def main(function: Callable[..., int | None], several: bool = False) -> None:
     """Runs `function` with its parameters as options and exits with its result.
 
-    Exit codes: 0 done, 1 done but not all is well (the function says so), 2 the user has to mend something,
+    Exit codes: 0 done; 1 done, but the function reports a partial failure; 2 an error that the user can mend;
     130 interrupted.
 
     Args:
-        function: The script's own part.
-        several: Whether it may run as several processes of one job.
+        function: The script's work.
+        several: Whether it may run as one of several processes of a job.
     """
-    own = _joined(function) if several else _alone(function)
-    _exit_with(lambda: tyro.cli(own, config=(tyro.conf.OmitArgPrefixes,)))
+    own = joined(function) if several else _alone(function)
+    exit_with(lambda: tyro.cli(own, config=(tyro.conf.OmitArgPrefixes,)))
 
 
-def experiment_main(function: Callable[[Experiment], int | None], default: str) -> None:
-    """Runs `function` on an `Experiment`: the file that `--config` names, changed by the other options.
-
-    It may run as several processes of one job.
-    """
-
-    def run() -> int | None:
-        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        first.add_argument("--config", type=Path, default=Path(default))
-        known, rest = first.parse_known_args()
-        experiment = tyro.cli(
-            Experiment,
-            default=load_experiment(known.config),
-            args=rest,
-            description=f"{function.__doc__}\n\n--config FILE reads the settings from a TOML file "
-            f"(now {known.config}; default {default}). The defaults below are that file's; any option changes "
-            "its setting for this run.",
-        )
-        return _joined(function)(experiment)
-
-    _exit_with(run)
-
-
-def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function on all cores, or as one of the job's processes, which begin together and end together."""
+def joined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps `function` so that it uses all cores, or joins the job's other processes and waits for them at its end."""
 
     @functools.wraps(function)
-    def joined(*args: Any, **options: Any) -> Any:
-        # JAX takes a while to import; --help need not.
+    def run(*args: Any, **options: Any) -> Any:
+        # JAX takes a while to import, and --help does without it.
         from fas_jax.runtime import devices
 
         devices.join()
@@ -70,7 +45,7 @@ def _joined(function: Callable[..., Any]) -> Callable[..., Any]:
         devices.wait_for_all("the end")
         return code
 
-    return joined
+    return run
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +61,8 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
     return alone
 
 
-def _exit_with(run: Callable[[], Any]) -> None:
+def exit_with(run: Callable[[], Any]) -> None:
+    """Runs a script's work and exits with its result; prints an error that the user can mend on one line."""
     try:
         code = _code(run)
     except Exception:
@@ -95,7 +71,7 @@ def _exit_with(run: Callable[[], Any]) -> None:
         traceback.print_exc()
         code = 1
     if code and launching.is_launched():
-        # In order, a process waits for the others when it ends; but they may be waiting for this one.
+        # An orderly exit would wait for the other processes, which may be waiting for this one.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -1,8 +1,7 @@
-"""Runs that are more than the memory holds, trained side by side in waves; what is finished stays on disk."""
+"""Runs that are more than the memory holds, trained side by side in chunks; what is finished stays on disk."""
 
-import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,36 +11,33 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.parameters import load_about, load_tree, save_tree
-from fas_jax.base.settings import Training, to_dict
-from fas_jax.models.recurrent import Architecture
+from fas_jax.base.settings import Training
+from fas_jax.models.architecture import Architecture
 from fas_jax.runtime import devices
-from fas_jax.training import streaming
+from fas_jax.training import snapshots, streaming
 from fas_jax.training.checkpoints import Checkpoints, describe_differences, known_settings
 from fas_jax.training.events import EventFiles
-from fas_jax.training.fitting import Clips, Fit, Observer, Run, fit, wave_size
+from fas_jax.training.fitting import Clips, Run, chunk_size, fit
 
-# Settings that say how the work is done and not what comes out, beyond the order of sums.
-FREE = (
-    "runs_per_program", "run_devices", "resident_mb", "part_mb", "mapping", "checkpoint_every", "events", "profile"
-)  # fmt: skip
+# Raised when the same settings, data and architecture train to other parameters.
+VERSION = 1
 
 
-def train_in_waves(
+def train_in_chunks(
     name: str,
     architecture: Architecture,
     runs: Sequence[Run],
     clips: Clips,
     settings: Training,
-    folder: Path,
-    data: str,
-    observe: Callable[[str, int], Observer] | None = None,
     *,
-    keep: Callable[[int, Fit], dict[str, Any]] | None = None,
+    folder: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    snapshots_of: Sequence[int] = (),
     all_may_fail: bool = False,
 ) -> list[dict[str, Any]]:
-    """What `fit` found of every wave, in order: `params`, `best_epoch`, `failed`, `history`.
+    """What `fit` found of every chunk of runs, in order: `params`, `best_epoch`, `failed`, `history`.
 
-    Finished waves are read from `folder`/models and not trained again; an unfinished one goes on from its checkpoint
+    Finished chunks are read from `folder`/models and not trained again; an unfinished one goes on from its checkpoint
     in `folder`/checkpoints. With `settings.events`, learning curves go to `folder`/events.
 
     Args:
@@ -50,27 +46,29 @@ def train_in_waves(
         runs: At least one.
         clips: What the runs' indices point into.
         settings: Optimiser, batch and early stopping.
-        folder: For checkpoints and what is finished.
-        data: Fingerprint of the features, so that models of other data are refused.
-        observe: Gives, for `name` and the position of a wave's first run, who is shown that wave's looks.
-        keep: Makes of the position of a wave's first run and of what `fit` found the arrays to keep instead.
+        folder: For checkpoints and what is finished; None keeps nothing.
+        identity: What decides the result besides runs and architecture, JSON-able, so that models of other settings or
+            data are refused.
+        snapshots_of: Runs whose parameters are kept at every validation, if `settings.snapshots`.
         all_may_fail: See `fit`.
 
     Raises:
         UserError: `folder` holds models of other settings or data, or as `fit` does.
     """
-    waves: list[dict[str, Any]] = []
+    if folder is None:
+        return [dict(vars(fit(architecture, runs, clips, settings, title=name, all_may_fail=all_may_fail)))]
+    chunks: list[dict[str, Any]] = []
     start = 0
     while start < len(runs):
         path = _path(folder, name, start)
         unfinished = folder / "checkpoints" / path.stem
-        end = start + _wave(architecture, runs, start, clips, settings, path, unfinished)
+        end = start + _chunk(architecture, runs, start, clips, settings, path, unfinished)
         about = {
             "model": name,
-            "architecture": dataclasses.asdict(architecture),
-            "training": binding(settings),
+            "architecture": repr(architecture),
+            "loop": VERSION,
+            **(identity or {}),
             "runs": [_describe(run) for run in runs[start:end]],
-            "data": data,
         }
         if path.exists():
             tree, known = load_tree(path)
@@ -80,7 +78,7 @@ def train_in_waves(
                     "choose another --name, or remove the run's folder"
                 )
         else:
-            shown = observe(name, start) if observe else None
+            kept = [run for run in snapshots_of if start <= run < end] if settings.snapshots else []
             with _events(settings, folder / "events", path.stem, runs[start:end]) as watch:
                 found = fit(
                     architecture,
@@ -89,26 +87,18 @@ def train_in_waves(
                     settings,
                     Checkpoints(unfinished, about),
                     title=f"{name}, runs {start + 1} to {end} of {len(runs)}",
-                    observe=shown,
+                    observe=snapshots.keeper(folder, name, kept, start, runs) if kept else None,
                     watch=watch,
                     all_may_fail=all_may_fail,
                 )
-            tree = keep(start, found) if keep else dict(vars(found))
+            tree = dict(vars(found))
             if devices.is_first():
                 save_tree(path, tree, about)
                 shutil.rmtree(unfinished)
             devices.wait_for_all(str(path))
-        waves.append(tree)
+        chunks.append(tree)
         start = end
-    return waves
-
-
-def is_trained(name: str, count: int, folder: Path) -> bool:
-    """Whether all waves of so many runs are finished in `folder`."""
-    done = 0
-    while done < count and (path := _path(folder, name, done)).exists():
-        done += len(load_about(path)["runs"])
-    return done >= count
+    return chunks
 
 
 def _path(folder: Path, name: str, start: int) -> Path:
@@ -121,7 +111,7 @@ def _events(settings: Training, folder: Path, program: str, runs: Sequence[Run])
     return EventFiles(folder, program, [run.name for run in runs])
 
 
-def _wave(
+def _chunk(
     architecture: Architecture,
     runs: Sequence[Run],
     start: int,
@@ -138,29 +128,26 @@ def _wave(
         return min(left, len(known["runs"]))
     if settings.runs_per_program:
         return min(left, settings.runs_per_program)
-    size = wave_size(architecture, left, clips, settings)
+    size = chunk_size(architecture, left, clips, settings)
     if size < left:
-        # Waves of one size, so that they are one program.
-        waves = -(-left // size)
-        size = -(-left // waves)
+        # Chunks of one size, so that they are one program.
+        chunks = -(-left // size)
+        size = -(-left // chunks)
         print(
-            f"{architecture.kind} {architecture.hidden}: {left} runs are more than the memory holds; "
-            f"they are trained in {waves} waves of up to {size}",
+            f"{path.stem}: {left} runs are more than the memory holds; "
+            f"they are trained in {chunks} chunks of up to {size}",
             flush=True,
         )
     return size
 
 
-def binding(settings: Training) -> dict[str, Any]:
-    """The settings that change what comes out, JSON-able."""
-    return {name: value for name, value in to_dict(settings).items() if name not in FREE}
-
-
 def _describe(run: Run) -> dict[str, Any]:
     own = {
         name: getattr(run, name)
-        for name in ("learning_rate", "weight_decay", "class_weights", "balance", "initialisation")
+        for name in ("learning_rate", "weight_decay", "class_weights", "balance")
         if getattr(run, name) is not None
     }
+    if run.start is not None:
+        own["start"] = repr(run.start)
     clips = fingerprint([run.train.tolist(), run.validation.tolist()])
     return {"name": run.name, "seed": run.seed, "clips": clips, **own}

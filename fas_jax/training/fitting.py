@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
-from fas_jax.models.recurrent import Architecture, Params
+from fas_jax.models.architecture import Architecture, Params
 from fas_jax.runtime import devices
 from fas_jax.runtime.interruption import TerminatedError, termination
 from fas_jax.runtime.progress import progress_bar
@@ -28,7 +28,7 @@ from fas_jax.training.sampling import batched
 from fas_jax.training.steps import Clips, Form
 from fas_jax.training.stopping import Progress, describe_failures
 
-__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "fit", "predict", "wave_size"]
+__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "chunk_size", "fit", "predict"]
 
 
 @dataclass(frozen=True)
@@ -220,14 +220,13 @@ def predict(
     return found
 
 
-def wave_size(architecture: Architecture, runs: int, clips: Clips, settings: Training) -> int:
+def chunk_size(architecture: Architecture, runs: int, clips: Clips, settings: Training) -> int:
     """How many runs of this kind the devices' memory holds at once, at least one; by estimate."""
     _, frames, width = clips.features.shape[-3:]
     count = weights(architecture)
-    units = architecture.hidden * (2 if architecture.kind == "bilstm" else 1)
     # Weights, two moments, the best, gradients, updates and what a step writes anew; then a batch's features, gates
     # and states, forth and back.
-    run = 4 * (8 * count + settings.batch_size * frames * (2 * width + 24 * units))
+    run = 4 * (8 * count + settings.batch_size * frames * (2 * width + architecture.frame_floats))
     size, shared = streaming.size(clips.features), 0
     cores = jax.device_count() if devices.are_cores() else 1
     there = isinstance(clips.features, jax.Array)

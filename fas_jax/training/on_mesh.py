@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding
 
-from fas_jax.models.recurrent import Architecture, Params
+from fas_jax.models.architecture import Architecture, Params
 from fas_jax.runtime import devices
 from fas_jax.training import steps
 from fas_jax.training.steps import Clips, Form

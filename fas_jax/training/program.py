@@ -1,7 +1,7 @@
 """The compiled functions of one training and what they are given: the runs, their clips and settings on the mesh."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
 from fas_jax.base.settings import Training
-from fas_jax.models.recurrent import Architecture, Initialisation, Params
+from fas_jax.models.architecture import Architecture, Params
 from fas_jax.runtime import devices
 from fas_jax.training import on_mesh, steps, streaming
 from fas_jax.training.checkpoints import Checkpoints
@@ -47,8 +47,8 @@ class Run:
     average over the clips that are drawn keeps the learning rate's meaning."""
     balance: Balance | None = None
     """Instead of the settings'."""
-    initialisation: Initialisation | None = None
-    """Instead of the architecture's."""
+    start: Architecture | None = None
+    """Draws the run's first parameters, of the same shapes, instead of the architecture of all runs."""
 
 
 class Program:
@@ -231,7 +231,7 @@ class Program:
     def _initial(self) -> Params:
         """Fresh parameters on the mesh."""
         keys = jax.numpy.stack([jax.random.key(run.seed) for run in self._runs])
-        if self._architecture.initialisation == "orthogonal":
+        if self._architecture.draws_in_turn:
             params = devices.place(self._architecture.init_each(keys), self.mesh, devices.BY_RUN)
         else:
             # Each device draws its own, which it may only do without QR decompositions: see `init_each`.
@@ -239,10 +239,10 @@ class Program:
                 devices.place(jax.random.key_data(keys), self.mesh, devices.BY_RUN)
             )
         # What a run starts from is its own; the program is the same.
-        own = np.array([run.initialisation or self._architecture.initialisation for run in self._runs])
-        for name in sorted({*own.tolist()} - {self._architecture.initialisation}):
-            rows = np.flatnonzero(own == name)
-            others = replace(self._architecture, initialisation=name).init_each(keys[rows])
+        own = [run.start or self._architecture for run in self._runs]
+        for start in sorted({*own} - {self._architecture}, key=repr):
+            rows = np.array([row for row, each in enumerate(own) if each == start])
+            others = start.init_each(keys[rows])
             params = self.put(params, rows, devices.place(others, self.mesh))
         return params
 

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from fas_jax.models.recurrent import Architecture, Frames, Params, bona_fide_probability, padded
+from fas_jax.models.architecture import Architecture, Frames, Params, bona_fide_probability, padded
 from fas_jax.runtime import devices
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from fas_jax.base.settings import Training
+from fas_jax.base.settings import Execution
 from fas_jax.runtime import devices
 from fas_jax.runtime.host_memory import aligned_zeros, free_host_memory, return_free_memory
 from fas_jax.training.steps import Clips
@@ -48,7 +48,7 @@ def limit(resident_mb: int) -> int:
     return resident_mb << 20 if resident_mb else min(devices.free_memory(), free_host_memory()) // 2
 
 
-def agreed(settings: Training) -> Training:
+def agreed(settings: Execution) -> Execution:
     """With the limit at which all processes of the job put features on their devices or stream them."""
     if jax.process_count() == 1:
         return settings

@@ -6,7 +6,7 @@ import numpy as np
 
 from fas_jax.base.settings import Training
 from fas_jax.evaluation import metrics
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import cli, devices
 from fas_jax.training import fitting
 from fas_jax.training.fitting import Clips, Run
@@ -49,7 +49,7 @@ def main(
                 balance=balance,
                 learning_rate=learning_rate,
             )
-            architecture = Architecture("gru", whole.features.shape[-1], 20, "he")
+            architecture = RecurrentClassifier("gru", whole.features.shape[-1], 20, "he")
             fitted = fitting.fit(architecture, runs, whole, settings, title=f"1:{ratio:g} {balance}")
             scores = fitting.predict(architecture, fitted.params, whole, rows)
             found = [

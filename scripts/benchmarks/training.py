@@ -12,7 +12,7 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
 from fas_jax.base.settings import Training
-from fas_jax.models.recurrent import Architecture
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import cli, devices
 from fas_jax.training import fitting
 from fas_jax.training.fitting import Clips, Run
@@ -38,7 +38,7 @@ def main(
     """Trains each model by this project and by PyTorch in turn, and prints the median times and their ratio.
 
     Both sides see the same clips, batches (32), lengths, Adam settings, number of epochs and losses at every real
-    frame, and look at the validation clips once; compilation is left out on both. PyTorch trains one run after the
+    frame, and score the validation clips once; compilation is left out on both. PyTorch trains one run after the
     other by `torch.nn.LSTM` and `GRU` (cuDNN on a GPU), and all at once by `torch.func.vmap` over a cell written by
     hand, for which its modules have no batching rule; the ratio is to the faster of the two.
 
@@ -105,7 +105,7 @@ def _parse(model: str, features: int) -> tuple[str, str, int, int]:
 def _measure(kind: str, hidden: int, data: peers.Data, runs: int, epochs: int, rounds: int) -> dict[str, list[float]]:
     width = data[0].shape[-1]
     sides: Mapping[str, Callable[[], Any]] = {
-        OURS: _ours(Architecture(kind, width, hidden, "he"), data, runs, epochs),  # type: ignore[arg-type]
+        OURS: _ours(RecurrentClassifier(kind, width, hidden, "he"), data, runs, epochs),  # type: ignore[arg-type]
         **{name: make(kind, hidden, data, runs, epochs) for name, make in peers.TRAINERS.items()},
     }
     seconds: dict[str, list[float]] = {side: [] for side in sides}
@@ -125,7 +125,7 @@ def _data(clips: int, frames: int, width: int) -> tuple[np.ndarray, np.ndarray, 
     return values, mask, np.arange(clips, dtype=np.int32) % 2
 
 
-def _ours(architecture: Architecture, data: Any, runs: int, epochs: int) -> Callable[[], Any]:
+def _ours(architecture: RecurrentClassifier, data: Any, runs: int, epochs: int) -> Callable[[], Any]:
     values, mask, labels = data
     clips = Clips(*(jax.numpy.asarray(each) for each in data))
     cut = len(values) * 9 // 10

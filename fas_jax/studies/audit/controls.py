@@ -15,7 +15,7 @@ from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.features.corpus import Pool
 from fas_jax.methods.baselines import BASELINES, fit_logistic
 from fas_jax.methods.stacking import fuse
-from fas_jax.models.recurrent import Architecture, Kind
+from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.training import fitting
 from fas_jax.training.fitting import Run
@@ -99,7 +99,7 @@ def _recurrent(
     pool: Pool, assignment: Assignment, seed: int, kind: Kind, hidden: int, settings: Training, title: str
 ) -> Float64[np.ndarray, " n"]:
     """Scores of all videos of the pool by a model trained on those that the assignment names."""
-    architecture = Architecture(kind, pool.features.shape[-1], hidden, "he")
+    architecture = RecurrentClassifier(kind, pool.features.shape[-1], hidden, "he")
     clips = pool.clips()
     run = Run(title, seed, assignment.train, assignment.validation)
     fitted = fitting.fit(architecture, [run], clips, settings, title=f"{title}, seed {seed}")

@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float32, Int
 from fas_jax.base.settings import Training
 from fas_jax.evaluation import metrics
 from fas_jax.methods.stacking import fuse
-from fas_jax.models.recurrent import Architecture, Params, padded
+from fas_jax.models.architecture import Params, padded
+from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.training import fitting
 from fas_jax.training.fitting import Clips, Run
@@ -77,7 +78,7 @@ def published(
         [_joined(getattr(splits[place], part), order, generator) for place, order, generator in runs]
         for part in ("train", "development")
     )
-    architecture = Architecture("lstm", train[0][0].shape[-1], hidden, "orthogonal")
+    architecture = RecurrentClassifier("lstm", train[0][0].shape[-1], hidden, "orthogonal")
     keys = jnp.stack([jax.random.key(seeds[place]) for place, _, _ in runs])
     params = _fit(architecture, keys, _stacked(train), _stacked(development), settings)
     thresholds = [
@@ -112,7 +113,7 @@ def ours(splits: Sequence[Split], seeds: Sequence[int], hidden: int, settings: T
         rows = [np.arange(low, high) for low, high in itertools.pairwise(ends)]
         clips = Clips(*(jnp.asarray(np.concatenate([getattr(part, name) for part in parts])) for name in Clips._fields))
         clips = clips._replace(labels=clips.labels.astype(jnp.int32))
-        architecture = Architecture("lstm", split.train.features.shape[-1], hidden, "orthogonal")
+        architecture = RecurrentClassifier("lstm", split.train.features.shape[-1], hidden, "orthogonal")
         fitted = fitting.fit(architecture, [Run("ours", seed, rows[0], rows[1])], clips, settings, title="ours")
         scores = {}
         for part, own in (("development", rows[1]), ("test", rows[2])):
@@ -141,7 +142,7 @@ def _stacked(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tupl
 
 
 def _fit(
-    architecture: Architecture,
+    architecture: RecurrentClassifier,
     keys: Array,
     train: tuple[Array, Array],
     development: tuple[Array, Array],
@@ -187,13 +188,13 @@ def _choose(better: Array, new: Params, old: Params) -> Params:
     return jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
 
 
-def _loss(architecture: Architecture, params: Params, features: Array, labels: Array) -> Array:
+def _loss(architecture: RecurrentClassifier, params: Params, features: Array, labels: Array) -> Array:
     logits = architecture.apply(params, padded(features[None], jnp.ones((1, len(features)), bool)))[0]
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
 @partial(jax.jit, static_argnums=0)
-def _scores(architecture: Architecture, params: Params, features: Array) -> Array:
+def _scores(architecture: RecurrentClassifier, params: Params, features: Array) -> Array:
     """P(bona fide) at every frame of each run's sequence."""
 
     def one(params: Params, features: Array) -> Array:

@@ -1,7 +1,6 @@
 """Properties that no protocol may break, on made-up and on official-sized lists."""
 
 import dataclasses
-from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -9,27 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.record import SPLITS, Video
+from fas_jax.base.record import SPLITS
+from fas_jax.base.settings import Evaluation
 from fas_jax.protocols import presets as protocols
-from fas_jax.protocols.assignment import PARTS, assign, check, describe, subject_folds
-
-
-def video(dataset, subject, split, label, number=0):
-    pai = "bonafide" if label else "print"
-    path = f"{split}/{subject}_{label}_{number}.avi"
-    return Video(path, dataset, subject, split, label, pai, pai, "", "")
-
-
-def population(prefix="", **sizes):
-    """Datasets with (train, dev, test) subjects, one bona fide and two attack videos each."""
-    return [
-        video(prefix + dataset, f"{split}{number}", split, label, copy)
-        for dataset, counts in sizes.items()
-        for split, count in zip(SPLITS, counts, strict=True)
-        for number in range(count)
-        for label, copy in ((1, 0), (0, 0), (0, 1))
-    ]
-
+from fas_jax.protocols.assignment import PARTS, assign, assign_all, check, describe
+from tests.populations import population, video
 
 OFFICIAL = {"O": (20, 15, 20), "C": (20, 0, 30), "I": (15, 15, 20), "M": (15, 0, 20)}
 sizes = st.tuples(st.integers(2, 6), st.sampled_from([0, 3]), st.integers(1, 4))
@@ -203,47 +186,81 @@ def test_presets_name_official_splits():
     for preset in protocols.PRESETS.values():
         assert {*preset.train, *preset.validation, *preset.test} <= set(SPLITS)
         assert preset.train
-        assert preset.test
+        assert preset.test or preset.name == protocols.DEPLOY
 
 
 @settings(deadline=None)
-@given(populations, st.integers(2, 6), st.integers(0, 99), st.data())
-def test_folds_are_disjoint_balanced_and_need_no_order(videos, folds, seed, data):
-    indices = np.array([i for i, video in enumerate(videos) if video.split != "test"])
-    found = subject_folds(videos, indices, folds, seed)
-    of_subject = defaultdict(set)
-    subjects = defaultdict(set)
-    for index, fold in zip(indices, found, strict=True):
-        of_subject[videos[index].dataset, videos[index].subject].add(fold)
-        subjects[videos[index].dataset, fold].add(videos[index].subject)
-    assert all(len(own) == 1 for own in of_subject.values())
-    for dataset in {video.dataset for video in videos}:
-        counts = [len(subjects[dataset, fold]) for fold in range(folds)]
-        assert max(counts) - min(counts) <= 1
-    totals = np.bincount(found, minlength=folds)
-    assert totals.max() - totals.min() <= 3  # one subject's videos
-    for fold in range(folds):
-        assert {videos[i].label for i in indices[found == fold]} == {0, 1}
-        assert {videos[i].label for i in indices[found != fold]} == {0, 1}
-
-    order = data.draw(st.permutations(range(len(indices))))
-    shuffled = [videos[index] for index in indices[order]]
-    again = subject_folds(shuffled, np.arange(len(shuffled)), folds, seed)
-    np.testing.assert_array_equal(again, found[order])
+@given(populations, presets, st.floats(0.05, 0.95), st.integers(0, 99), st.data())
+def test_deploy_trains_on_every_dataset_and_tests_nothing(videos, preset, fraction, seed, data):
+    chosen = Evaluation(protocols=("deploy",), preset=preset, validation_fraction=fraction)
+    ((_, assignment),) = assign_all(chosen, (seed,), videos)
+    train, validation, test = keys(assignment, videos)
+    assert test == []
+    assert len(train) + len(validation) == len({*train, *validation}) == len(videos)
+    info = {(video.dataset, video.path): video for video in videos}
+    for part in (train, validation):
+        assert {(name, info[name, path].label) for name, path in part} == {
+            (video.dataset, label) for video in videos for label in (0, 1)
+        }
+    subjects = [{(info[key].dataset, info[key].subject) for key in part} for part in (train, validation)]
+    assert not subjects[0] & subjects[1]
+    shuffled = data.draw(st.permutations(videos))
+    ((_, again),) = assign_all(chosen, (seed,), shuffled)
+    assert keys(again, shuffled) == [train, validation, test]
 
 
-def test_folds_place_both_classes_wherever_they_can():
-    def folds(*kinds, number=2):
-        videos = [video("O", f"s{i}", "train", label) for i, kind in enumerate(kinds) for label in kind]
-        found = subject_folds(videos, np.arange(len(videos)), number, 0)
-        return [{videos[i].label for i in np.flatnonzero(found == fold)} for fold in range(number)]
+def test_only_deploy_may_test_nothing():
+    videos = population(O=(4, 0, 2), M=(4, 0, 2))
+    deploy = assign(protocols.deploy(["M", "O"]), videos, 0.3, 0)
+    assert (deploy.protocol.display, deploy.protocol.target) == ("O&M, to deploy", "")
+    assert assign(protocols.deploy(["M"]), videos, 0.3, 0).protocol.sources == ("M",)
+    taken = dataclasses.replace(deploy, train=deploy.train[1:], test=deploy.train[:1])
+    with pytest.raises(UserError, match="is no video for test"):
+        check(taken, videos)
+    (across,) = protocols.leave_one_out("strict", "M", "OM")
+    empty = dataclasses.replace(assign(across, videos, 0.3, 0), test=np.zeros(0, np.int32))
+    with pytest.raises(UserError, match="no bona fide video in test"):
+        check(empty, videos)
 
-    assert folds((0, 1), (1,), (0,)) == [{0, 1}, {0, 1}]
-    assert folds((1,), (0,), (1,), (0,)) == [{0, 1}, {0, 1}]
-    assert folds((1,), (1,), (1,), (0,), (0,), (0,), (0, 1), number=4) == [{0, 1}] * 4
-    with pytest.raises(UserError, match="bona fide videos of at least 2 subjects"):
-        folds((0, 1), (0,), (0,))
-    with pytest.raises(UserError, match="only 2 subjects"):
-        folds((0, 1), (0, 1), number=3)
-    with pytest.raises(UserError, match="at least 2, not 1"):
-        folds((0, 1), (0, 1), number=1)
+
+def sources_with_gaps():
+    """A has all splits; B has test rows only; D trains on attacks only, and E tests on them only."""
+    videos = population(A=(4, 0, 2), B=(0, 0, 3), C=(2, 0, 2), D=(3, 0, 2), E=(4, 0, 2))
+    return [
+        each for each in videos if each.label == 0 or (each.dataset, each.split) not in (("D", "train"), ("E", "test"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "gap", "message"),
+    [
+        ("strict", "A+B_to_C", "train without video of B; validation without video of B", "train has no video of B"),
+        ("dle2023", "A+B_to_C", "train without video of B", "train has no video of B"),
+        ("strict", "A+D_to_C", "", "dataset D: 3 subjects .* cannot be cut"),
+        ("dle2023", "A+D_to_C", "train without bona fide video of D", "train has no bona fide video of D"),
+        ("dle2023", "A+E_to_C", "validation without bona fide video of E", "validation has no bona fide video of E"),
+        ("ssdg2020", "A+D_to_B", "", ""),
+    ],
+)
+def test_a_source_that_drops_out_is_an_error_unless_accepted(preset, name, gap, message):
+    videos = sources_with_gaps()
+    protocol = protocols.make_protocol(preset, name[:3].split("+"), name[-1])
+    if not message:  # the target's videos alone validate
+        assert assign(protocol, videos, 0.3, 0).protocol == protocol
+        return
+    with pytest.raises(UserError, match=message):
+        assign(protocol, videos, 0.3, 0)
+    found = assign(protocol, videos, 0.3, 0, allow_partial=True)
+    gap = gap or "train without bona fide video of D; validation without video of D"
+    assert found.protocol.display == f"{name[0]}&{name[2]} to C ({gap})"
+    assert (found.protocol.name, found.protocol.sources) == (protocol.name, protocol.sources)
+    chosen = Evaluation(preset=preset, protocols=(name,), validation_fraction=0.3, allow_partial_sources=True)
+    assert assign_all(chosen, (0,), videos)[0][1].protocol == found.protocol
+    with pytest.raises(UserError, match=message):
+        assign_all(dataclasses.replace(chosen, allow_partial_sources=False), (0,), videos)
+
+
+def test_what_no_source_has_cannot_be_accepted():
+    protocol = protocols.make_protocol("strict", "B", "C")
+    with pytest.raises(UserError, match="no bona fide video in train"):
+        assign(protocol, sources_with_gaps(), 0.3, 0, allow_partial=True)

@@ -1,0 +1,221 @@
+"""Every setting of an experiment: its sections, its methods, a TOML file, the command line. Imports no JAX.
+
+A TOML file under `configs/` overrides the defaults, and command-line options override the file.
+"""
+
+import argparse
+import dataclasses
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import tyro
+
+from fas_jax.base.declarations import check_ranges, how, what
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.settings import (
+    Data,
+    Evaluation,
+    Execution,
+    Features,
+    Folds,
+    Optimisation,
+    Preparation,
+    Rendition,
+    Search,
+    Synthesis,
+    check_names,
+    default_renditions,
+    from_dict,
+    to_dict,
+)
+from fas_jax.methods.base import Method, method_to_dict
+from fas_jax.methods.registry import SETS, in_order, method_from_dict
+from fas_jax.runtime import cli
+
+
+def default_methods() -> dict[str, Method]:
+    """The paper's methods and the baselines, with their published settings."""
+    tables = {name: table for tables in SETS.values() for name, table in tables.items()}
+    return {name: method_from_dict(name, table, "the defaults") for name, table in tables.items()}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything from videos to the cross-dataset table."""
+
+    name: str = how("experiment")
+    """Name of the run, and of its folder."""
+    seeds: tuple[int, ...] = what((0,), at_least=0)
+    """Seeds of the splits' cuts, the weights and the order of clips; results are averaged over them."""
+    cache: str = how("cache")
+    """Folder for rendered videos, prepared datasets and features, which runs share."""
+    runs: str = how("runs")
+    """Folder in which the run's own folder is made."""
+    data: Data = what(Data)
+    synthesis: Synthesis = what(Synthesis)
+    preparation: Preparation = what(Preparation)
+    renditions: Mapping[str, Rendition] = what(default_renditions)
+    """By name. Any table [renditions.NAME] replaces the default, which is one rendition `whole`: the paper's frames."""
+    features: Features = what(Features)
+    methods: Mapping[str, Method] = what(default_methods)
+    """What is fitted and compared, by name: tables [methods.NAME] with `kind` and settings. Any such table replaces the
+    defaults, which are the paper's methods and the baselines."""
+    folds: Folds = what(Folds)
+    training: Execution = what(Execution)
+    evaluation: Evaluation = what(Evaluation)
+    search: Search = how(Search)
+
+    def check(self) -> None:
+        """Raises `UserError` for settings that make no sense, whatever the data are."""
+        check_ranges(self)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds must be at least one number, each once, not {list(self.seeds)}")
+        if not self.methods:
+            raise UserError('there are no methods; write [methods.NAME] tables, or methods = "paper"')
+        for mapping in _MAPPINGS:
+            names = getattr(self, mapping)
+            check_names(names, mapping)
+            if len({_attribute(name) for name in names}) < len(names):
+                raise UserError(f"{mapping} {', '.join(names)}: names must differ in more than '-' and '_'")
+        for name, method in self.methods.items():
+            method.check(name)
+        in_order(self.methods)
+
+
+# What older files say, and what to write instead.
+_REPLACED = {
+    "models": 'sizes belong to the methods: write [methods.lstm] with kind = "lstm" and hidden = N, and so on',
+    "stacking": 'write [folds] count = N, and [methods.meta] with kind = "lstm-stack" for the meta-learner\'s settings',
+    **{
+        f"training.{field.name}": f"it belongs to each method: write {field.name} in [methods.NAME]"
+        for field in dataclasses.fields(Optimisation)
+    },
+    "evaluation.fusion": "it belongs to each method: write fusion in [methods.NAME]",
+    "search.algorithms": "name the methods: write methods in [search], and one [methods.NAME] table for each",
+    **{
+        f"search.{name}": f"it belongs to the method that it tunes: write {name} in [methods.NAME.search]"
+        for name in ("hidden", "initialisation", "learning_rate", "weight_decay", "balance")
+    },
+    "search.regularisation": "it belongs to the method that it tunes: write c in [methods.mean-feature.search]",
+}
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Reads an experiment from TOML; an unknown key is an error that names the nearest known one."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"configuration {path} does not exist") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"configuration {path} is not readable TOML: {error}") from error
+    return experiment_from_dict(table, str(path))
+
+
+def experiment_from_dict(table: Mapping[str, Any], where: str) -> Experiment:
+    """An experiment from a plain dictionary of TOML's or JSON's values.
+
+    Raises:
+        UserError: A setting of an older version, with what to write instead; an unknown name; a value of another type.
+    """
+    for old, instead in _REPLACED.items():
+        section, _, name = old.partition(".")
+        if section in table and (not name or (isinstance(table[section], Mapping) and name in table[section])):
+            raise UserError(f"{where}: {old} is of an older version; {instead}")
+    rest = {name: value for name, value in table.items() if name != "methods"}
+    experiment = from_dict(Experiment, rest, where)
+    if "methods" in table:
+        experiment = dataclasses.replace(experiment, methods=_methods(table["methods"], where))
+    return experiment
+
+
+def experiment_to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The plain dictionary, JSON-able, that `experiment_from_dict` reads back to an equal experiment."""
+    table = to_dict(dataclasses.replace(experiment, methods={}))
+    return {**table, "methods": {name: method_to_dict(method) for name, method in experiment.methods.items()}}
+
+
+def _methods(value: Any, where: str) -> dict[str, Method]:
+    """From `methods = "paper"`, or from tables, of which `include = "paper"` adds a set to the others."""
+    if isinstance(value, str):
+        value = {"include": value}
+    if not isinstance(value, Mapping):
+        raise UserError(f'{where}: methods must be tables [methods.NAME], or the name of a set such as "paper"')
+    tables: dict[str, Any] = dict(value)
+    names = tables.pop("include", ())
+    for name in [names] if isinstance(names, str) else names:
+        if name not in SETS:
+            raise UserError(f"{where}: methods: {unknown_name('set of methods', str(name), SETS)}")
+        tables = {**SETS[name], **tables}
+    return {name: method_from_dict(name, table, where) for name, table in tables.items()}
+
+
+def experiment_main(function: Callable[[Experiment], int | None], default: str) -> None:
+    """Runs `function` on an `Experiment`: the file that `--config` names, changed by the other options.
+
+    It may run as several processes of one job.
+    """
+    cli.exit_with(lambda: cli.joined(function)(parse(sys.argv[1:], function.__doc__ or "", default)))
+
+
+def parse(arguments: Sequence[str], description: str, default: str) -> Experiment:
+    """The experiment that a command line asks for.
+
+    Args:
+        arguments: `--config FILE`, `--methods SET`, which adds a set of methods to the file's, and
+            `--section.option VALUE` for any setting.
+        description: For `--help`.
+        default: The configuration if `--config` names none.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path, default=Path(default))
+    first.add_argument("--methods", action="append", default=[])
+    known, rest = first.parse_known_args(arguments)
+    experiment = load_experiment(known.config)
+    if known.methods:
+        added = _methods({"include": known.methods}, "--methods")
+        experiment = dataclasses.replace(experiment, methods={**added, **experiment.methods})
+    for argument in rest:
+        old = argument.removeprefix("--").partition("=")[0].replace("-", "_")
+        for name, instead in _REPLACED.items():
+            if argument.startswith("--") and (old == name or old.startswith(f"{name}.")):
+                raise UserError(f"{argument.partition('=')[0]} is of an older version; {instead}")
+    flat = _as_dataclass("Experiment", experiment, description=Experiment.__doc__ or "")
+    parsed = tyro.cli(
+        type(flat),
+        default=flat,
+        args=rest,
+        description=f"{description}\n\n--config FILE reads the settings from a TOML file (now {known.config}; default "
+        f"{default}), and --methods SET adds a set of methods to those of the file ({', '.join(SETS)}). The defaults "
+        "below are that file's; any option changes its setting for this run.",
+    )
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Experiment)}
+    for name in _MAPPINGS:
+        values[name] = {key: getattr(values[name], _attribute(key)) for key in getattr(experiment, name)}
+    return Experiment(**values)
+
+
+_MAPPINGS = ("renditions", "methods")
+
+
+def _attribute(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _as_dataclass(name: str, experiment: Experiment, description: str) -> Any:
+    """The experiment with a dataclass in place of each mapping, because tyro names options after fields."""
+    values = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
+    fields: list[Any] = []
+    for mapping in _MAPPINGS:
+        tables = cast(Mapping[str, Any], values[mapping])
+        own = [(_attribute(key), type(value), dataclasses.field(default=value)) for key, value in tables.items()]
+        kind = dataclasses.make_dataclass(mapping.capitalize(), own, frozen=True)
+        kind.__doc__ = f"The tables [{mapping}.NAME] of the configuration."
+        values[mapping] = kind()
+        fields.append((mapping, kind, dataclasses.field(default=values[mapping])))
+    flat = dataclasses.make_dataclass(name, fields, bases=(Experiment,), frozen=True)
+    flat.__doc__ = description
+    return flat(**values)

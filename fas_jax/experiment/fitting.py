@@ -1,0 +1,201 @@
+"""Fitting of all methods of an experiment: each behind those whose scores it reads, and only what is not there yet.
+
+Fitting reads the inputs of the videos that it trains and validates on, and no others.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from fas_jax.base.declarations import key
+from fas_jax.base.files import fingerprint, plain_name, read_json, write_json
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus, CorpusClips
+from fas_jax.experiment.detectors import DetectorStore
+from fas_jax.experiment.planning import Plan, source_videos, tasks_of
+from fas_jax.features.frame_scores import FrameScores
+from fas_jax.methods.base import WHOLE, Desk, Detector, Failed, Job, Method, Scores, Task, identity
+from fas_jax.methods.registry import in_order, score_inputs
+from fas_jax.runtime import devices
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The detectors of an experiment."""
+
+    detectors: Mapping[str, Sequence[Detector | Failed]]
+    """By method, one a plan."""
+
+    def of_plan(self, number: int) -> dict[str, Detector | Failed]:
+        """The detectors of one plan, by method."""
+        return {name: each[number] for name, each in self.detectors.items()}
+
+
+def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> Fitted:
+    """Fits every method for every plan; an interrupted fitting goes on, and what is finished is read.
+
+    Args:
+        experiment: Settings.
+        plans: From `planning.plan`.
+        corpus: All datasets.
+        folder: The run's, for checkpoints and what is finished.
+    """
+    clips = corpus.open(source_videos(plans))
+    order = in_order(experiment.methods)
+    read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+    tasks = tasks_of(plans, clips, experiment.folds.count if read else 0, experiment.evaluation.shared_subjects)
+    stores = {
+        name: DetectorStore(folder, name, experiment.methods[name], detector_data(experiment, name, plans, corpus))
+        for name in order
+    }
+    found: dict[str, Sequence[Detector | Failed]] = {}
+    scores: dict[str, FrameScores] = {}
+    failed: dict[str, set[int]] = {}
+    for name in order:
+        method = experiment.methods[name]
+        desk = Desk(name, experiment.training, folder, fingerprint(corpus.fingerprints))
+        own = clips.with_scores(scores)
+        lost = {number for item in score_inputs(method) for number in failed[item.name]}
+        fitter = _Fitter(method, stores[name], plans, tasks, own, desk, lost)
+        found[name], folds = fitter.fit(folds=name in read)
+        failed[name] = {number for number, each in enumerate(found[name]) if isinstance(each, Failed)}
+        if name in read:
+            scores[name], broken = fitter.out_of_fold(found[name], folds, experiment.folds.count)
+            failed[name] |= broken
+    return Fitted({name: found[name] for name in experiment.methods})
+
+
+def detector_data(experiment: Experiment, name: str, plans: Sequence[Plan], corpus: Corpus) -> dict[str, str]:
+    """What a method's detector is fitted on, by plan, as a fingerprint: inputs, and who trains and validates."""
+    below = {each: identity(experiment.methods[each]) for each in _below(experiment.methods, name)}
+    folds = key(experiment.folds) if below else {}
+    return {
+        each.name: fingerprint(
+            [
+                corpus.fingerprints,
+                below,
+                folds,
+                *(_keys(corpus, part) for part in (each.assignment.train, each.assignment.validation)),
+            ]
+        )
+        for each in plans
+    }
+
+
+def frame_mask(method: Method, clips: CorpusClips) -> Bool[np.ndarray, "n t"]:
+    """Where a method that scores frames does so."""
+    return np.logical_and.reduce([clips.mask(item) for item in method.inputs() if item.kind != "facts"])
+
+
+def _below(methods: Mapping[str, Method], name: str) -> list[str]:
+    """The methods whose scores it reads, and those that these read, and so on."""
+    found: list[str] = []
+    for item in score_inputs(methods[name]):
+        found += [*_below(methods, item.name), item.name]
+    return list(dict.fromkeys(found))
+
+
+def _keys(corpus: Corpus, numbers: np.ndarray) -> str:
+    videos = corpus.videos[numbers]
+    return fingerprint([[str(name) for name in videos.dataset.tolist()], [str(path) for path in videos.path]])
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Fits one method for all plans."""
+
+    method: Method
+    store: DetectorStore
+    plans: Sequence[Plan]
+    tasks: Sequence[Sequence[Task]]
+    """By plan, the whole one first."""
+    clips: CorpusClips
+    desk: Desk
+    lost: set[int]
+    """Plans for which a method whose scores this one reads has failed."""
+
+    def fit(self, folds: bool) -> tuple[list[Detector | Failed], dict[str, Detector | Failed]]:
+        """A detector for each plan and, with `folds`, those that leave a fold out, by the task's name."""
+        folds = folds and not self._scored()
+        if all(self.store.holds(each.name) for each in self.plans):
+            whole = [self.store.load(each.name) for each in self.plans]
+            # A stack was added to a finished run: only the folds are missing.
+            parts = [task for own in self.tasks for task in own if folds and task.part != WHOLE]
+            return whole, self._fit(parts, dataclasses.replace(self.desk, name=f"{self.desk.name}-folds"))
+        wanted = [task for own in self.tasks for task in own if folds or task.part == WHOLE]
+        found = self._fit(wanted, self.desk)
+        whole = [found[own[0].name] for own in self.tasks]
+        if devices.is_first():
+            for each, detector in zip(self.plans, whole, strict=True):
+                self.store.save(each.name, detector)
+        devices.wait_for_all(f"detectors of {self.desk.name}")
+        return whole, found
+
+    def _fit(self, tasks: Sequence[Task], desk: Desk) -> dict[str, Detector | Failed]:
+        found: dict[str, Detector | Failed] = {
+            task.name: Failed("the fitting of a method whose scores it reads failed")
+            for task in tasks
+            if task.number in self.lost
+        }
+        jobs = [Job(self.method, task) for task in tasks if task.name not in found]
+        if jobs:
+            fitted = self.method.fit(jobs, self.clips, desk)
+            found |= {job.task.name: each for job, each in zip(jobs, fitted, strict=True)}
+        return found
+
+    def out_of_fold(
+        self, whole: Sequence[Detector | Failed], folds: Mapping[str, Detector | Failed], count: int
+    ) -> tuple[FrameScores, set[int]]:
+        """Scores of training clips by detectors that have not seen them, and of validation clips by the whole ones.
+
+        Returns:
+            The scores, and the plans of which some are missing because a fitting failed.
+        """
+        mask = frame_mask(self.method, self.clips)
+        path = self._path
+        if self._scored():
+            return FrameScores(path, len(self.plans), mask), set(read_json(path.with_suffix(".json"))["failed"])
+        # Every process needs the scores; the first one's are kept.
+        place = path.with_suffix(f".process-{jax.process_index()}")
+        scores = FrameScores.in_file(place, len(self.plans), mask)
+        detectors = {own[0].name: each for own, each in zip(self.tasks, whole, strict=True)} | dict(folds)
+        every = [task for own in self.tasks for task in own]
+        broken = {task.number for task in every if isinstance(detectors[task.name], Failed)}
+        good = [task for task in every if task.number not in broken]
+        fitted = [detector for task in good if not isinstance(detector := detectors[task.name], Failed)]
+        rows, numbers = [task.held for task in good], [task.number for task in good]
+        found = type(self.method).score_all(fitted, self.clips, rows, numbers, self.desk)
+        for task, own_scores in zip(good, found, strict=True):
+            assert own_scores.frame is not None  # in_order refuses methods without scores of frames
+            scores.put(task.number, task.held, np.asarray(own_scores.frame, np.float32))
+        if devices.is_first():
+            place.replace(path)
+            about = {"key": self._key, "failed": sorted(broken), "shape": [*mask.shape, len(self.plans)]}
+            write_json(path.with_suffix(".json"), about)
+            place = path
+        devices.wait_for_all(f"out-of-fold scores of {self.desk.name}")
+        return dataclasses.replace(scores, place=place), broken
+
+    @property
+    def _path(self) -> Path:
+        assert self.desk.folder is not None
+        return self.desk.folder / "out-of-fold" / f"{plain_name(self.desk.name)}.f32"
+
+    @property
+    def _key(self) -> str:
+        parts = [[task.name, task.held.tolist()] for own in self.tasks for task in own]
+        return fingerprint([identity(self.method), self.desk.data, parts])
+
+    def _scored(self) -> bool:
+        about = self._path.with_suffix(".json")
+        return about.exists() and self._path.exists() and read_json(about)["key"] == self._key
+
+
+def undecided(count: int, name: str) -> Scores:
+    """No decision on any clip, because the fitting of a method failed."""
+    return Scores.none(count, f"the training of {name} failed")

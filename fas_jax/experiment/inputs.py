@@ -1,0 +1,82 @@
+"""What the inputs of a run were made from, and the parts of it that bundles need again."""
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fas_jax import __version__
+from fas_jax.base.parameters import load_tree, save_tree
+from fas_jax.base.settings import Features
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.fitting import detector_data
+from fas_jax.experiment.planning import Plan
+from fas_jax.features.extraction import load_backbone
+from fas_jax.models.backbones import Params
+from fas_jax.protocols.assignment import describe
+
+BACKBONE = "backbone.safetensors"
+
+
+def describe_inputs(
+    experiment: Experiment, prepared: Sequence[Prepared], corpus: Corpus, plans: Sequence[Plan]
+) -> dict[str, Any]:
+    """What the run's inputs were made from and with, JSON-able; reports and bundles repeat it."""
+    stores = next(iter(corpus.stores.values()))
+    first = stores[0].provenance
+    return {
+        "datasets": [
+            {
+                "dataset": store.provenance["dataset"],
+                "synthetic": store.provenance["synthetic"],
+                "complete": store.provenance["complete"],
+                "clips": sum(unit.clips for unit in store.units),
+                "failures": [
+                    {"video": failure.video.path, "split": failure.video.split, "reason": failure.reason}
+                    for failure in store.failures
+                ],
+                "prepared": store.provenance["prepared"],
+                "features": store.fingerprint,
+            }
+            for store in stores
+        ],
+        "prepared": [str(each.directory.resolve()) for each in prepared],
+        "plans": [each.name for each in plans],
+        "detectors": {name: detector_data(experiment, name, plans, corpus) for name in experiment.methods},
+        "assignments": [{"seed": each.seed, **describe(each.assignment, corpus.videos)} for each in plans],
+        "backbone": first["backbone"],
+        "weights": first["weights"],
+        "weights_sha256": first["weights_sha256"],
+        "versions": versions(),
+        "made_with": {store.provenance["dataset"]: store.provenance.get("versions", {}) for store in stores},
+    }
+
+
+def keep_backbone(folder: Path, settings: Features) -> None:
+    """Keeps the backbone's parameters in the run, so that bundles need no file of weights."""
+    _, params, origin = load_backbone(settings)
+    path = folder / BACKBONE
+    if not path.exists():
+        save_tree(path, jax.tree.map(np.asarray, params), dict(origin))
+
+
+def kept_backbone(folder: Path) -> tuple[Params, dict[str, Any]]:
+    """The parameters that `keep_backbone` kept, and where they come from."""
+    params, origin = load_tree(folder / BACKBONE)
+    return params, origin
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose change could change a figure."""
+    packages = (
+        "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets",
+        "opencv-python-headless", "numpy", "scipy",
+    )  # fmt: skip
+    own = {"python": platform.python_version(), "fas-jax": __version__}
+    return own | {name: importlib.metadata.version(name) for name in packages}

@@ -1,0 +1,182 @@
+"""From a trained run to its report and bundles, by what the run has stored.
+
+The first evaluation reads the stored inputs; later ones read the stored scores. Neither needs the videos or the file of
+weights.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, read_json, sha256_file, write_json
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.deployment.bundle import Decision, write_bundle
+from fas_jax.evaluation import metrics
+from fas_jax.evaluation.evaluate import Results, evaluate
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.experiment.configuration import Experiment, experiment_to_dict
+from fas_jax.experiment.detectors import DetectorStore
+from fas_jax.experiment.fitting import Fitted
+from fas_jax.experiment.inputs import kept_backbone
+from fas_jax.experiment.planning import plan
+from fas_jax.experiment.run import Seconds, open_inputs, read_inputs, read_run
+from fas_jax.experiment.scoring import score
+from fas_jax.methods.base import Detector, Failed, identity
+from fas_jax.protocols.names import used_preset
+from fas_jax.reporting.learning import read_histories
+from fas_jax.reporting.page import Extras, read_extra_tables
+from fas_jax.reporting.report import write_report
+from fas_jax.reporting.thumbnails import read_thumbnails
+from fas_jax.runtime import devices
+
+SCORES, SCORED = "scores.csv", "scored.json"
+
+
+def report(folder: Path, cache: Path | None = None) -> Path:
+    """Scores validation and test videos, where that has not been done, and writes the report and the bundles.
+
+    Args:
+        folder: Of a trained run, wherever it was moved to.
+        cache: Where the cache with the run's inputs is now, if it was moved.
+
+    Raises:
+        UserError: The run is not trained, or its inputs are not there.
+    """
+    folder = Path(folder)
+    experiment, inputs, seconds = read_run(folder), read_inputs(folder), Seconds(Path(folder))
+    with seconds.stage("evaluate"):
+        scores = run_scores(experiment, folder, inputs, cache)
+        judged = with_target(scores)
+        results = evaluate(judged, experiment.evaluation.threshold)
+        _write_bundles(experiment, folder, inputs, scores)
+    write_report(
+        folder, results, judged, _provenance(experiment, inputs, seconds.known), _extras(folder, inputs, results)
+    )
+    return folder
+
+
+def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cache: Path | None = None) -> ScoreTable:
+    """Every validation and test video's score, as it is stored in the run; made and stored where it is not."""
+    wanted = _scored_key(folder, inputs)
+    note, path = folder / SCORED, folder / SCORES
+    if note.exists() and path.exists():
+        known = read_json(note)
+        if known["key"] == wanted and known["sha256"] == sha256_file(path):
+            return ScoreTable.read_csv(path)
+    corpus = open_inputs(folder, cache)
+    plans = plan(experiment, corpus.videos)
+    fitted = Fitted({name: _detectors(experiment, folder, inputs, name) for name in experiment.methods})
+    scores = score(experiment, plans, corpus, fitted)
+    scores.write_csv(path)
+    write_json(note, {"key": wanted, "sha256": sha256_file(path)})
+    # As the file has them: the first evaluation and later ones agree.
+    return ScoreTable.read_csv(path)
+
+
+def with_target(scores: ScoreTable) -> ScoreTable:
+    """The rows of protocols that test on a target; `deploy` has none.
+
+    Raises:
+        UserError: No protocol has one.
+    """
+    tested = set(scores.select(role=TEST).distinct("protocol"))
+    if not tested:
+        raise UserError(
+            "no protocol of this run tests on a target, so that there is nothing to report; add leave-one-out to "
+            "evaluation.protocols for an estimate of the error"
+        )
+    return scores.rows(scores.protocol.isin(tuple(tested)))
+
+
+def thresholds(experiment: Experiment, scores: ScoreTable) -> dict[tuple[str, int, str], float]:
+    """The threshold of every protocol, seed and method from its validation videos; NaN where there is none."""
+    found = {}
+    rows = scores.select(role=VALIDATION)
+    for protocol in rows.distinct("protocol"):
+        for seed in rows.select(protocol=protocol).distinct("seed"):
+            for model in rows.distinct("model"):
+                own = rows.select(protocol=protocol, seed=seed, model=model)
+                own = own.rows(own.answered)
+                try:
+                    rule = experiment.evaluation.threshold
+                    tau = metrics.threshold_by(rule, own.score, own.label, np.asarray(own.dataset))
+                except metrics.MetricError:
+                    tau = math.nan
+                found[str(protocol), int(seed), str(model)] = float(tau)
+    return found
+
+
+def _scored_key(folder: Path, inputs: dict[str, Any]) -> str:
+    """Of everything that the scores depend on: the detectors' files and the inputs."""
+    files = sorted((folder / "detectors").rglob("*.safetensors"))
+    hashes = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in files]
+    return fingerprint([hashes, inputs["stores"], inputs["assignments"]])
+
+
+def _detectors(experiment: Experiment, folder: Path, inputs: dict[str, Any], name: str) -> list[Detector | Failed]:
+    """The stored detectors of a method, one a plan."""
+    store = DetectorStore(folder, name, experiment.methods[name], inputs["detectors"][name])
+    return [store.load(each) for each in inputs["plans"]]
+
+
+def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any], scores: ScoreTable) -> None:
+    """One bundle for each plan: its detectors with their thresholds."""
+    taus = thresholds(experiment, scores)
+    backbone, origin = kept_backbone(folder)
+    detectors = {name: _detectors(experiment, folder, inputs, name) for name in experiment.methods}
+    for number, (name, about) in enumerate(zip(inputs["plans"], inputs["assignments"], strict=True)):
+        own = {each: found for each in detectors if not isinstance(found := detectors[each][number], Failed)}
+        decisions = {
+            each: Decision(tau)
+            for each in own
+            # A detector without a threshold cannot be asked for a decision.
+            if math.isfinite(tau := taus.get((about["protocol"], about["seed"], each), math.nan))
+        }
+        seed = f"-seed{about['seed']}" if len(experiment.seeds) > 1 else ""
+        write_bundle(
+            folder / "bundles" / f"{about['protocol']}{seed}",
+            detectors=own,
+            decisions=decisions,
+            preparation=experiment.preparation,
+            renditions=experiment.renditions,
+            features=experiment.features,
+            backbone=backbone,
+            origin=origin,
+            about={
+                "protocol": about["protocol"],
+                "seed": about["seed"],
+                "sources": sorted(about["train"]),
+                "lineage": {
+                    "run": experiment.name,
+                    "plan": name,
+                    "data": {each["dataset"]: each["prepared"] for each in inputs["datasets"]},
+                    "versions": inputs["versions"],
+                    "parent": None,
+                },
+            },
+        )
+
+
+def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+    """What the figures were made from and with, JSON-able."""
+    kept = ("datasets", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with")
+    return {
+        "name": experiment.name,
+        "preset": used_preset(experiment.evaluation),
+        "experiment": experiment_to_dict(experiment),
+        **{name: inputs[name] for name in kept},
+        "devices": devices.describe(),
+        "methods": {name: identity(method) for name, method in experiment.methods.items()},
+        "seconds": seconds,
+    }
+
+
+def _extras(folder: Path, inputs: dict[str, Any], results: Results) -> Extras:
+    """Learning curves, frames of the worst-scored videos, and the tables that other commands left in the run."""
+    wanted = {(each.dataset, each.video) for each in results.worst}
+    # Pictures only: a report without the prepared frames is whole.
+    prepared = [Prepared.open(path) for name in inputs["prepared"] if (path := Path(name)).exists()]
+    return Extras(read_histories(folder), read_thumbnails(prepared, wanted), read_extra_tables(folder))

@@ -1,0 +1,144 @@
+"""The folder of a run: what it was configured with, what it read, and how long its stages took."""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fas_jax.base.declarations import key
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import read_json, write_json
+from fas_jax.experiment.configuration import Experiment, experiment_from_dict, experiment_to_dict
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.features.store import FeatureStore
+from fas_jax.methods.base import identity
+from fas_jax.runtime import devices
+from fas_jax.training.checkpoints import describe_differences
+
+FORMAT = 2
+CONFIG, INPUTS, TIMINGS = "config.json", "inputs.json", "timings.json"
+
+
+def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
+    """Makes the run's folder, or goes on in it if it was made with the same settings.
+
+    Methods that the run does not know yet join it; those that it knows stay in it, named or not.
+
+    Returns:
+        The folder, and the experiment with all methods of the run.
+
+    Raises:
+        UserError: A setting that decides results differs from the run's, or an older version made the folder.
+    """
+    if not experiment.name or Path(experiment.name).name != experiment.name or experiment.name in (".", ".."):
+        raise UserError(f"name must be a plain folder name, not {experiment.name!r}")
+    folder = Path(experiment.runs) / experiment.name
+    if (folder / CONFIG).exists():
+        known = read_run(folder)
+        differences = describe_differences(_binding(known), _binding(experiment))
+        for name in known.methods.keys() & experiment.methods.keys():
+            own, other = (identity(each.methods[name]) for each in (known, experiment))
+            differences += describe_differences(own, other, f"methods.{name}")
+        if differences:
+            raise UserError(
+                f"{folder} was made with other settings ({'; '.join(differences)}); choose another --name, or remove it"
+            )
+        if kept := [name for name in known.methods if name not in experiment.methods]:
+            print(f"{folder} holds further methods, which stay in its report: {', '.join(kept)}", flush=True)
+        experiment = dataclasses.replace(experiment, methods={**known.methods, **experiment.methods})
+    write_json(folder / CONFIG, {"format": FORMAT, **experiment_to_dict(experiment)})
+    return folder, experiment
+
+
+def read_run(folder: Path) -> Experiment:
+    """The experiment of a run, from its folder.
+
+    Raises:
+        UserError: There is no run, or an older version made it.
+    """
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        raise UserError(f"{folder} is no run (no {CONFIG}); scripts/run.py and scripts/train.py make runs")
+    table = read_json(path)
+    if table.pop("format", 1) != FORMAT:
+        raise UserError(
+            f"{folder} was made by an older version, whose models this one cannot read; train again under another "
+            "--name, with one [methods.NAME] table for each method"
+        )
+    return experiment_from_dict(table, str(path))
+
+
+def write_inputs(folder: Path, corpus: Corpus, about: dict[str, Any]) -> None:
+    """Notes where the inputs of a run are, and what they were made from, for `open_inputs` and for reports."""
+    stores = {
+        name: [{"path": str(store.path.resolve()), "fingerprint": store.fingerprint} for store in own]
+        for name, own in corpus.stores.items()
+    }
+    write_json(folder / INPUTS, {"stores": stores, **about})
+
+
+def read_inputs(folder: Path) -> dict[str, Any]:
+    """What `write_inputs` noted.
+
+    Raises:
+        UserError: The run has not been trained.
+    """
+    if not (Path(folder) / INPUTS).exists():
+        raise UserError(f"{folder} has not been trained yet; run scripts/train.py with its settings first")
+    found: dict[str, Any] = read_json(Path(folder) / INPUTS)
+    return found
+
+
+def open_inputs(folder: Path, cache: Path | None = None) -> Corpus:
+    """The stored inputs of a trained run.
+
+    Args:
+        folder: Of the run.
+        cache: Where the cache is now, if it was moved.
+
+    Raises:
+        UserError: A store is not where it was, or holds something else now.
+    """
+    stores: dict[str, list[FeatureStore]] = {}
+    for rendition, rows in read_inputs(folder)["stores"].items():
+        for row in rows:
+            known = Path(row["path"])
+            path = known if cache is None else cache / "features" / known.name
+            if not path.exists():
+                raise UserError(
+                    f"the features that {folder} was trained on are not in {path}; name the cache that holds them by "
+                    "--cache, or extract them again by scripts/train.py with the run's settings"
+                )
+            store = FeatureStore.open(path)
+            if store.fingerprint != row["fingerprint"]:
+                raise UserError(f"{path} holds other features than {folder} was trained on")
+            stores.setdefault(rendition, []).append(store)
+    return Corpus.of(stores)
+
+
+class Seconds:
+    """Time spent in every stage, kept over interruptions; a stage that found its work done adds next to nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / TIMINGS
+        self.known: dict[str, float] = read_json(self._path) if self._path.exists() else {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measures the block, and announces it."""
+        if devices.is_first():
+            print(f"[{name}]", flush=True)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.known[name] = round(self.known.get(name, 0) + time.monotonic() - start, 2)
+            if devices.is_first():
+                write_json(self._path, self.known)
+
+
+def _binding(experiment: Experiment) -> dict[str, Any]:
+    """What decides the results besides the methods."""
+    return key(dataclasses.replace(experiment, methods={}))

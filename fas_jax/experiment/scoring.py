@@ -1,0 +1,76 @@
+"""Scores of validation and test videos by every detector of an experiment; here the target is read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus, CorpusClips
+from fas_jax.experiment.fitting import Fitted, frame_mask, undecided
+from fas_jax.experiment.planning import Plan
+from fas_jax.features.frame_scores import FrameScores
+from fas_jax.methods.base import Desk, Detector, Failed, Rows, Scores
+from fas_jax.methods.registry import in_order, score_inputs
+
+
+def score(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, fitted: Fitted) -> ScoreTable:
+    """One score for each validation and test video of every plan and method.
+
+    A test video that could not be prepared is a non-response: it has a row, with the reason instead of a score.
+    """
+    tables = []
+    for role in (VALIDATION, TEST):
+        wanted = [getattr(each.assignment, role) for each in plans]
+        clips = corpus.open(np.concatenate(wanted))
+        rows = [clips.find(part) for part in wanted]
+        found = score_clips(experiment, clips, rows, fitted)
+        for number, (each, part, own) in enumerate(zip(plans, wanted, rows, strict=True)):
+            missing = corpus.failed(part)
+            everyone = corpus.videos[np.concatenate([clips.numbers[own], missing])]
+            if not len(everyone):
+                continue  # a protocol without a target
+            reasons = [corpus.reason(video) for video in missing.tolist()]
+            described = ScoreTable.from_videos(
+                each.protocol.name, each.seed, role, "", everyone, np.zeros(len(everyone))
+            )
+            for name in experiment.methods:
+                scores = found[name][number]
+                values = np.concatenate([scores.clip, np.full(len(missing), np.nan)])
+                why = list(scores.reason) or [""] * len(own)
+                tables.append(described.scored_by(name, values, [*why, *reasons]))
+    return ScoreTable.concatenate(tables)
+
+
+def score_clips(
+    experiment: Experiment, clips: CorpusClips, rows: Sequence[Rows], fitted: Fitted
+) -> dict[str, list[Scores]]:
+    """Scores of `rows[i]` by the detectors of plan i, by method."""
+    order = in_order(experiment.methods)
+    read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+    frame_scores: dict[str, FrameScores] = {}
+    found: dict[str, list[Scores]] = {}
+    failed: dict[str, set[int]] = {}
+    for name in order:
+        method, own = experiment.methods[name], clips.with_scores(frame_scores)
+        lost = {number for item in score_inputs(method) for number in failed[item.name]}
+        detectors: dict[int, Detector] = {
+            number: each
+            for number, each in enumerate(fitted.detectors[name])
+            if not isinstance(each, Failed) and number not in lost
+        }
+        failed[name] = set(range(len(rows))) - detectors.keys()
+        desk = Desk(name, experiment.training)
+        scores = type(method).score_all(
+            list(detectors.values()), own, [rows[number] for number in detectors], list(detectors), desk
+        )
+        by_plan = dict(zip(detectors, scores, strict=True))
+        found[name] = [
+            by_plan[number] if number in by_plan else undecided(len(part), name) for number, part in enumerate(rows)
+        ]
+        if name in read:
+            frame_scores[name] = FrameScores.in_memory(len(rows), frame_mask(method, own))
+            for number, each in by_plan.items():
+                assert each.frame is not None  # in_order refuses methods without scores of frames
+                frame_scores[name].put(number, rows[number], np.asarray(each.frame, np.float32))
+    return found

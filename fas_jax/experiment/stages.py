@@ -1,0 +1,202 @@
+"""The stages of an experiment, from videos to the cross-dataset table.
+
+Each stage keeps what it makes on disk, under a name that says what it was made from, and does nothing where that
+exists already; so every stage can be called again, and goes on where it was interrupted.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from fas_jax.base.declarations import key
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.files import fingerprint
+from fas_jax.base.video_table import VideoTable
+from fas_jax.datasets.layout import Listing
+from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.datasets.manifest import read_manifest
+from fas_jax.datasets.preparation import prepare_listing
+from fas_jax.datasets.prepared import Prepared
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.fitting import Fitted, fit_methods
+from fas_jax.experiment.inputs import describe_inputs, keep_backbone
+from fas_jax.experiment.planning import Plan, plan
+from fas_jax.experiment.results import report
+from fas_jax.experiment.run import Seconds, open_run, write_inputs
+from fas_jax.features.extraction import extract, load_backbone
+from fas_jax.pixels.renditions import check_renditions, preparation_key
+from fas_jax.protocols.assignment import assign_all
+from fas_jax.protocols.origins import find_origins
+from fas_jax.protocols.presets import SYNTHETIC, Protocol
+from fas_jax.runtime import devices
+from fas_jax.synthetic import VERSION as RENDERER_VERSION
+from fas_jax.synthetic import render_dataset
+from fas_jax.synthetic.listing import planned_listing
+from fas_jax.training import streaming
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment's folder, and what its stages have made so far."""
+
+    experiment: Experiment
+    """With all methods of the run."""
+    folder: Path
+    corpus: Corpus
+    plans: tuple[Plan, ...]
+    fitted: Fitted
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run whose inputs are there, and nothing else yet."""
+
+    experiment: Experiment
+    folder: Path
+    seconds: Seconds
+    corpus: Corpus
+    plans: tuple[Plan, ...]
+
+
+def run(experiment: Experiment) -> Path:
+    """All stages; returns the run's folder with the report, which the first of several processes writes."""
+    trained = train(experiment)
+    if devices.is_first():
+        report(trained.folder)
+    return trained.folder
+
+
+def train(experiment: Experiment) -> Run:
+    """Everything up to the fitted detectors; reads no target's features.
+
+    Several processes (`devices.join`) share extraction and training; the first one does the rest.
+    """
+    opened = open_experiment(experiment)
+    with opened.seconds.stage("train"):
+        fitted = fit_methods(opened.experiment, opened.plans, opened.corpus, opened.folder)
+    return Run(opened.experiment, opened.folder, opened.corpus, opened.plans, fitted)
+
+
+def open_experiment(experiment: Experiment) -> Opened:
+    """Checks an experiment, makes its inputs, and says who trains, validates and is tested."""
+    check(experiment)
+    return open_checked(experiment)
+
+
+def open_checked(experiment: Experiment) -> Opened:
+    """As `open_experiment`, of an experiment that `check` has accepted; makes what is not there yet."""
+    with devices.first_alone("run"):
+        folder, experiment = open_run(experiment)
+    seconds = Seconds(folder)
+    # Rendering and decoding have worker processes of their own; of several machines they use one.
+    with seconds.stage("videos"), devices.first_alone("videos"):
+        roots = find_videos(experiment)
+    with seconds.stage("prepare"), devices.first_alone("prepare"):
+        prepared = prepare(experiment, roots)
+    with seconds.stage("features"):
+        place = Path(experiment.cache) / "features"
+        stores = {
+            name: [extract(each, name, place, experiment.features, progress=True) for each in prepared]
+            for name in renditions_read(experiment)
+        }
+    corpus = Corpus.of(stores)
+    plans = plan(experiment, corpus.videos)
+    with devices.first_alone("inputs"):
+        write_inputs(folder, corpus, describe_inputs(experiment, prepared, corpus, plans))
+        keep_backbone(folder, experiment.features)
+    agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
+    return Opened(agreed, folder, seconds, corpus, plans)
+
+
+def renditions_read(experiment: Experiment) -> list[str]:
+    """The renditions that some method reads, in the order of their first reader."""
+    items = [item for method in experiment.methods.values() for item in method.inputs()]
+    return list(dict.fromkeys(item.name for item in items if item.kind != "scores"))
+
+
+def check(experiment: Experiment) -> tuple[Protocol, ...]:
+    """Refuses now what would otherwise fail after hours of decoding: settings, renditions, protocols, weights.
+
+    Returns:
+        The experiment's protocols.
+    """
+    experiment.check()
+    _check_inputs(experiment)
+    listings = _listings(experiment)
+    videos = VideoTable.of(video for listing in listings for video in listing.videos)
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
+    load_backbone(experiment.features)
+    return tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
+
+
+def _check_inputs(experiment: Experiment) -> None:
+    """Raises `UserError` where a method reads a rendition that is not there, or its detector cannot be had."""
+    for name in renditions_read(experiment):
+        if name not in experiment.renditions:
+            raise unknown_name("rendition", name, experiment.renditions)
+    check_renditions(experiment.renditions)
+
+
+def find_videos(experiment: Experiment) -> dict[str, Path]:
+    """Folders of the datasets by layout, with `synth-` before it where they are rendered, which this does first."""
+    roots = _given_folders(experiment)
+    for name, root in _rendered_folders(experiment).items():
+        roots[name] = render_dataset(name.removeprefix(SYNTHETIC), root, experiment.synthesis)
+    return roots
+
+
+def _listings(experiment: Experiment) -> list[Listing]:
+    """Every dataset at hand, those included that are still to be rendered."""
+    given = [scan(root, layout) for layout, root in _given_folders(experiment).items()]
+    rendered = [
+        planned_listing(LAYOUTS[name.removeprefix(SYNTHETIC)], root, experiment.synthesis)
+        for name, root in _rendered_folders(experiment).items()
+    ]
+    return [*given, *_manifests(experiment), *rendered]
+
+
+def _rendered_folders(experiment: Experiment) -> dict[str, Path]:
+    if not experiment.data.synthesize:
+        return {}
+    settings = {**key(experiment.synthesis), "version": RENDERER_VERSION}
+    place = Path(experiment.cache) / "synthetic" / fingerprint(settings)[:16]
+    return {SYNTHETIC + layout: place / layout for layout in LAYOUTS}
+
+
+def _given_folders(experiment: Experiment) -> dict[str, Path]:
+    given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
+    count = len(given) + len(experiment.data.manifests) + len(_rendered_folders(experiment))
+    if not count or (count < 2 and not experiment.evaluation.protocols):
+        raise UserError(
+            "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
+            "so on) or their manifests, ask for rendered ones by --data.synthesize, or name a protocol within one "
+            "dataset, such as --evaluation.protocols intra-O-1"
+        )
+    for name, root in given.items():
+        if not root.is_dir():
+            raise UserError(f"data.{name}: dataset folder {root} does not exist")
+    return given
+
+
+def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
+    """Decodes every dataset once, in all renditions."""
+    made = experiment.preparation, experiment.renditions
+    found = []
+    for name, root in roots.items():
+        layout = name.removeprefix(SYNTHETIC)
+        folder = f"{layout}-{fingerprint([str(root.resolve()), preparation_key(*made)])[:16]}"
+        listing = scan(root, layout)
+        found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
+    for listing in _manifests(experiment):
+        folder = f"manifest-{listing.dataset}-{fingerprint([str(listing.root), preparation_key(*made)])[:16]}"
+        found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
+    return found
+
+
+def _manifests(experiment: Experiment) -> list[Listing]:
+    listings = [listing for name in experiment.data.manifests for listing in read_manifest(Path(name))]
+    names = [listing.dataset for listing in listings]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"data.manifests: dataset {', '.join(twice)} is in several manifests; put it into one")
+    return listings

@@ -1,0 +1,181 @@
+"""Fitting and scoring of heads, many side by side along an axis of runs."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from fas_jax.base.settings import Execution
+from fas_jax.methods.base import WHOLE, Batch, Clips, Desk, Detector, Failed, Input, Job, Rows, Scores, identity
+from fas_jax.methods.fusion import fuse, traced_fuse
+from fas_jax.methods.head_settings import HeadSettings, present
+from fas_jax.models.architecture import bona_fide_probability, padded
+from fas_jax.training.chunks import train_in_chunks
+from fas_jax.training.fitting import Run, predict
+from fas_jax.training.steps import Clips as Sequences
+from fas_jax.training.stopping import describe_failures
+
+
+@dataclass(frozen=True)
+class HeadDetector:
+    """A trained head."""
+
+    method: HeadSettings
+    width: int
+    """Of the vectors that it reads."""
+    params: Any
+    """Of the architecture, without an axis of runs."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See `Detector.about`."""
+        return {"width": self.width}
+
+    def score(self, batch: Batch) -> Scores:
+        """See `Detector.score`."""
+        inputs, mask = self.method.traced_sequences(batch.data, batch.mask)
+        real = np.asarray(mask)
+        here = np.flatnonzero(real.any(1))
+        frames = np.full(real.shape, np.nan, np.float32)
+        if len(here):
+            sequences = Sequences(inputs, jnp.asarray(real), jnp.zeros(len(real), jnp.int32))
+            params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], self.params)
+            (frames[here],) = predict(self.method.architecture(self.width), params, sequences, [here])
+        reasons = [
+            next((each[row] for item in self.method.inputs() if (each := batch.absent.get(item)) and each[row]), "")
+            for row in range(len(real))
+        ]
+        return _scores(self.method, frames, real, reasons)
+
+    def apply(self) -> Callable[..., tuple[Array, Array]]:
+        """See `Detector.apply`."""
+        method, architecture = self.method, self.method.architecture(self.width)
+
+        def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array]:
+            inputs, real = method.traced_sequences(data, mask)
+            probabilities = bona_fide_probability(architecture.apply(params, padded(inputs, real)))
+            frames = jnp.where(real, probabilities, 0)
+            return traced_fuse(frames, real, method.fusion), frames
+
+        return score
+
+
+def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
+    """Trains all jobs; those that can share a program train side by side. See `Method.fit`."""
+    groups: dict[HeadSettings, list[int]] = {}
+    for place, job in enumerate(jobs):
+        groups.setdefault(_shared(cast(HeadSettings, job.method)), []).append(place)
+    found: list[Detector | Failed] = [Failed("not fitted")] * len(jobs)
+    for number, places in enumerate(groups.values()):
+        name = desk.name if len(groups) == 1 else f"{desk.name}-{number}"
+        own = _fit_group([jobs[place] for place in places], clips, dataclasses.replace(desk, name=name))
+        for place, each in zip(places, own, strict=True):
+            found[place] = each
+    return found
+
+
+def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
+    methods = [cast(HeadSettings, job.method) for job in jobs]
+    first = methods[0]
+    sequences = first.sequences(clips, [job.task.number for job in jobs], desk.execution)
+    width, mask = int(sequences.features.shape[-1]), np.asarray(sequences.mask)
+    architecture = first.architecture(width)
+    runs = [
+        Run(
+            job.task.name,
+            job.task.seed,
+            present(mask, job.task.train),
+            present(mask, job.task.validation),
+            learning_rate=method.learning_rate,
+            weight_decay=method.weight_decay,
+            balance=method.balance,
+            start=method.architecture(width),
+        )
+        for job, method in zip(jobs, methods, strict=True)
+    ]
+    training = first.training(desk.execution)
+    if desk.quiet:
+        training = dataclasses.replace(training, events=False)
+    chunks = train_in_chunks(
+        desk.name,
+        architecture,
+        runs,
+        sequences,
+        training,
+        folder=desk.folder,
+        identity={"method": identity(_shared(first)), "data": desk.data},
+        snapshots_of=[place for place, job in enumerate(jobs) if job.task.part == WHOLE],
+        all_may_fail=desk.quiet,
+    )
+    failed = np.concatenate([each["failed"] for each in chunks])
+    failures = describe_failures([run.name for run in runs], failed)
+    if failures and not desk.quiet:
+        warnings.warn(f"{desk.name}: {failures}; nothing that depends on these runs is scored", stacklevel=2)
+    found: list[Detector | Failed] = []
+    for chunk in chunks:
+        params = jax.tree.map(np.asarray, chunk["params"])
+        for row, epoch in enumerate(np.asarray(chunk["failed"]).tolist()):
+            own = jax.tree.map(lambda leaf, row=row: leaf[row], params)
+            method = methods[len(found)]
+            found.append(
+                Failed(f"its loss was no longer finite in epoch {epoch}") if epoch else HeadDetector(method, width, own)
+            )
+    return found
+
+
+def _shared(method: HeadSettings) -> HeadSettings:
+    """The method without what may differ between the runs of a program."""
+    same = type(method)()
+    names = [name for name in (*method.side_by_side, "search") if hasattr(same, name)]
+    return dataclasses.replace(method, **{name: getattr(same, name) for name in names})
+
+
+def score_heads(
+    detectors: Sequence[Detector], clips: Clips, rows: Sequence[Rows], tasks: Sequence[int], execution: Execution
+) -> list[Scores]:
+    """Scores of `rows[i]` by `detectors[i]`, side by side. See `Method.score_all`."""
+    if not detectors:
+        return []
+    heads = [cast(HeadDetector, each) for each in detectors]
+    groups: dict[HeadSettings, list[int]] = {}
+    for place, head in enumerate(heads):
+        groups.setdefault(_shared(head.method), []).append(place)
+    found: dict[int, Scores] = {}
+    for method, places in groups.items():
+        sequences = method.sequences(clips, [tasks[place] for place in places], execution)
+        mask = np.asarray(sequences.mask)
+        here = [present(mask, rows[place]) for place in places]
+        params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(heads[place].params for place in places))
+        architecture = heads[places[0]].method.architecture(heads[places[0]].width)
+        settings = method.training(execution)
+        frames = predict(architecture, params, sequences, here, settings=settings) if len(mask) else None
+        for number, place in enumerate(places):
+            own = frames[number] if frames is not None else np.zeros((0, mask.shape[1]), np.float32)
+            found[place] = _filled(heads[place].method, clips, rows[place], here[number], own, mask)
+    return [found[place] for place in range(len(heads))]
+
+
+def _filled(method: HeadSettings, clips: Clips, rows: Rows, here: Rows, frames: Any, mask: Any) -> Scores:
+    """Scores of all rows, of which those that are not `here` have no input."""
+    if len(here) == len(rows):
+        return _scores(method, frames, mask[rows])
+    where = np.isin(rows, here)
+    every = np.full((len(rows), mask.shape[1]), np.nan, np.float32)
+    every[where] = frames
+    why = [list(clips.absent(item)) for item in method.inputs()]
+    reasons = [next((each[row] for each in why if each[row]), "") for row in rows.tolist()]
+    return _scores(method, every, mask[rows], reasons)
+
+
+def _scores(method: HeadSettings, frames: Any, mask: Any, reasons: Sequence[str] = ()) -> Scores:
+    clip = fuse(frames, mask, method.fusion)
+    told = list(reasons) or [""] * len(clip)
+    for row in np.flatnonzero(np.isnan(clip)).tolist():
+        told[row] = told[row] or "the score is not a finite number"
+    return Scores(clip, frames, told if any(told) else ())
