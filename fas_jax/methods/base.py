@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from fas_jax.base.declarations import key
 from fas_jax.base.settings import Execution, to_dict
 
-Rows: TypeAlias = Int[np.ndarray, " m"]
+Rows: TypeAlias = Int[np.ndarray, " _"]
 """Indices of clips in the `Clips` that they belong to."""
 WHOLE = "whole"
 """The part of a task that is kept: trained on all of its training clips."""
@@ -52,7 +52,7 @@ class Batch:
 
     data: Mapping[Input, Any]
     """By input. `features`: float [n t d], zero where there is no frame; `facts`: n `ClipInfo`s; `scores`: `Scores`."""
-    mask: Mapping[Input, Bool[np.ndarray, "n t"]]
+    mask: Mapping[Input, Bool[np.ndarray, "n _"]]
     """True at real frames, which are the first of a clip; for `features` and `scores`."""
     absent: Mapping[Input, Sequence[str]] = field(default_factory=dict)
     """By input, for each clip: empty, or why the input could not be made. An input that is not named is complete."""
@@ -136,6 +136,7 @@ class Desk:
     """Writes no learning curves, and accepts without a warning that fittings fail."""
 
 
+@runtime_checkable
 class Clips(Protocol):
     """Clips with their labels, for whoever fits, and their inputs. `fas_jax.experiment.corpus` opens them."""
 
@@ -169,6 +170,7 @@ class Clips(Protocol):
         """Some clips' inputs in memory; of `scores`, those that belong to the task of this number."""
 
 
+@runtime_checkable
 class Detector(Protocol):
     """A fitted method. It can be stored as its method's settings, its `about` and its `params`."""
 
