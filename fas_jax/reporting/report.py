@@ -14,7 +14,8 @@ from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocols.presets import is_synthetic
-from fas_jax.reporting import breakdown_tables, grid, plots, tables
+from fas_jax.reporting import breakdown_tables, charts, grid, tables
+from fas_jax.reporting.figures import write_figure
 from fas_jax.reporting.page import Extras, write_page
 from fas_jax.reporting.published import PublishedRow, published_rows
 
@@ -61,7 +62,7 @@ def write_report(
     write_text(run / "results.csv", grid.to_csv(breakdown_tables.all_figures(results)))
     write_text(run / "breakdown.csv", grid.to_csv(breakdown_tables.all_groups(results)))
     write_pad_scores(run / PAD, scores)
-    models = [(model, tables.model_name(model)) for model in tables.ordered_models(results)]
+    models = tables.ordered_models(results)
     kind = ", rendered data" if any(each["synthetic"] for each in provenance["datasets"]) else ""
     # A rendered tree is a part of the official set by its plan, and is named rendered already.
     kind += (
@@ -74,9 +75,8 @@ def write_report(
     for protocol in tables.ordered_protocols(results):
         display = tables.protocol_name(protocol)
         file = f"roc_{_plain(protocol)}.png"
-        plots.draw_roc(
-            run / file, f"{display} (preset {provenance['preset']}{kind})", protocol, models, results, scores
-        )
+        title = f"{display} (preset {provenance['preset']}{kind})"
+        write_figure(charts.roc(charts.curves_of(results, scores, protocol, models), title), run / file)
         pictures.append((f"ROC curves, {display}", file))
     page = write_page(results, scores, provenance, rows, refusal, extras or Extras())
     write_text(run / "report.html", page)
