@@ -115,7 +115,7 @@ def test_prepared_data_of_an_earlier_version_are_told(whole: Prepared, tmp_path:
     del table["renditions"]
     table["settings"] |= {"segment": 30, "faces": "whole"}
     (tmp_path / "preparation.json").write_text(json.dumps(table))
-    with pytest.raises(UserError, match="was written by another version .*prepare again"):
+    with pytest.raises(UserError, match=r"was written by another version .*prepare again"):
         Prepared.open(tmp_path)
 
 
