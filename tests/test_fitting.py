@@ -106,7 +106,12 @@ def test_detectors_of_other_settings_or_data_are_refused(corpus, tmp_path):
     with pytest.raises(UserError, match=r"method\.hidden: 3 there, 7 now"):
         fit(corpus, tmp_path, {"lstm": Lstm(hidden=7, **SMALL)})
     with pytest.raises(UserError, match=r"fitted otherwise \(data"):
-        fit(corpus, tmp_path, BELOW, dataclasses.replace(EXPERIMENT, evaluation=Evaluation(targets=("M",), validation_fraction=0.4)))
+        fit(
+            corpus,
+            tmp_path,
+            BELOW,
+            dataclasses.replace(EXPERIMENT, evaluation=Evaluation(targets=("M",), validation_fraction=0.4)),
+        )
 
 
 def test_one_method_may_come_twice_with_other_settings(corpus, tmp_path):

@@ -5,6 +5,7 @@ weights.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fas_jax.experiment.inputs import kept_backbone
 from fas_jax.experiment.planning import plan
 from fas_jax.experiment.run import Seconds, open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import score
-from fas_jax.methods.base import Detector, Failed, identity
+from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras, read_extra_tables
@@ -68,7 +69,7 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
             return ScoreTable.read_csv(path)
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
-    fitted = Fitted({name: _detectors(experiment, folder, inputs, name) for name in experiment.methods})
+    fitted = stored_detectors(experiment, folder, inputs)
     scores = score(experiment, plans, corpus, fitted)
     scores.write_csv(path)
     write_json(note, {"key": wanted, "sha256": sha256_file(path)})
@@ -116,19 +117,26 @@ def _scored_key(folder: Path, inputs: dict[str, Any]) -> str:
     return fingerprint([hashes, inputs["stores"], inputs["assignments"]])
 
 
-def _detectors(experiment: Experiment, folder: Path, inputs: dict[str, Any], name: str) -> list[Detector | Failed]:
-    """The stored detectors of a method, one a plan."""
-    store = DetectorStore(folder, name, experiment.methods[name], inputs["detectors"][name])
-    return [store.load(each) for each in inputs["plans"]]
+def stored_detectors(experiment: Experiment, folder: Path, inputs: Mapping[str, Any]) -> Fitted:
+    """The detectors of a trained run, with what `read_inputs` found.
+
+    Raises:
+        UserError: One is missing or damaged, or was fitted otherwise.
+    """
+    found = {}
+    for name, method in experiment.methods.items():
+        store = DetectorStore(folder, name, method, inputs["detectors"][name])
+        found[name] = [store.load(each) for each in inputs["plans"]]
+    return Fitted(found)
 
 
 def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any], scores: ScoreTable) -> None:
     """One bundle for each plan: its detectors with their thresholds."""
     taus = thresholds(experiment, scores)
     backbone, origin = kept_backbone(folder)
-    detectors = {name: _detectors(experiment, folder, inputs, name) for name in experiment.methods}
+    fitted = stored_detectors(experiment, folder, inputs)
     for number, (name, about) in enumerate(zip(inputs["plans"], inputs["assignments"], strict=True)):
-        own = {each: found for each in detectors if not isinstance(found := detectors[each][number], Failed)}
+        own = {each: found for each, found in fitted.of_plan(number).items() if not isinstance(found, Failed)}
         decisions = {
             each: Decision(tau)
             for each in own

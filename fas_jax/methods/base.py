@@ -202,6 +202,9 @@ class Method(ABC):
     """Its name in `[methods.NAME] kind = ...`."""
     frame_scores: ClassVar[bool] = False
     """Whether its detectors score frames, which a stack over sequences needs."""
+    epochs: ClassVar[bool] = False
+    """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
+    where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""
     version: ClassVar[int] = 1
     """Raised when the same settings and data give another detector."""
 

@@ -82,10 +82,6 @@ class Logistic(Method):
             raise UserError(f"the parameters of a {self.kind} are mean, scale, weights and bias, not {sorted(params)}")
         return LogisticDetector(self, params)
 
-    def variants(self) -> Variants:
-        """See `Method.variants`."""
-        return vary(LogisticSearch())
-
 
 @dataclass(frozen=True)
 class LogisticDetector:
