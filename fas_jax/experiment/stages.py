@@ -79,8 +79,13 @@ def train(experiment: Experiment) -> Run:
 
 
 def open_experiment(experiment: Experiment) -> Opened:
-    """Makes every input of an experiment that is not there yet, and says who trains, validates and is tested."""
+    """Checks an experiment, makes its inputs, and says who trains, validates and is tested."""
     check(experiment)
+    return open_checked(experiment)
+
+
+def open_checked(experiment: Experiment) -> Opened:
+    """As `open_experiment`, of an experiment that `check` has accepted; makes what is not there yet."""
     with devices.first_alone("run"):
         folder, experiment = open_run(experiment)
     seconds = Seconds(folder)
