@@ -25,8 +25,8 @@ from fas_jax.features.corpus import Corpus, Pool
 from fas_jax.methods.stacking import BASE_MODELS, META, fuse, predict_ensemble, stack_predictions
 from fas_jax.models.architecture import Params
 from fas_jax.reporting.grid import Grid
+from fas_jax.reporting.naming import model_name, protocol_name
 from fas_jax.reporting.page import ExtraTable
-from fas_jax.reporting.tables import model_name, protocol_name
 from fas_jax.training.fitting import Clips, Observer, predict
 
 _TEXT = (
