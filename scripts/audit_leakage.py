@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from fas_jax.features.corpus import Corpus
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.settings import Features, Training, from_dict
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
@@ -29,7 +29,7 @@ def _same_features(stores: list[FeatureStore], weights: str) -> Features:
         fingerprint({**store.provenance["settings"], "hash": store.provenance["weights_sha256"]}) for store in stores
     }
     settings = from_dict(Features, {**stores[0].provenance["settings"], "weights": weights}, where="the stores")
-    if len(made) > 1 or settings.rendition != "whole":
+    if len(made) > 1 or any(store.provenance["rendition"] != "whole" for store in stores):
         raise UserError("--background needs stores of whole frames that were all made with the same settings")
     _, _, origin = load_backbone(settings)
     if origin["weights_sha256"] != stores[0].provenance["weights_sha256"]:

@@ -13,6 +13,7 @@ def main(
     /,
     out: Path,
     features: Features,
+    rendition: tuple[str, ...] = (),
 ) -> None:
     """Computes the features of prepared datasets into a store on disk.
 
@@ -22,8 +23,9 @@ def main(
 
     Args:
         prepared: Folders that scripts/prepare.py wrote.
-        out: Folder in which each dataset gets its own feature store.
+        out: Folder in which each rendition of each dataset gets its own feature store.
         features: The feature stage.
+        rendition: Names of the renditions; all that each dataset was prepared in, if none is given.
     """
     if not prepared:
         raise UserError("name at least one prepared dataset")
@@ -31,9 +33,11 @@ def main(
     from fas_jax.features.extraction import extract
 
     for folder in prepared:
-        store = extract(Prepared.open(folder), out, features, progress=True)
-        frames = sum(unit.frames for unit in store.units)
-        print(f"{store.path}: {frames} frames, weights {store.provenance['weights']}")
+        dataset = Prepared.open(folder)
+        for name in rendition or dataset.renditions:
+            store = extract(dataset, name, out, features, progress=True)
+            frames = sum(unit.frames for unit in store.units)
+            print(f"{store.path}: {frames} frames ({name}), weights {store.provenance['weights']}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from fas_jax.features.corpus import Corpus
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json, write_text
 from fas_jax.base.settings import Features, Training
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.features.corpus import Corpus
 from fas_jax.features.extraction import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
@@ -56,7 +56,7 @@ def main(
     if pool.mask.shape[1] < max(counts):
         raise UserError(
             f"the longest clip of the stores has {pool.mask.shape[1]} frames, and counts asks for {max(counts)}; "
-            "prepare and extract with a larger preparation.max_frames, or give smaller --counts"
+            "prepare and extract with a larger max_frames in [renditions.whole], or give smaller --counts"
         )
     (protocol,) = leave_one_out(preset, (target,), pool.videos.dataset.present())
     assignment = assign(protocol, pool.videos, 0.2, 0)

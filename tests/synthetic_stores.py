@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.record import Video
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
+from tests.stores import clip_info
 
 DIMENSION = 6
 
@@ -29,7 +30,17 @@ def make_stores(
                 )
                 length = int(generator.integers(2, 6))
                 colour = tuple(generator.uniform(0, 255, 6).tolist())
-                info = ClipInfo(tuple(range(length)), 90, 30.0, 64, 48, "avc1", 9000, colour)
+                info = clip_info(
+                    length,
+                    colour=colour,
+                    frame_count=90,
+                    fps=30.0,
+                    width=64,
+                    height=48,
+                    codec="avc1",
+                    file_bytes=9000,
+                    announced_frames=0,
+                )
                 features = generator.normal(size=(length, DIMENSION))
                 features[:, 0] += strength * (2 * label - 1) + 0.3 * number
                 rows.append((video, info, features.astype(np.float32)))
@@ -53,13 +64,14 @@ def make_stores(
         identity = {"made_up": name, "seed": seed, "scramble": scramble, "order": order, "strength": strength}
         path = store_path(root, f"synth-{name}", identity)
         clips = [(video, info) for video, info, _ in rows]
-        unit = write_unit(path, unit_name(0), clips, np.concatenate([features for _, _, features in rows]))
+        unit = write_unit(path, unit_name(0), clips, "whole", np.concatenate([features for _, _, features in rows]))
         provenance = {
             "dataset": f"synth-{name}",
             "synthetic": True,
             "complete": False,
             "dimension": DIMENSION,
             "prepared": name,
+            "rendition": "whole",
             "backbone": "none",
             "weights": "none",
             "weights_sha256": "",

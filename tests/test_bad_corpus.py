@@ -8,12 +8,13 @@ import av
 import numpy as np
 import pytest
 
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.pixels.decoding import Decoded, decode_videos
 from fas_jax.pixels.video import unpack_frame
 from tests.trees import moving_frames, write_audio, write_video
 
-SETTINGS = Preparation(frame_size=32, workers=2, timeout=60)
+SETTINGS = Preparation(workers=2, timeout=60)
+RENDITIONS = {"whole": Rendition(size=32)}
 
 
 def variable_rate(path: Path) -> None:
@@ -92,7 +93,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root.mkdir()
     for name, (make, _) in CORPUS.items():
         make(root / name)  # type: ignore[operator]
-    return dict(zip(CORPUS, decode_videos(root, CORPUS, SETTINGS), strict=True))
+    return dict(zip(CORPUS, decode_videos(root, CORPUS, SETTINGS, RENDITIONS), strict=True))
 
 
 @pytest.mark.parametrize("name", CORPUS)

@@ -147,3 +147,8 @@ def test_rendered_datasets_alone_need_no_prefix() -> None:
     (protocol,) = choose_protocols(Evaluation(targets=("C",)), rendered)
     assert (protocol.name, protocol.sources, protocol.rendered) == ("O_to_C", ("O",), ())
     assert names("intra-O-1", "kfold-C-2", videos=rendered) == ["intra-O-1", "kfold-C-2_1", "kfold-C-2_2"]
+    (partly,) = choose_protocols(Evaluation(protocols=("synth-O_to_C",)), rendered)
+    assert {rendered[row].dataset for row in assign(partly, rendered, 0.2, 0).test} == {"synth-C"}
+    # Beside real datasets it is no longer a name for the rendered one.
+    with pytest.raises(UserError, match="no videos of dataset 'C'"):
+        assign(partly, BOTH, 0.2, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fas_jax.base.errors import UserError, unknown_name
-from fas_jax.base.settings import Experiment, Training, from_dict, load_experiment, to_dict
+from fas_jax.base.settings import Experiment, Rendition, Training, from_dict, load_experiment, to_dict, to_toml
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 
@@ -26,9 +26,9 @@ def test_defaults_are_the_papers():
     assert (training.learning_rate, training.batch_size, training.max_epochs) == (1e-4, 32, 1500)
     assert (training.validate_every, training.patience, training.monitor) == (30, 90, "accuracy")
     assert (stacking.max_epochs, stacking.combine) == (100, "concat")
-    preparation = experiment.preparation
-    assert (preparation.segment, preparation.position, preparation.max_frames) == (30, "last", 7)
-    assert (experiment.features.backbone, preparation.frame_size) == ("densenet201", 224)
+    (whole,) = experiment.renditions.values()
+    assert (whole.segment, whole.position, whole.max_frames, whole.crop) == (30, "last", 7, "whole")
+    assert (experiment.features.backbone, whole.size) == ("densenet201", 224)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,22 @@ def test_defaults_are_the_papers():
         ("seeds = 3", "seeds must be a list, not 3"),
         ("seeds = ['a']", "seeds must be of type int, not 'a'"),
         ("name = ", "not readable TOML"),
+        ("[renditions.Face]\nsize = 3", "renditions: 'Face' must begin with a lower-case letter"),
+        ("[renditions]\nsize = 3", "renditions.size must be a table, not 3"),
+        ("[renditions]", "renditions names nothing; give at least one table, such as [renditions.whole]"),
+        ("renditions = 'whole'", "renditions must be a table of tables, not 'whole'"),
+        ("[renditions.face]\nmargins = 0.3", "renditions.face: unknown setting 'margins'; did you mean 'margin'"),
+        ("[renditions.face]\ncrop = 'face'", "renditions.face: crop: unknown value 'face'"),
+        (
+            "[preparation]\nsegment = 16",
+            "segment is no longer a setting of its table; write segment in [renditions.whole]",
+        ),
+        (
+            "[preparation]\nframe_size = 16",
+            "frame_size is no longer a setting of its table; write size in [renditions.whole]",
+        ),
+        ("[preparation]\nfaces = 'detector'", "write crop in a table of its own, such as [renditions.face]"),
+        ("[features]\nrendition = 'face'", "rendition is no longer a setting of its table"),
     ],
 )
 def test_wrong_settings_are_told_where_and_what(tmp_path, text, message):
@@ -52,6 +68,17 @@ def test_wrong_settings_are_told_where_and_what(tmp_path, text, message):
         load_experiment(path)
     assert message in str(error.value)
     assert "wrong.toml" in str(error.value)
+
+
+def test_renditions_are_tables_any_of_which_replaces_the_default(tmp_path):
+    (tmp_path / "two.toml").write_text(
+        "[renditions.near]\ncrop = 'detector'\nmargin = 0\n[renditions.far-2]\nsize = 64\n"
+    )
+    experiment = load_experiment(tmp_path / "two.toml")
+    assert experiment.renditions == {"near": Rendition(crop="detector", margin=0.0), "far-2": Rendition(size=64)}
+    (tmp_path / "again.toml").write_text(to_toml(to_dict(experiment)))
+    assert load_experiment(tmp_path / "again.toml") == experiment
+    assert from_dict(Experiment, to_dict(experiment), "back") == experiment
 
 
 def test_whole_number_is_good_for_a_float_setting():

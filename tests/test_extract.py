@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax.base.settings import Features, Preparation
-from fas_jax.datasets.loading import clip_source
+from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.features.extraction import FeatureStore, extract, frame_features, load_backbone
@@ -23,7 +23,8 @@ SETTINGS = Features(backbone="efficientnet_lite0", weights="random", batch_size=
 OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "4"]
 
 
-PREPARATION = Preparation(frame_size=64, videos_per_shard=3, workers=2, allow_partial=True)
+PREPARATION = Preparation(videos_per_shard=3, workers=2, allow_partial=True)
+RENDITIONS = {"whole": Rendition(size=64)}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """In shards of three videos."""
-    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), PREPARATION)
+    return prepare_dataset(root, tmp_path_factory.mktemp("prepared"), PREPARATION, RENDITIONS)
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -59,7 +60,7 @@ def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared
     for run in runs:
         output, errors = run.communicate()
         assert run.returncode == 0, errors
-        assert "32 frames, weights random (seed 0)" in output
+        assert "32 frames (whole), weights random (seed 0)" in output
     found, wanted = contents(tmp_path / "killed"), contents(tmp_path / "whole")
     # The kill may leave a temporary file, which nobody reads.
     assert {name: found[name] for name in found if ".tmp-" not in name} == wanted
@@ -67,7 +68,7 @@ def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared
     (path,) = (tmp_path / "whole").iterdir()
     table = FeatureStore.open(path).load({"test"})
     backbone, params, _ = load_backbone(SETTINGS)
-    source = clip_source(prepared, "test")
+    source = FrameClips(prepared, [shard for shard in prepared.shards if shard.split == "test"], "whole")
     assert len(source) == len(table.videos) == 8
     for i in range(len(source)):
         features = frame_features(backbone, params, source[i]["sequence"], SETTINGS.batch_size)
@@ -75,8 +76,8 @@ def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared
 
 
 def test_raw_records_give_the_same_features(root: Path, prepared: Prepared, tmp_path: Path) -> None:
-    raw = prepare_dataset(root, tmp_path / "raw", dataclasses.replace(PREPARATION, records="raw"))
-    mine, other = (extract(each, tmp_path, SETTINGS) for each in (raw, prepared))
+    raw = prepare_dataset(root, tmp_path / "raw", dataclasses.replace(PREPARATION, records="raw"), RENDITIONS)
+    mine, other = (extract(each, "whole", tmp_path, SETTINGS) for each in (raw, prepared))
     assert mine.path != other.path
     for unit in (f"{index:05d}.safetensors" for index in range(len(raw.shards))):
         assert (mine.path / unit).read_bytes() == (other.path / unit).read_bytes()

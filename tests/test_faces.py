@@ -7,18 +7,20 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.layouts import LAYOUTS, scan
-from fas_jax.datasets.loading import clip_source
+from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.msu_mfsd import upside_down
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.pixels import detection
-from fas_jax.pixels.faces import box_at, cut, face_renderer, largest_face, parse_boxes
-from fas_jax.pixels.video import DecodeError, decode_views, unpack_frame
-from tests.trees import MAKERS, moving_frames, msu_mfsd, read_video, write_video
+from fas_jax.pixels.faces import box_at, cut, largest_face, parse_boxes
+from fas_jax.pixels.video import DecodeError, unpack_frame
+from tests.trees import MAKERS, decoded, moving_frames, msu_mfsd, read_video, write_video
 
-CROPS = Preparation(segment=1, max_frames=0, frame_size=16, face_size=8, face_margin=0.0, faces="annotation", workers=1)
+WHOLE = Rendition(segment=1, max_frames=0, size=16)
+CROP = Rendition(segment=1, max_frames=0, size=8, margin=0.0, crop="annotation")
+SETTINGS = Preparation(workers=1, allow_partial=True)
 
 
 def test_annotations_of_every_kind() -> None:
@@ -88,16 +90,14 @@ def test_upside_down_videos_by_tag_or_by_list_and_never_both(tmp_path: Path) -> 
     assert listed == {name}
     assert all(source.upside_down is not None for source in listing.sources.values())
 
-    def quarters(settings: Preparation, path: Path, source: Source) -> tuple[list[int], int]:
-        upside_down = source.upside_down if settings.rotation == "list" else None
-        info, frames = decode_views(path, settings, face_renderer(root, source, settings), upside_down)
-        image = frames["whole"][0]
+    def quarters(rotation: str, path: Path, source: Source) -> tuple[list[int], int]:
+        upside_down = source.upside_down if rotation == "list" else None
+        info, _, (image, *_) = decoded(path, Rendition(segment=1, size=32), source, upside_down)
         half = len(image) // 2
         places = ((0, 0), (0, half), (half, 0), (half, half))
         return [int(image[y + 2 : y + half - 2, x + 2 : x + half - 2].mean() > 127) for y, x in places], info.rotation
 
-    tag = Preparation(segment=1, frame_size=32)
-    by_list = dataclasses.replace(tag, rotation="list")
+    tag, by_list = "tag", "list"
     assert quarters(tag, root / name, listing.sources[name]) == ([1, 0, 0, 0], 180)
     assert quarters(by_list, root / name, listing.sources[name]) == ([1, 0, 0, 0], 180)
     # A copy that lost its tag is upright by the list only; one that is not listed is left as it is by the list.
@@ -112,11 +112,10 @@ def test_upside_down_videos_by_tag_or_by_list_and_never_both(tmp_path: Path) -> 
 
 def test_a_lost_tag_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = msu_mfsd(tmp_path / "root", frames=1, clients=((3,), (1,)))
-    settings = Preparation(frame_size=16, workers=1, allow_partial=True)
-    prepare_dataset(root, tmp_path / "tag", settings)
+    prepare_dataset(root, tmp_path / "tag", SETTINGS, {"whole": WHOLE})
     assert "1 videos that MSU-MFSD lists as upside down carry no rotation tag" in caplog.text
     caplog.clear()
-    prepare_dataset(root, tmp_path / "list", dataclasses.replace(settings, rotation="list"))
+    prepare_dataset(root, tmp_path / "list", dataclasses.replace(SETTINGS, rotation="list"), {"whole": WHOLE})
     assert "upside down" not in caplog.text
 
 
@@ -140,15 +139,16 @@ def test_crops_from_each_datasets_own_annotation(tmp_path: Path, layout: str) ->
         }[kind]
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    settings = dataclasses.replace(CROPS, allow_partial=True)
-    prepared = prepare_dataset(root, tmp_path / "out", settings)
+    renditions = {"whole": WHOLE, "face": CROP}
+    prepared = prepare_dataset(root, tmp_path / "out", SETTINGS, renditions)
     source = prepared.builder().as_data_source("test")
     for index in range(len(source)):
         video, info, stored = from_record(source[index])
-        boxes = np.reshape(info.boxes, (-1, 4))
+        face = info.renditions["face"]
+        boxes = np.reshape(face.boxes, (-1, 4))
         # The frame without annotation lies half-way.
         np.testing.assert_allclose(boxes[1], (boxes[0] + boxes[2]) / 2, atol=1e-5)
-        assert info.no_face == 0
+        assert (face.no_face, face.reason, info.renditions["whole"].boxes) == (0, "", ())
         assert len(stored["face"]) == len(stored["whole"]) == 3
         if kind != "eyes":
             frame = read_video(root / video.path)[0][8:32, 16:40]
@@ -156,12 +156,12 @@ def test_crops_from_each_datasets_own_annotation(tmp_path: Path, layout: str) ->
             difference = np.abs(unpack_frame(stored["face"][0]).astype(int) - expected)
             # Two builds of FFmpeg turn YUV into RGB with other roundings.
             assert difference.max() <= 3
-    clips = clip_source(prepared, "test", "face")
+    clips = FrameClips(prepared, [shard for shard in prepared.shards if shard.split == "test"], "face")
     assert clips[0]["sequence"].shape == (3, 8, 8, 3)
     # A changed annotation is noticed, whatever its size.
     text = (root / path).read_text()
     (root / path).write_text(text.replace("20", "21"))
-    assert prepare_dataset(root, tmp_path / "out", settings).fingerprint != prepared.fingerprint
+    assert prepare_dataset(root, tmp_path / "out", SETTINGS, renditions).fingerprint != prepared.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,15 @@ def test_what_happens_without_a_face(tmp_path: Path, no_face: str, text: str | N
     if text is not None:
         (tmp_path / "a.face").write_text(text)
     source = Source(annotation="a.face" if text is not None else "", annotation_kind="boxes")
-    settings = dataclasses.replace(CROPS, no_face=no_face)
+    crop = dataclasses.replace(CROP, no_face=no_face)
     if isinstance(outcome, str):
         with pytest.raises(DecodeError, match=outcome):
-            decode_views(path, settings, face_renderer(tmp_path, source, settings))
+            decoded(path, crop, source)
         return
-    info, frames = decode_views(path, settings, face_renderer(tmp_path, source, settings))
-    assert (info.frame_indices, info.no_face) == outcome
+    _, made, frames = decoded(path, crop, source)
+    assert (made.frame_indices, made.no_face) == outcome
     whole = cv2.resize(read_video(path)[0], (8, 8), interpolation=cv2.INTER_AREA)
-    assert np.abs(frames["face"][0].astype(int) - whole).max() <= 3
+    assert np.abs(frames[0].astype(int) - whole).max() <= 3
 
 
 class Detector:
@@ -215,17 +215,17 @@ def test_a_yunet_file_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.M
     assert largest_face(bright[:360, :640], "m") == (100, 50, 200, 240)
     assert largest_face(dark, "m") is None
     # Frames without a face are left out and counted before the clip is thinned.
-    settings = dataclasses.replace(CROPS, faces="detector", face_model="m", no_face="skip", max_frames=2)
+    crop = dataclasses.replace(CROP, crop="detector", face_model="m", no_face="skip", max_frames=2)
     path = write_video(tmp_path / "a.avi", [dark, bright, dark, bright, bright], codec="mjpeg")
-    info, frames = decode_views(path, settings, face_renderer(tmp_path, Source(), settings))
-    assert (info.frame_indices, info.no_face, info.boxes) == ((1, 4), 2, (200, 100, 400, 480) * 2)
-    assert {name: len(each) for name, each in frames.items()} == {"whole": 2, "face": 2}
+    _, made, frames = decoded(path, crop)
+    assert (made.frame_indices, made.no_face, made.boxes) == ((1, 4), 2, (200, 100, 400, 480) * 2)
+    assert frames.shape == (2, 8, 8, 3)
 
 
 def test_a_model_that_is_none(tmp_path: Path) -> None:
     root = MAKERS["casia_fasd"](tmp_path / "root", frames=1)
     (tmp_path / "model.onnx").write_text("nothing")
     for model, match in ((str(tmp_path / "absent"), "is not a file"), (str(tmp_path / "model.onnx"), "is not a YuNet")):
-        settings = dataclasses.replace(CROPS, faces="detector", face_model=model, allow_partial=True)
+        crop = dataclasses.replace(CROP, crop="detector", face_model=model)
         with pytest.raises(UserError, match=match):
-            prepare_dataset(root, tmp_path / "out", settings)
+            prepare_dataset(root, tmp_path / "out", SETTINGS, {"face": crop})

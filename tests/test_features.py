@@ -12,16 +12,27 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from fas_jax.base.declarations import Declared, declared
 from fas_jax.base.errors import UserError
-from fas_jax.base.record import ClipInfo, Failure, Video
-from fas_jax.base.settings import Features, Preparation
+from fas_jax.base.record import ClipInfo, Failure, RenditionInfo, Video
+from fas_jax.base.settings import Features, Preparation, Rendition
 from fas_jax.datasets.loading import FrameBatch
 from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.features import extraction
-from fas_jax.features.extraction import FeatureStore, compile_stage, extract, frame_features, load_backbone
+from fas_jax.features import store as store_module
+from fas_jax.features.extraction import (
+    FeatureStore,
+    compile_stage,
+    extract,
+    frame_features,
+    load_backbone,
+    store_identity,
+)
 from fas_jax.models import backbones
 from fas_jax.models.backbones import Backbone, densenet, densenet_weights
+from fas_jax.pixels.renditions import rendition_key
 from tests.backbone_cases import TINY, densenet_tensors, frames, uniform
+from tests.stores import clip_info
 
 BACKBONE = Backbone(
     name="tiny",
@@ -43,24 +54,32 @@ def video(shard: str, i: int) -> Video:
 
 
 def info(length: int) -> ClipInfo:
-    colour = (0.1, 0.2, 0.3, 1 / 3, 1e-9, 200.5)
-    return ClipInfo(tuple(range(0, 30 * length, 30)), 300, 29.97, 640, 480, "avc1", 12345, colour)
+    return clip_info(length, frame_count=300, fps=29.97)
 
 
 def clip_frames(shard: str, i: int) -> np.ndarray:
     return uniform(f"{shard}{i}", (LENGTHS[shard][i], 40, 32, 3), 0, 256).astype(np.uint8)
 
 
+NO_FACE = "no face in frame 29"
+
+
 class InMemory(Prepared):
-    """A prepared dataset whose clips are drawn, not read."""
+    """A prepared dataset whose clips are drawn, not read; every second one lacks the rendition `face`."""
 
     def clips(self, shard):
-        return [(video(shard.name, i), info(length)) for i, length in enumerate(LENGTHS[shard.name])]
+        found = []
+        for i, length in enumerate(LENGTHS[shard.name]):
+            whole = info(length).renditions["whole"]
+            face = RenditionInfo(no_face=1, reason=NO_FACE) if i % 2 else whole
+            made = {"whole": whole, "face": face}
+            found.append((video(shard.name, i), dataclasses.replace(info(length), renditions=made)))
+        return found
 
 
-def shard_frames(prepared, shard, batch_size, rendition="whole"):
-    del prepared
-    clips = [clip_frames(shard.name, i) for i in range(len(LENGTHS[shard.name]))]
+def shard_frames(prepared, shard, batch_size, rendition):
+    made = [each.renditions[rendition] for _, each in prepared.clips(shard)]
+    clips = [clip_frames(shard.name, i) for i, each in enumerate(made) if not each.reason]
     if not clips:
         return
     stream = np.concatenate(clips)
@@ -81,10 +100,12 @@ def prepared(monkeypatch):
         synthetic=True,
         complete=False,
         settings=Preparation(),
+        renditions={"whole": rendition_key(Rendition()), "face": rendition_key(Rendition(crop="annotation"))},
         fingerprint="f" * 64,
         failures=(Failure(video("d", 9), "no frame"),),
         splits={"train": 4, "dev": 1, "test": 2},
         shards=tuple(Shard(SPLITS[name], name, len(LENGTHS[name]), 0, "", "") for name in LENGTHS),
+        versions={"opencv": "4"},
     )
 
 
@@ -93,13 +114,13 @@ def files(path):
 
 
 def test_the_store_holds_every_clips_features(prepared, tmp_path):
-    store = extract(prepared, tmp_path, SETTINGS)
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
     table = FeatureStore.open(store.path).load()
     assert store.path.parent == tmp_path
     assert store.path.name.startswith("synth-M-")
     expected = [(shard, i) for shard in LENGTHS for i in range(len(LENGTHS[shard]))]
     assert list(table.videos) == [video(shard, i) for shard, i in expected]
-    assert table.clips == tuple(info(LENGTHS[shard][i]) for shard, i in expected)
+    assert list(table.clips) == [row for shard in prepared.shards for _, row in prepared.clips(shard)]
     assert table.features.shape == (7, 7, TINY.dimension())
     assert table.features.dtype == np.float32
     # Directly, without batches of four and without shards.
@@ -112,8 +133,70 @@ def test_the_store_holds_every_clips_features(prepared, tmp_path):
         assert table.mask[row].tolist() == [True] * length + [False] * (7 - length)
 
 
+def test_stores_of_all_renditions_hold_the_same_clips_row_by_row(prepared, tmp_path):
+    whole, face = (extract(prepared, name, tmp_path, SETTINGS).load() for name in ("whole", "face"))
+    assert list(face.videos) == list(whole.videos)
+    assert face.clips == whole.clips
+    lacking = np.array([clip.renditions["face"].reason == NO_FACE for clip in face.clips])
+    assert lacking.tolist() == [False, True, False, True, False, False, True]
+    assert face.mask.any(1).tolist() == (~lacking).tolist()
+    assert not face.features[lacking].any()
+    # The same frames, which lie elsewhere in their batches and may be rounded otherwise there.
+    np.testing.assert_allclose(face.features[~lacking], whole.features[~lacking], atol=1e-6)
+    store = FeatureStore.open(extract(prepared, "face", tmp_path, SETTINGS).path)
+    assert store.provenance["rendition"] == "face"
+    with pytest.raises(UserError, match="unknown rendition 'fase'; did you mean 'face'"):
+        extract(prepared, "fase", tmp_path, SETTINGS)
+
+
+# Another value of every setting: one that has none here fails the test below.
+OTHER = {
+    "backbone": "efficientnet_lite0",
+    "weights": "package",
+    "weights_seed": 1,
+    "batch_size": 8,
+    "precision": "bfloat16",
+    "store_dtype": "float16",
+}
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Features), ids=lambda field: field.name)
+def test_every_setting_that_may_move_a_feature_is_in_the_stores_identity(field, prepared):
+    def identity(settings):
+        # The weights count by their hash, which `load_backbone` takes.
+        origin = {"weights_sha256": f"{settings.weights} {settings.weights_seed}"}
+        return store_identity(prepared, "whole", settings, BACKBONE, origin)
+
+    other = dataclasses.replace(SETTINGS, **{field.name: OTHER[field.name]})
+    same = declared(field) in (Declared.HOW, Declared.FAILURE_POLICY)
+    assert (identity(SETTINGS) == identity(other)) == same
+
+
+def test_another_platform_or_rendition_has_a_store_of_its_own(prepared, monkeypatch):
+    origin = {"weights_sha256": "0"}
+    first, face = (store_identity(prepared, name, SETTINGS, BACKBONE, origin) for name in ("whole", "face"))
+    assert first["platform"] == jax.default_backend()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    other = store_identity(prepared, "whole", SETTINGS, BACKBONE, origin)
+    assert {name for name in first if first[name] != other[name]} == {"platform"}
+    assert {name for name in first if first[name] != face[name]} == {"rendition"}
+
+
+def test_versions_are_those_of_whoever_made_the_units(prepared, tmp_path, monkeypatch):
+    installed = store_module.installed
+    monkeypatch.setattr(store_module, "installed", lambda *names: installed(*names) | {"jax": "1"})
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
+    assert store.provenance["versions"].keys() == {"fas-jax", "jax", "jaxlib", "numpy", "opencv-python-headless"}
+    monkeypatch.setattr(store_module, "installed", lambda *names: installed(*names) | {"jax": "2"})
+    assert extract(prepared, "whole", tmp_path, SETTINGS).provenance["versions"]["jax"] == "1"
+    (store.path / "00001.safetensors").unlink()
+    mended = extract(prepared, "whole", tmp_path, SETTINGS)
+    assert mended.provenance["versions"]["jax"] == "1, 2"
+    assert mended.provenance["prepared_versions"] == {"opencv": "4"}
+
+
 def test_splits_and_failures_and_provenance(prepared, tmp_path):
-    store = extract(prepared, tmp_path, SETTINGS)
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
     everything, train, rest = store.load(), store.load({"train"}), store.load(["dev", "test"])
     assert [video.split for video in train.videos] == ["train"] * 4
     assert len(rest.videos) == 3
@@ -128,7 +211,7 @@ def test_splits_and_failures_and_provenance(prepared, tmp_path):
 
 
 def test_a_single_video_gets_the_stores_bits(prepared, tmp_path):
-    table = extract(prepared, tmp_path, SETTINGS).load()
+    table = extract(prepared, "whole", tmp_path, SETTINGS).load()
     backbone, params, _ = load_backbone(SETTINGS)
     for row, (shard, i) in enumerate([("a", 0), ("a", 1), ("a", 2)]):
         found = frame_features(backbone, params, clip_frames(shard, i), SETTINGS.batch_size, store_dtype="float32")
@@ -136,20 +219,20 @@ def test_a_single_video_gets_the_stores_bits(prepared, tmp_path):
 
 
 def test_a_second_run_computes_nothing(prepared, tmp_path, monkeypatch):
-    store = extract(prepared, tmp_path, SETTINGS)
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
     before = files(store.path)
     monkeypatch.setattr(extraction, "shard_frames", None)
-    assert extract(prepared, tmp_path, SETTINGS) == store
+    assert extract(prepared, "whole", tmp_path, SETTINGS) == store
     assert files(store.path) == before
 
 
 @pytest.mark.parametrize("batches", range(1, 8))
 def test_killed_and_restarted_it_ends_with_the_same_bits(batches, prepared, tmp_path, monkeypatch):
-    wanted = extract(prepared, tmp_path / "whole", SETTINGS)
+    wanted = extract(prepared, "whole", tmp_path / "whole", SETTINGS)
     computed = []
 
-    def dying(prepared, shard, batch_size, rendition="whole"):
-        for batch in shard_frames(prepared, shard, batch_size):
+    def dying(prepared, shard, batch_size, rendition):
+        for batch in shard_frames(prepared, shard, batch_size, rendition):
             if len(computed) == batches:
                 raise KeyboardInterrupt
             computed.append(shard.name)
@@ -157,14 +240,14 @@ def test_killed_and_restarted_it_ends_with_the_same_bits(batches, prepared, tmp_
 
     monkeypatch.setattr(extraction, "shard_frames", dying)
     with pytest.raises(KeyboardInterrupt):
-        extract(prepared, tmp_path / "killed", SETTINGS)
+        extract(prepared, "whole", tmp_path / "killed", SETTINGS)
     path = tmp_path / "killed" / wanted.path.name
     with pytest.raises(UserError, match="no finished feature store"):
         FeatureStore.open(path)
     finished = {file.stem for file in path.glob("*.safetensors")} if path.exists() else set()
     computed.clear()
     batches = 1000
-    store = extract(prepared, tmp_path / "killed", SETTINGS)
+    store = extract(prepared, "whole", tmp_path / "killed", SETTINGS)
     assert not {f"{'abcd'.index(name):05d}" for name in computed} & finished
     assert files(store.path) == files(wanted.path)
 
@@ -175,21 +258,21 @@ def test_a_changed_setting_never_meets_old_features(prepared, tmp_path):
         (prepared, dataclasses.replace(SETTINGS, batch_size=8)),
         (dataclasses.replace(prepared, fingerprint="e" * 64), SETTINGS),
     ]
-    stores = [extract(dataset, tmp_path, settings) for dataset, settings in changed]
-    paths = {extract(prepared, tmp_path, SETTINGS).path, *(store.path for store in stores)}
+    stores = [extract(dataset, "whole", tmp_path, settings) for dataset, settings in changed]
+    paths = {extract(prepared, "whole", tmp_path, SETTINGS).path, *(store.path for store in stores)}
     assert len(paths) == 4
     with pytest.raises(UserError, match="batch_size is 8, not 4"):
-        FeatureStore.open(stores[1].path, extract(prepared, tmp_path, SETTINGS).identity)
+        FeatureStore.open(stores[1].path, extract(prepared, "whole", tmp_path, SETTINGS).identity)
 
 
 def test_a_raised_version_of_the_backbone_changes_the_key(prepared, tmp_path, monkeypatch):
-    first = extract(prepared, tmp_path, SETTINGS).path
+    first = extract(prepared, "whole", tmp_path, SETTINGS).path
     monkeypatch.setitem(backbones.BACKBONES, "tiny", dataclasses.replace(BACKBONE, version=2))
-    assert extract(prepared, tmp_path, SETTINGS).path != first
+    assert extract(prepared, "whole", tmp_path, SETTINGS).path != first
 
 
 def test_any_flipped_bit_is_noticed_and_a_rerun_mends_it(prepared, tmp_path):
-    store = extract(prepared, tmp_path, SETTINGS)
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
     wanted = files(store.path)
     for name, content in wanted.items():
         for place in (0, len(content) // 3, len(content) // 2, len(content) - 2):
@@ -199,13 +282,13 @@ def test_any_flipped_bit_is_noticed_and_a_rerun_mends_it(prepared, tmp_path):
             with pytest.raises(UserError, match=store.path.name):
                 FeatureStore.open(store.path).load()
         if name != "store.json":
-            extract(prepared, tmp_path, SETTINGS)
+            extract(prepared, "whole", tmp_path, SETTINGS)
             assert files(store.path) == wanted
         (store.path / name).write_bytes(content)
 
 
 def test_a_missing_unit_and_a_renamed_folder_are_noticed(prepared, tmp_path):
-    store = extract(prepared, tmp_path, SETTINGS)
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
     moved = store.path.rename(tmp_path / "synth-M-0123456789abcdef")
     with pytest.raises(UserError, match="changed"):
         FeatureStore.open(moved)
@@ -216,7 +299,7 @@ def test_a_missing_unit_and_a_renamed_folder_are_noticed(prepared, tmp_path):
 
 
 def test_a_manifest_cannot_lead_out_of_the_store(prepared, tmp_path):
-    store = extract(prepared, tmp_path, SETTINGS)
+    store = extract(prepared, "whole", tmp_path, SETTINGS)
     unit = dataclasses.replace(store.units[0], name="../elsewhere.safetensors")
     with pytest.raises(UserError, match="leads out"):
         dataclasses.replace(store, units=(unit,)).load()
@@ -225,14 +308,14 @@ def test_a_manifest_cannot_lead_out_of_the_store(prepared, tmp_path):
 def test_weights_from_a_file(prepared, tmp_path):
     save_file(densenet_tensors(TINY), tmp_path / "own.safetensors")
     settings = dataclasses.replace(SETTINGS, weights=str(tmp_path / "own.safetensors"))
-    store = extract(prepared, tmp_path, settings)
+    store = extract(prepared, "whole", tmp_path, settings)
     assert store.provenance["weights"] == "own.safetensors"
     assert str(tmp_path) not in json.dumps(store.provenance)
     # The same file elsewhere gives the same store.
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "own.safetensors").rename(tmp_path / "elsewhere" / "own.safetensors")
     moved = dataclasses.replace(SETTINGS, weights=str(tmp_path / "elsewhere" / "own.safetensors"))
-    assert extract(prepared, tmp_path, moved) == store
+    assert extract(prepared, "whole", tmp_path, moved) == store
 
 
 @pytest.mark.usefixtures("prepared")
@@ -271,7 +354,7 @@ def test_reduced_types_have_stores_of_their_own_and_stay_close(prepared, tmp_pat
         "half": dataclasses.replace(SETTINGS, store_dtype="float16"),
         "reduced": dataclasses.replace(SETTINGS, precision="bfloat16"),
     }
-    stores = {name: extract(prepared, tmp_path, each) for name, each in settings.items()}
+    stores = {name: extract(prepared, "whole", tmp_path, each) for name, each in settings.items()}
     assert len({store.path for store in stores.values()}) == len({s.fingerprint for s in stores.values()}) == 3
     tables = {name: store.load() for name, store in stores.items()}
     exact, half, reduced = (tables[name].features for name in settings)
@@ -300,12 +383,12 @@ def test_features_too_large_for_the_store_are_told(prepared, tmp_path, monkeypat
 
     monkeypatch.setitem(backbones.BACKBONES, "tiny", dataclasses.replace(BACKBONE, apply=apply))
     with pytest.raises(UserError, match=r"exceed float16.*store_dtype"):
-        extract(prepared, tmp_path, dataclasses.replace(SETTINGS, store_dtype="float16"))
-    assert extract(prepared, tmp_path, SETTINGS).load().features.max() > 65504
+        extract(prepared, "whole", tmp_path, dataclasses.replace(SETTINGS, store_dtype="float16"))
+    assert extract(prepared, "whole", tmp_path, SETTINGS).load().features.max() > 65504
 
 
 def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, monkeypatch, capsys):
-    wanted = extract(prepared, tmp_path / "wanted", dataclasses.replace(SETTINGS, batch_size=2))
+    wanted = extract(prepared, "whole", tmp_path / "wanted", dataclasses.replace(SETTINGS, batch_size=2))
     compile_stage = extraction.compile_stage
 
     def small_device(backbone, precision):
@@ -319,7 +402,7 @@ def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, m
         return run
 
     monkeypatch.setattr(extraction, "compile_stage", small_device)
-    store = extract(prepared, tmp_path, dataclasses.replace(SETTINGS, batch_size=8))
+    store = extract(prepared, "whole", tmp_path, dataclasses.replace(SETTINGS, batch_size=8))
     assert files(store.path) == files(wanted.path)
     told = capsys.readouterr().err.splitlines()
     assert [line.rsplit("; ", 1)[1] for line in told] == ["trying 4", "trying 2"]
@@ -333,7 +416,7 @@ def test_out_of_memory_it_tries_half_the_batch_and_says_so(prepared, tmp_path, m
 
     monkeypatch.setattr(extraction, "compile_stage", broken)
     with pytest.raises(UserError, match=r"INTERNAL: device is gone.*run the same command again"):
-        extract(prepared, tmp_path, dataclasses.replace(SETTINGS, batch_size=3))
+        extract(prepared, "whole", tmp_path, dataclasses.replace(SETTINGS, batch_size=3))
 
 
 def test_no_frames_give_no_features():
@@ -354,6 +437,7 @@ import sys
 import numpy as np, jax
 from fas_jax.features.extraction import frame_features
 from tests.test_features import BACKBONE
+from fas_jax.pixels.renditions import rendition_key
 from tests.backbone_cases import frames
 assert jax.local_device_count() == int(sys.argv[2])
 images = frames((21, 40, 32))

@@ -66,9 +66,12 @@ def test_trees_of_arrays_come_back_and_damage_is_told(tmp_path):
     import numpy as np
 
     path = tmp_path / "tree.safetensors"
-    save_tree(path, {"a": {"b": np.arange(6).reshape(2, 3)}, "c": np.float32([np.nan])}, {"what": "test"})
+    turned = np.arange(6).reshape(2, 3).T
+    save_tree(path, {"a": {"b": turned}, "c": np.float32([np.nan]), "number": np.float64(0.5)}, {"what": "test"})
     tree, about = load_tree(path)
-    np.testing.assert_array_equal(tree["a"]["b"], np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(tree["a"]["b"], turned)
+    assert tree["number"].shape == ()
+    assert tree["number"] == 0.5
     assert about == {"what": "test"}
     whole = path.read_bytes()
     path.write_bytes(whole[:20])

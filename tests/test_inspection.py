@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 
 from fas_jax.base.record import Video
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.studies.inspection import SAME, difference_hash, duplicates, write_inspection
 from tests.trees import casia_fasd, read_video, write_video
 
-SMALL = Preparation(frame_size=64, workers=1, allow_partial=True, allow_failures=1)
+SMALL = Preparation(workers=1, allow_partial=True, allow_failures=1)
+RENDITIONS = {"whole": Rendition(size=64)}
 
 
 def scene(seed: int) -> np.ndarray:
@@ -52,7 +53,7 @@ def test_one_page_with_everything(tmp_path: Path) -> None:
     write_video(leak, read_video(root / "train_release/1/3.avi"), codec="mjpeg")
     (root / "train_release/1/HR_4.avi").write_bytes(b"")
     shutil.copy(root / "train_release/1/1.avi", root / "train_release/1/<b>.avi")
-    prepared = prepare_dataset(root, tmp_path / "out", SMALL)
+    prepared = prepare_dataset(root, tmp_path / "out", SMALL, RENDITIONS)
     pairs = write_inspection(prepared, tmp_path / "page.html")
     assert [(pair.first.path, pair.second.path) for pair in pairs] == [
         ("train_release/1/3.avi", "test_release/1/7.avi")
@@ -70,8 +71,30 @@ def test_one_page_with_everything(tmp_path: Path) -> None:
     )
 
 
+def test_every_rendition_is_shown_and_what_lacks_it(tmp_path: Path) -> None:
+    """One video has no face annotation: its whole frames are there, and the page says why it has no crop."""
+    root = casia_fasd(tmp_path / "root", frames=4)
+    (annotated, lacking, *others) = scan(root).videos
+    for video in (annotated, *others):
+        path = root / "face-locations" / Path(video.path).with_suffix(".face")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("0 8 8 24 24\n2 0 0 0 0\n")
+    face = Rendition(segment=1, max_frames=0, size=32, crop="annotation")
+    prepared = prepare_dataset(root, tmp_path / "out", SMALL, {**RENDITIONS, "face": face})
+    write_inspection(prepared, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    cells = [re.sub("<[^>]*>", "|", row) for row in re.findall("<tr>.*?</tr>", text)]
+    rows = [[cell for cell in row.split("|") if cell] for row in cells]
+    assert ["whole", "16", "0", "1", "1", "1", "0"] in rows
+    assert ["face", "15", "1", "4", "4", "4", "0"] in rows
+    assert ["face", lacking.split, lacking.pai_fine, lacking.path] in [row[:4] for row in rows]
+    assert text.count("no face annotation belongs to it") == 2  # in the table, and below its strip
+    assert "face: frames 0, 1, 2, 3" in text
+    assert ["face: crop", "annotation"] in rows
+
+
 def test_the_script(tmp_path: Path) -> None:
-    prepare_dataset(casia_fasd(tmp_path / "root", frames=2), tmp_path / "out", SMALL)
+    prepare_dataset(casia_fasd(tmp_path / "root", frames=2), tmp_path / "out", SMALL, RENDITIONS)
     command = [sys.executable, "scripts/inspect_data.py", str(tmp_path / "out"), "--out", str(tmp_path / "page.html")]
     place = Path(__file__).parents[1]
     subprocess.run(command, check=True, cwd=place, env={"PYTHONPATH": str(place), "PATH": ""}, capture_output=True)

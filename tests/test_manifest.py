@@ -9,7 +9,7 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
-from fas_jax.base.settings import Data, Evaluation, Experiment, Features, Preparation
+from fas_jax.base.settings import Data, Evaluation, Experiment, Features, Preparation, Rendition
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.frame_lists import convert_lists
 from fas_jax.datasets.manifest import natural_order, read_manifest
@@ -20,7 +20,8 @@ from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.names import choose_protocols
 from tests.trees import moving_frames, msu_mfsd, write_video
 
-SMALL = Preparation(segment=1, max_frames=0, frame_size=32, workers=1)
+SMALL = Preparation(workers=1)
+RENDITIONS = {"whole": Rendition(segment=1, max_frames=0, size=32)}
 
 
 def write_frames(folder: Path, names: list[str], seed: int = 0) -> list[np.ndarray]:
@@ -68,7 +69,7 @@ def test_a_manifest_of_all_kinds(root: Path, tmp_path: Path) -> None:
     assert listing.sources["folder"].frames == ("folder/f9.png", "folder/f10.png", "folder/f100.png")
     assert listing.sources["glob/x1_*.png"].frames == tuple(f"glob/x1_a{k}.png" for k in (1, 2, 3))
     assert listing.sources["other/{2,0}.png"].frames == ("other/0.png", "other/2.png")
-    prepared = prepare_listing(listing, tmp_path / "out", SMALL)
+    prepared = prepare_listing(listing, tmp_path / "out", SMALL, RENDITIONS)
     assert (prepared.splits, prepared.complete) == ({"train": 2, "dev": 2, "test": 2}, True)
     source = prepared.builder().as_data_source("dev")
     clips = {clip[0].path: clip for clip in (from_record(source[i]) for i in range(2))}
@@ -76,7 +77,12 @@ def test_a_manifest_of_all_kinds(root: Path, tmp_path: Path) -> None:
     # A frame folder is a clip like any other; its frames come in the order of their numbers.
     expected = [cv2.imread(str(root / "folder" / name))[..., ::-1] for name in ("f9.png", "f10.png", "f100.png")]
     np.testing.assert_array_equal([unpack_frame(frame) for frame in frames["whole"]], expected)
-    assert (info.frame_count, info.frame_indices, info.fps, info.codec) == (3, (0, 1, 2), 12.5, "png")
+    assert (info.frame_count, info.renditions["whole"].frame_indices, info.fps, info.codec) == (
+        3,
+        (0, 1, 2),
+        12.5,
+        "png",
+    )
     assert video.pai_fine == "bonafide"
     assert clips["glob/x1_*.png"][0].pai == "mask"
 
@@ -168,7 +174,8 @@ def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path:
     experiment = Experiment(
         cache=str(tmp_path / "cache"),
         data=Data(manifests=(str(manifest),), msu_mfsd=str(msu)),
-        preparation=Preparation(frame_size=16, workers=1, allow_partial=True),
+        preparation=Preparation(workers=1, allow_partial=True),
+        renditions={"whole": Rendition(size=16)},
         features=Features(weights="random"),
         evaluation=Evaluation(protocols=("A+M_to_own-test", "B_to_M"), validation_fraction=0.5),
     )

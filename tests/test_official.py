@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.datasets.layout import check_whole
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.pixels.video import kept_indices
+from fas_jax.pixels.renditions import kept_indices
 from tests.trees import moving_frames, msu_mfsd, write_video
 
-SMALL = Preparation(frame_size=16, videos_per_shard=64, workers=2)
+SMALL = Preparation(videos_per_shard=64, workers=2)
+RENDITIONS = {"whole": Rendition(size=16)}
 TOTALS = {"oulu_npu": 4950, "replay_attack": 1200, "msu_mfsd": 280, "casia_fasd": 600}
 
 
@@ -183,16 +184,16 @@ def test_oulu_protocol_files_without_the_last_newline(full: Callable[[str], Path
 
 def test_a_partial_copy_needs_leave_and_stays_marked(full: Callable[[str], Path], tmp_path: Path) -> None:
     root = full("msu_mfsd")
-    whole = prepare_dataset(root, tmp_path / "whole", SMALL)
+    whole = prepare_dataset(root, tmp_path / "whole", SMALL, RENDITIONS)
     assert (whole.complete, sum(whole.splits.values())) == (True, 280)
     table = json.loads((tmp_path / "whole/preparation.json").read_text())
     assert table["found"] == table["official"]
     gone = "scene01/real/real_client001_laptop_SD_scene01.mov"
     (root / gone).unlink()
     with pytest.raises(UserError, match=gone.lower()[:-4]):
-        prepare_dataset(root, tmp_path / "part", SMALL)
+        prepare_dataset(root, tmp_path / "part", SMALL, RENDITIONS)
     assert not (tmp_path / "part").exists()
-    part = prepare_dataset(root, tmp_path / "part", dataclasses.replace(SMALL, allow_partial=True))
+    part = prepare_dataset(root, tmp_path / "part", dataclasses.replace(SMALL, allow_partial=True), RENDITIONS)
     assert (part.complete, sum(part.splits.values())) == (False, 279)
     assert not Prepared.open(tmp_path / "part").complete
 
@@ -217,13 +218,13 @@ def test_the_length_tells_the_label_only_without_the_cap() -> None:
         return sum(pairs) / len(pairs)
 
     assert auc(0) == 1.0
-    assert auc(Preparation().max_frames) == 0.5
+    assert auc(Rendition().max_frames) == 0.5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_preparing_a_whole_copy(full: Callable[[str], Path], layout: str, tmp_path: Path) -> None:
-    prepared = prepare_dataset(full(layout), tmp_path / "out", SMALL)
+    prepared = prepare_dataset(full(layout), tmp_path / "out", SMALL, RENDITIONS)
     assert prepared.complete
     official = LAYOUTS[layout].official
     assert prepared.splits == {split: sum(official[split].values()) for split in official}

@@ -294,7 +294,7 @@ def test_thumbnails_are_of_the_wanted_videos(monkeypatch):
     """Frames that say which video they are of, through the prepared dataset's own order."""
 
     class Fake:
-        dataset, shards = "M", ("one", "two")
+        dataset, shards, renditions = "M", ("one", "two"), {"whole": {}}
 
         def clips(self, shard):
             names = {"one": ("a", "b"), "two": ("c",)}[shard]

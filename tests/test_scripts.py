@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,9 +27,10 @@ videos_per_subject = 4
 frames = 12
 scale = 0.05
 [preparation]
-segment = 6
-frame_size = 64
 videos_per_shard = 16
+[renditions.whole]
+segment = 6
+size = 64
 [features]
 backbone = "densenet121"
 weights = "random"
@@ -74,6 +77,12 @@ def finished(tmp_path_factory):
     return place / "runs" / "tiny", place, done
 
 
+def options(settings: dict[str, Any]) -> Iterator[str]:
+    """The dotted names of all settings."""
+    for name, value in settings.items():
+        yield from (f"{name}.{inner}" for inner in options(value)) if isinstance(value, dict) else (name,)
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_is_complete(name):
     shown = script(name, "--help", COLUMNS="200")
@@ -81,9 +90,8 @@ def test_help_is_complete(name):
     assert "show this help message" in shown.stdout
     if name in ("run", "train"):
         # Every setting of an experiment, with a description of its own.
-        for table, settings in to_dict(Experiment()).items():
-            for setting in settings if isinstance(settings, dict) else ():
-                assert f"--{table}.{setting}".replace("_", "-") in shown.stdout
+        for option in options(to_dict(Experiment())):
+            assert f"--{option}".replace("_", "-") in shown.stdout
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -10,19 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fas_jax.methods.stacking import META, Ensemble, build_architectures
+from fas_jax.methods.stacking import fuse as host_fuse
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Evaluation, Experiment, Features, Models, Preparation
+from fas_jax.base.settings import Evaluation, Experiment, Features, Models, Rendition
 from fas_jax.deployment.bundle import Bundle, load_bundle, write_bundle
 from fas_jax.deployment.export import RUNNER, SCORE, WEIGHTS, fuse, scorer, write_serving
 from fas_jax.features.extraction import frame_features
-from fas_jax.methods.stacking import META, Ensemble, build_architectures
-from fas_jax.methods.stacking import fuse as host_fuse
 from fas_jax.models import backbones
 from tests.backbone_cases import uniform
 
 EXPERIMENT = Experiment(
-    preparation=Preparation(frame_size=48, max_frames=3),
+    renditions={"whole": Rendition(size=48, max_frames=3)},
     features=Features(backbone="efficientnet_lite0", weights="random", batch_size=4),
     models=Models(lstm=5, bilstm=4, gru=3, meta=6),
 )
@@ -137,7 +137,7 @@ def test_fusion_is_that_of_the_evaluation(fusion: str) -> None:
 def test_other_settings_can_be_exported_too(tmp_path: Path) -> None:
     experiment = dataclasses.replace(
         EXPERIMENT,
-        preparation=dataclasses.replace(EXPERIMENT.preparation, max_frames=0),
+        renditions={"whole": Rendition(size=48, max_frames=0)},
         features=dataclasses.replace(EXPERIMENT.features, precision="bfloat16", backbone="densenet121"),
         evaluation=Evaluation(fusion="median"),
     )

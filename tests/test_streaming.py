@@ -11,6 +11,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from fas_jax.features.corpus import Corpus
+from fas_jax.methods.stacked_inputs import StackedInputs
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
@@ -18,13 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from fas_jax import crossdataset
 from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import load_tree
-from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.record import Video
 from fas_jax.evaluation.scores import COLUMNS
-from fas_jax.features.corpus import Corpus
 from fas_jax.features.rows import StoredFeatures, StoredInfos
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
 from fas_jax.methods import baselines, stacking
-from fas_jax.methods.stacked_inputs import StackedInputs
 from fas_jax.runtime import devices
 from fas_jax.training import streaming
 from tests import stores
@@ -45,12 +45,11 @@ def write(out, dataset, units, dtype=np.float16, width=WIDTH, seed=0):
         for i, length in enumerate(lengths):
             split = SPLITS[(number + i) % 3]
             video = Video(f"{number}/{i}.avi", dataset, f"s{i}", split, i % 2, "print", "print", "", "")
-            info = ClipInfo(tuple(range(length)), 9, 25.0, 8, 8, "h264", 100 * number + i, (1.0,) * 6)
-            rows.append((video, info))
+            rows.append((video, stores.clip_info(length, file_bytes=100 * number + i)))
             clips.append((split, generator.normal(size=(length, width)).astype(dtype)))
         features = [features for _, features in clips[len(clips) - len(rows) :]]
         written.append(
-            write_unit(path, unit_name(number), rows, np.concatenate([np.zeros((0, width), dtype), *features]))
+            write_unit(path, unit_name(number), rows, "whole", np.concatenate([np.zeros((0, width), dtype), *features]))
         )
     provenance = {"dataset": dataset, "dimension": width}
     return write_manifest(path, {"dataset": dataset}, provenance, (), written), clips

@@ -8,20 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fas_jax.base.settings import Preparation
+from fas_jax.base.record import ClipInfo, Source
+from fas_jax.base.settings import Rendition
+from fas_jax.pixels.renditions import colour, kept_indices, rendition_makers, spread
 from fas_jax.pixels.video import (
     DecodeError,
-    colour,
-    decode_clip,
-    decode_image,
-    kept_indices,
+    decode_images,
     pack_frame,
-    spread,
     unpack_frame,
 )
-from tests.trees import moving_frames, read_video, write_audio, write_video
+from tests.trees import decoded, moving_frames, read_video, write_audio, write_video
 
-ALL = Preparation(max_frames=0)
+ALL = Rendition(max_frames=0)
 
 
 @given(st.integers(1, 500), st.integers(1, 60))
@@ -75,12 +73,12 @@ def test_spread_to_one_takes_the_middle() -> None:
 @pytest.mark.parametrize("suffix", ["avi", "mp4"])
 def test_decoded_frames_are_those_of_another_decoder(tmp_path: Path, position: str, count: int, suffix: str) -> None:
     path = write_video(tmp_path / f"a.{suffix}", moving_frames(count))
-    settings = Preparation(position=position, max_frames=0, frame_size=48)  # type: ignore[arg-type]
-    info, frames = decode_clip(path, settings)
+    settings = Rendition(position=position, max_frames=0, size=48)  # type: ignore[arg-type]
+    info, made, frames = decoded(path, settings)
     assert info.frame_count == info.announced_frames == count
-    assert list(info.frame_indices) == kept_indices(count, 30, position, 0)
+    assert list(made.frame_indices) == kept_indices(count, 30, position, 0)
     others = read_video(path)
-    for index, frame in zip(info.frame_indices, frames, strict=True):
+    for index, frame in zip(made.frame_indices, frames, strict=True):
         expected = cv2.resize(others[index], (48, 48), interpolation=cv2.INTER_AREA).astype(int)
         assert np.abs(frame - expected).max() <= 3
         # A neighbour must not fit as well, or the test would not see an index that is off by one.
@@ -95,19 +93,19 @@ def test_decoded_frames_are_those_of_another_decoder(tmp_path: Path, position: s
 )
 def test_real_videos_agree_with_another_decoder(shared: Path, name: str, count: int, codec: str) -> None:
     path = shared / "data/videos" / name
-    info, frames = decode_clip(path, Preparation())
+    info, made, frames = decoded(path)
     assert (info.frame_count, info.fps, info.width, info.height, info.codec) == (count, 25.0, 320, 240, codec)
     assert info.file_bytes == path.stat().st_size
-    assert list(info.frame_indices) == kept_indices(count, 30, "last", 7)
+    assert list(made.frame_indices) == kept_indices(count, 30, "last", 7)
     others = read_video(path)
-    for index, frame in zip(info.frame_indices, frames, strict=True):
+    for index, frame in zip(made.frame_indices, frames, strict=True):
         expected = cv2.resize(others[index], (224, 224), interpolation=cv2.INTER_AREA).astype(int)
         difference = np.abs(frame - expected)
         # The two convert YUV to RGB with other chroma filters.
         assert difference.mean() < 1.5
         assert np.percentile(difference, 99) <= 8
     pixels = frames.reshape(-1, 3).astype(np.float64)
-    np.testing.assert_allclose(info.colour, [*pixels.mean(0), *pixels.std(0)], rtol=1e-6)
+    np.testing.assert_allclose(made.colour, [*pixels.mean(0), *pixels.std(0)], rtol=1e-6)
 
 
 def test_grayscale_colour_has_no_spread() -> None:
@@ -124,7 +122,7 @@ def test_rotation_tag_is_applied(tmp_path: Path) -> None:
     at = content.index(identity, content.index(b"tkhd"))
     content[at : at + len(turned)] = turned
     path.write_bytes(content)
-    info, frames = decode_clip(path, Preparation(frame_size=48))
+    info, _, frames = decoded(path, Rendition(size=48))
     assert (info.width, info.height) == (48, 64)
     upright = np.rot90(read_video(path)[4], -1)
     expected = cv2.resize(upright, (48, 48), interpolation=cv2.INTER_AREA).astype(int)
@@ -134,7 +132,7 @@ def test_rotation_tag_is_applied(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("codec", "pixels", "suffix"), [("libx264", "gray", "mp4"), ("libx264", "yuv420p10le", "mkv")])
 def test_gray_and_10_bit_video_is_data(tmp_path: Path, codec: str, pixels: str, suffix: str) -> None:
     path = write_video(tmp_path / f"a.{suffix}", moving_frames(10), codec=codec, pixels=pixels)
-    info, frames = decode_clip(path, ALL)
+    info, _, frames = decoded(path, ALL)
     assert frames.shape == (1, 224, 224, 3)
     assert info.frame_count == 10
     expected = cv2.resize(read_video(path)[9], (224, 224), interpolation=cv2.INTER_LINEAR).astype(int)
@@ -143,7 +141,7 @@ def test_gray_and_10_bit_video_is_data(tmp_path: Path, codec: str, pixels: str, 
 
 def test_names_in_other_scripts(tmp_path: Path) -> None:
     path = write_video(tmp_path / "видео %03d [1:2] 影片.avi", moving_frames(3))
-    assert decode_clip(path, ALL)[0].frame_count == 3
+    assert decoded(path, ALL)[0].frame_count == 3
 
 
 def _truncated(path: Path) -> None:
@@ -195,22 +193,22 @@ def test_bad_file_ends_with_a_reason(tmp_path: Path, make: object, reason: str) 
     path = tmp_path / "bad.avi"
     make(path)  # type: ignore[operator]
     with pytest.raises(DecodeError, match=reason):
-        decode_clip(path, ALL)
+        decoded(path, ALL)
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "avi"])
 def test_wrong_suffix_is_data(tmp_path: Path, suffix: str) -> None:
     source = write_video(tmp_path / f"a.{suffix}", moving_frames(31))
-    info, _ = decode_clip(Path(shutil.copy(source, tmp_path / "b.mov")), ALL)
-    assert info.frame_indices == (29, 30)
+    _, made, _ = decoded(Path(shutil.copy(source, tmp_path / "b.mov")), ALL)
+    assert made.frame_indices == (29, 30)
 
 
 def test_unannounced_length_keeps_the_true_last_frame(tmp_path: Path) -> None:
     """A raw stream announces no count: the last frame is still that of equation 1."""
     path = write_video(tmp_path / "a.h264", moving_frames(44))
-    info, frames = decode_clip(path, Preparation(frame_size=48, max_frames=0))
+    info, made, frames = decoded(path, Rendition(size=48, max_frames=0))
     assert info.announced_frames == 0
-    assert info.frame_indices == (29, 43)
+    assert made.frame_indices == (29, 43)
     expected = cv2.resize(read_video(path)[43], (48, 48), interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(frames[1] - expected).max() <= 3
 
@@ -221,9 +219,15 @@ def test_header_that_announces_too_few_does_not_shorten_the_clip(tmp_path: Path)
     at = content.index((44).to_bytes(4, "little"), content.index(b"strh"))
     content[at : at + 4] = (20).to_bytes(4, "little")
     path.write_bytes(content)
-    info, _ = decode_clip(path, ALL)
+    info, made, _ = decoded(path, ALL)
     assert info.frame_count == 44
-    assert info.frame_indices == (29, 43)
+    assert made.frame_indices == (29, 43)
+
+
+def decode_image(path: Path) -> tuple[ClipInfo, np.ndarray]:
+    info, frames = decode_images([path], rendition_makers(path.parent, Source(), {"whole": Rendition(size=32)}))
+    (frame,) = frames["whole"]
+    return info, frame
 
 
 def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
@@ -231,16 +235,16 @@ def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
     for suffix, codec in ((".png", "png"), (".jpg", "jpeg")):
         path = tmp_path / f"face{suffix}"
         cv2.imwrite(str(path), picture[..., ::-1])
-        info, frames = decode_image(path, Preparation(frame_size=32))
+        info, frames = decode_image(path)
         assert (info.frame_count, info.width, info.height, info.codec) == (1, 64, 48, codec)
         expected = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).astype(int)
-        assert np.abs(frames[0] - expected).max() <= (0 if codec == "png" else 12)
+        assert np.abs(frames - expected).max() <= (0 if codec == "png" else 12)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(DecodeError, match="not a PNG or JPEG"):
-        decode_image(tmp_path / "text.png", ALL)
+        decode_image(tmp_path / "text.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "face.png").read_bytes()[:100])
     with pytest.raises(DecodeError):
-        decode_image(tmp_path / "cut.png", ALL)
+        decode_image(tmp_path / "cut.png")
 
 
 @pytest.mark.parametrize("records", ["png", "raw"])

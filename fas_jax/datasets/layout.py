@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import fingerprint, read_json
+from fas_jax.base.files import read_json
 from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
 
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".m4v", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".3gp", ".flv")
@@ -36,14 +36,13 @@ class Tree:
     """The files below a folder, by relative path with forward slashes, in sorted order."""
 
     root: Path
-    sizes: Mapping[str, int]
-    """Bytes of each file."""
+    paths: tuple[str, ...]
     links: tuple[str, ...]
     """Links to folders: they are not followed, because they may lead out of the root."""
 
     def find(self, path: str) -> str | None:
         """The file at `path`, upper and lower case alike (a copy made on Windows may differ)."""
-        return next((name for name in self.sizes if name.lower() == path.lower()), None)
+        return next((name for name in self.paths if name.lower() == path.lower()), None)
 
     def lines(self, path: str) -> list[str]:
         """The lines of a list file without line ends, blank lines left out."""
@@ -98,8 +97,6 @@ class Listing:
     """`O`, `C`, `I` or `M`, with `synth-` before it where the videos are rendered."""
     videos: tuple[Video, ...]
     """By split (train, dev, test), then by path."""
-    sizes: Mapping[str, int]
-    """Bytes of each of the videos."""
     unknown: tuple[str, ...]
     """Video files that the official rules and lists do not name; they are not used."""
     missing: tuple[str, ...]
@@ -126,11 +123,6 @@ class Listing:
         whole = not self.layout.official or self.counts == self.layout.official
         return whole and not self.missing and not self.absent
 
-    @property
-    def fingerprint(self) -> str:
-        """Of the videos' paths and sizes; equal trees agree wherever they lie."""
-        return fingerprint([[video.path, self.sizes[video.path]] for video in self.videos])
-
 
 def split_suffix(path: str) -> tuple[str, str]:
     """A path without its last suffix, and the suffix with its dot."""
@@ -152,17 +144,14 @@ def walk(root: Path) -> Tree:
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
 
-    sizes: dict[str, int] = {}
+    paths: list[str] = []
     links: list[str] = []
     for folder, folders, files in os.walk(root, onerror=refuse):
         base = Path(folder)
         links += [(base / name).relative_to(root).as_posix() for name in folders if (base / name).is_symlink()]
-        for name in files:
-            path = base / name
-            # lstat for a dangling link: it stays in the list, and fails as a video with a reason.
-            size = path.stat().st_size if path.exists() else path.lstat().st_size
-            sizes[path.relative_to(root).as_posix()] = size
-    return Tree(root, dict(sorted(sizes.items())), tuple(sorted(links)))
+        # A dangling link stays in the list, and fails as a video with a reason.
+        paths += [(base / name).relative_to(root).as_posix() for name in files]
+    return Tree(root, tuple(sorted(paths)), tuple(sorted(links)))
 
 
 def check_whole(listing: Listing, allow_partial: bool) -> None:
@@ -225,7 +214,7 @@ def list_tree(layout: Layout, tree: Tree, dataset: str, expected: Counts) -> Lis
     official = layout.names() if dataset == layout.letter else None
     found: dict[str, Video] = {}
     unknown: list[str] = [f"{link}/ (a link to a folder, not followed)" for link in tree.links]
-    for path in tree.sizes:
+    for path in tree.paths:
         key, suffix = split_suffix(path.lower())
         if suffix not in VIDEO_SUFFIXES or rules.left_out(path.lower()):
             continue
@@ -244,7 +233,6 @@ def list_tree(layout: Layout, tree: Tree, dataset: str, expected: Counts) -> Lis
         root=root,
         dataset=dataset,
         videos=videos,
-        sizes={video.path: tree.sizes[video.path] for video in videos},
         unknown=tuple(unknown),
         missing=tuple(sorted((rules.listed or frozenset()) - found.keys())),
         absent=tuple(sorted((official or frozenset()) - found.keys())),
@@ -254,7 +242,7 @@ def list_tree(layout: Layout, tree: Tree, dataset: str, expected: Counts) -> Lis
 
 
 def _sources(layout: Layout, tree: Tree, rules: Rules, found: Mapping[str, Video]) -> dict[str, Source]:
-    actual = {path.lower(): path for path in tree.sizes}
+    actual = {path.lower(): path for path in tree.paths}
     sources = {}
     for key, video in found.items():
         path, kind = layout.annotation(key)

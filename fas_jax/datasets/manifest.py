@@ -38,7 +38,6 @@ class _Row:
     where: str
     video: Video
     source: Source
-    size: int
 
 
 def read_manifest(path: Path) -> tuple[Listing, ...]:
@@ -165,8 +164,7 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
         session=cells.get("session", ""),
     )
     source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box)
-    size = sum((root / name).stat().st_size for name in frames or (path,))
-    return _Row(where, video, source, size)
+    return _Row(where, video, source)
 
 
 def _pai(label: int, pai: str) -> str:
@@ -286,7 +284,6 @@ def _listing(path: Path, root: Path, dataset: str, rows: list[_Row]) -> Listing:
         root=root,
         dataset=dataset,
         videos=tuple(row.video for row in rows),
-        sizes={row.video.path: row.size for row in rows},
         unknown=(),
         missing=(),
         sources={row.video.path: row.source for row in rows},

@@ -1,37 +1,37 @@
 """Preparing a dataset once: videos in an official layout to shards of clips that stream.
 
 A shard is the unit of resuming. Which videos it holds depends on the folder and the settings alone, so that
-neither the number of workers nor an interruption changes a bit of the result.
+neither the number of workers nor an interruption changes a bit of the result. What is there already is kept as long as
+the videos hold the same bytes, whatever their names and times; see `fas_jax.base.contents`.
 """
 
 import dataclasses
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, write_json
-from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure, to_row
-from fas_jax.base.settings import Preparation
+from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure
+from fas_jax.base.settings import Preparation, Rendition, from_dict
+from fas_jax.base.versions import joined
 from fas_jax.datasets.builder import write_tfds_metadata
 from fas_jax.datasets.layout import Listing, check_whole, shortfall
 from fas_jax.datasets.layouts import scan
-from fas_jax.datasets.prepared import CLIPS, SUMMARY, Prepared, content_fingerprint, content_settings
+from fas_jax.datasets.prepared import CLIPS, MADE, SUMMARY, Prepared, content_fingerprint
 from fas_jax.datasets.shards import (
     PlannedShard,
     ShardContent,
     decode_shards,
+    files_unchanged,
     kept_shard,
     plan_shards,
-    source_key,
-    versions,
 )
-from fas_jax.pixels.detection import check_detector
+from fas_jax.pixels.renditions import check_renditions, preparation_key
 
 PLAN = "plan.json"
 FAILURES = "failures.json"
@@ -40,29 +40,40 @@ LOCK = ".lock"
 log = logging.getLogger(__name__)
 
 
-def prepare_dataset(root: Path, out: Path, settings: Preparation, layout: str | None = None) -> Prepared:
-    """Decodes every video of a dataset once and stores its kept frames.
+def prepare_dataset(
+    root: Path,
+    out: Path,
+    settings: Preparation,
+    renditions: Mapping[str, Rendition],
+    layout: str | None = None,
+) -> Prepared:
+    """Decodes every video of a dataset once and stores its kept frames in every rendition.
 
-    Started again after a kill, it keeps the finished shards. Videos that do not decode are recorded with their
-    reason and left out.
+    Started again after a kill, it keeps the finished shards. Videos of which no rendition can be made are recorded with
+    their reason and left out; where only some renditions of a video can be made, the reason why a rendition lacks is
+    with the clip.
 
     Args:
         root: The dataset in an official layout.
         out: The folder of the prepared dataset; one folder holds one dataset with one set of settings.
         settings: See `fas_jax.base.settings.Preparation`.
+        renditions: By name; see `fas_jax.base.settings.Rendition`.
         layout: A key of `LAYOUTS`; None finds it out.
 
     Raises:
         UserError: the dataset cannot be read (see `fas_jax.datasets.layouts.scan`), `out` holds another dataset or
-            other settings, or more videos failed than `settings.allow_failures`; the shards stay then, so that a
-            run that allows more is quick.
+            other settings, or more videos failed than `settings.allow_failures` (the shards stay then, so that a
+            run that allows more is quick), or a rendition could be made of no video at all.
     """
-    return prepare_listing(scan(root, layout), out, settings)
+    return prepare_listing(scan(root, layout), out, settings, renditions)
 
 
-def prepare_listing(listing: Listing, out: Path, settings: Preparation) -> Prepared:
+def prepare_listing(
+    listing: Listing, out: Path, settings: Preparation, renditions: Mapping[str, Rendition]
+) -> Prepared:
     """As `prepare_dataset`, for videos that have been listed already, such as a manifest's."""
     _check(settings)
+    check_renditions(renditions)
     for names, what in (
         (listing.unknown, "not named by the official rules and lists, and not used"),
         (listing.missing, "named by the dataset's own lists and not there"),
@@ -74,14 +85,20 @@ def prepare_listing(listing: Listing, out: Path, settings: Preparation) -> Prepa
         log.warning("%s is only a part: %s", listing.root, gap)
     out = Path(out)
     with _locked(out):
-        plan = _plan(listing, settings)
+        plan = {
+            "dataset": listing.dataset,
+            "layout": listing.layout.name,
+            "settings": preparation_key(settings, renditions),
+        }
         _check_same(out, plan)
-        prepared = _finished(out, plan)
+        planned = plan_shards(listing, settings, renditions)
+        prepared = _finished(listing.root, out, planned)
         if prepared is None:
             (out / SUMMARY).unlink(missing_ok=True)
             write_json(out / PLAN, plan)
-            prepared = _prepare(listing, out, settings, plan)
+            prepared = _prepare(listing, out, settings, renditions, planned)
         _check_failures(prepared.failures, out, settings.allow_failures)
+    _check_made(prepared)
     _warn_of_lost_tags(listing, prepared)
     return prepared
 
@@ -119,11 +136,16 @@ def counts_table(prepared: Prepared) -> list[str]:
     return lines
 
 
-def _prepare(listing: Listing, out: Path, settings: Preparation, plan: dict[str, Any]) -> Prepared:
-    planned = plan_shards(listing, settings)
+def _prepare(
+    listing: Listing,
+    out: Path,
+    settings: Preparation,
+    renditions: Mapping[str, Rendition],
+    planned: list[PlannedShard],
+) -> Prepared:
     _remove_leftovers(out, listing.layout.name, planned)
-    done = {shard.name: content for shard in planned if (content := kept_shard(out, shard)) is not None}
-    done |= decode_shards(listing, out, settings, planned, done)
+    done = {shard.name: content for shard in planned if (content := kept_shard(listing.root, out, shard)) is not None}
+    done |= decode_shards(listing, out, settings, renditions, planned, done)
 
     contents = [done[shard.name] for shard in planned]
     shards = tuple(content.shard for content in contents)
@@ -133,79 +155,78 @@ def _prepare(listing: Listing, out: Path, settings: Preparation, plan: dict[str,
     sizes: dict[str, list[tuple[int, int]]] = {}
     for shard in shards:
         sizes.setdefault(shard.split, []).append((shard.clips, shard.size))
-    write_tfds_metadata(out, listing.layout, sizes)
+    write_tfds_metadata(out, listing.layout, renditions, sizes)
     prepared = Prepared(
         directory=out,
         dataset=listing.dataset,
         layout=listing.layout.name,
         synthetic=listing.synthetic,
         complete=listing.complete,
-        settings=Preparation(**content_settings(settings)),
+        settings=from_dict(Preparation, key(settings), where="preparation"),
+        renditions=preparation_key(settings, renditions)["renditions"],
         fingerprint="",
         failures=failures,
         splits={split: sum(count for count, _ in counts) for split, counts in sizes.items()},
         shards=shards,
+        versions=joined(content.versions for content in contents),
     )
-    write_json(out / SUMMARY, _summary(prepared, listing, plan))
+    write_json(out / SUMMARY, _summary(prepared, listing, planned))
     return Prepared.open(out)
-
-
-def _plan(listing: Listing, settings: Preparation) -> dict[str, Any]:
-    return {
-        "dataset": listing.dataset,
-        "layout": listing.layout.name,
-        "settings": content_settings(settings),
-        "versions": versions(),
-        "root_fingerprint": fingerprint(
-            # What is said of the videos counts as much as the videos: a corrected label must not meet old records.
-            [
-                listing.fingerprint,
-                [to_row(video) for video in listing.videos],
-                [source_key(listing, video.path, settings) for video in listing.videos],
-            ]
-        ),
-    }
 
 
 def _check_same(out: Path, plan: dict[str, Any]) -> None:
     if not (out / PLAN).exists():
         return
-    old = read_json(out / PLAN)
-    differences = []
-    for name in ("dataset", "layout", "settings"):
-        was, now = old.get(name), plan[name]
-        if isinstance(was, dict):
-            changed = [key for key in now if was.get(key) != now[key]]
-            differences += [f"{key} is {was.get(key)!r} there and {now[key]!r} now" for key in changed]
-        elif was != now:
-            differences.append(f"{name} is {was!r} there and {now!r} now")
+    old, new = _flat(read_json(out / PLAN)), _flat(plan)
+    differences = [
+        f"{name} is {old.get(name, 'not set')!r} there and {new.get(name, 'not set')!r} now"
+        for name in dict.fromkeys([*new, *old])
+        if old.get(name) != new.get(name)
+    ]
     if differences:
         raise UserError(
             f"{out} was prepared differently: {'; '.join(differences)}. Choose another --out, or delete that folder"
         )
 
 
-def _finished(out: Path, plan: dict[str, Any]) -> Prepared | None:
-    """The prepared dataset, if it is finished and the videos are still those that it was made from."""
+def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted names; those of `settings` by their own."""
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            prefix = "" if name == "settings" else f"{name}."
+            found |= {f"{prefix}{inner}": each for inner, each in _flat(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _finished(root: Path, out: Path, planned: list[PlannedShard]) -> Prepared | None:
+    """The prepared dataset, if it is finished and what it would be made of and with now is what it was."""
     if not (out / SUMMARY).exists():
         return None
-    if read_json(out / SUMMARY).get("root_fingerprint") != plan["root_fingerprint"]:
-        log.warning("the videos have changed since %s was prepared: what changed is prepared again", out)
+    if read_json(out / SUMMARY).get("planned") != _planned(planned):
+        log.warning(
+            "since %s was prepared, what its lists say of the videos or the decoder has changed: prepared again", out
+        )
         return None
     try:
-        return Prepared.open(out)
+        prepared = Prepared.open(out)
     except UserError as error:
         log.warning("%s: what is damaged is prepared again", error)
         return None
+    if not all(files_unchanged(root, out, shard) for shard in planned):
+        log.warning("the videos have changed since %s was prepared: what changed is prepared again", out)
+        return None
+    return prepared
+
+
+def _planned(planned: list[PlannedShard]) -> str:
+    return fingerprint([[shard.name, shard.key] for shard in planned])
 
 
 def _check(settings: Preparation) -> None:
     for name, least in (
-        ("segment", 1),
-        ("max_frames", 0),
-        ("frame_size", 1),
-        ("face_size", 1),
-        ("face_margin", 0),
         ("videos_per_shard", 1),
         ("workers", 0),
         ("allow_failures", 0),
@@ -214,8 +235,28 @@ def _check(settings: Preparation) -> None:
             raise UserError(f"{name} must be at least {least}, not {getattr(settings, name)}")
     if settings.timeout <= 0:
         raise UserError(f"timeout must be above 0 seconds, not {settings.timeout}")
-    if settings.faces == "detector":
-        check_detector(settings.face_model)
+
+
+def _check_made(prepared: Prepared) -> None:
+    """Tells of clips that lack a rendition; one that all of them lack is an error."""
+    lacking: dict[str, list[str]] = {}
+    for name, video, reason in prepared.not_made():
+        lacking.setdefault(name, []).append(f"{video.path}: {reason}")
+    clips = sum(prepared.splits.values())
+    for name, lines in lacking.items():
+        if len(lines) == clips:
+            raise UserError(
+                f"rendition {name} can be made of none of the {clips} videos of {prepared.dataset} ({lines[0]}; ...); "
+                f"change [renditions.{name}] or leave it out"
+            )
+        log.warning(
+            "%s: %d of %d clips lack the rendition %s, such as %s",
+            prepared.dataset,
+            len(lines),
+            clips,
+            name,
+            "; ".join(lines[:3]),
+        )
 
 
 def _check_failures(failures: tuple[Failure, ...], out: Path, allowed: int) -> None:
@@ -244,18 +285,16 @@ def _check_clips(listing: Listing, contents: list[ShardContent], out: Path) -> N
             raise UserError(f"no {name} video of {listing.root} decodes; see {out / FAILURES}")
 
 
-def _summary(prepared: Prepared, listing: Listing, plan: dict[str, Any]) -> dict[str, Any]:
+def _summary(prepared: Prepared, listing: Listing, planned: list[PlannedShard]) -> dict[str, Any]:
     table = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(prepared)}
     del table["directory"]
     return {
         **table,
-        "settings": content_settings(prepared.settings),
+        "settings": key(prepared.settings),
         "fingerprint": content_fingerprint(prepared),
         "failures": [dataclasses.asdict(failure) for failure in prepared.failures],
         "shards": [dataclasses.asdict(shard) for shard in prepared.shards],
-        "versions": {**plan["versions"], "numpy": np.__version__},
-        "root_fingerprint": plan["root_fingerprint"],
-        "root": [[video.path, listing.sizes[video.path]] for video in listing.videos],
+        "planned": _planned(planned),
         "found": listing.counts,
         "official": listing.layout.official,
         "missing": listing.missing,
@@ -267,10 +306,14 @@ def _summary(prepared: Prepared, listing: Listing, plan: dict[str, Any]) -> dict
 def _remove_leftovers(out: Path, layout: str, planned: list[PlannedShard]) -> None:
     """Deletes what a killed run, or a run on other videos, left of our own files."""
     names = {shard.name for shard in planned}
-    for path in [*out.glob(f"{layout}-*.array_record-*"), *(out / CLIPS).glob(f"{layout}-*.array_record-*.json")]:
+    pattern = f"{layout}-*.array_record-*"
+    for path in [
+        *out.glob(pattern),
+        *(path for part in (CLIPS, MADE) for path in (out / part).glob(f"{pattern}.json")),
+    ]:
         if path.name.removesuffix(".json") not in names:
             path.unlink()
-    for path in [*out.glob(".tmp-*"), *(out / CLIPS).glob(".tmp-*")]:
+    for path in [*out.glob(".tmp-*"), *(path for part in (CLIPS, MADE) for path in (out / part).glob(".tmp-*"))]:
         path.unlink()
 
 

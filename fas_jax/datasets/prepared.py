@@ -1,25 +1,19 @@
 """A prepared dataset on disk: shards of clips that TFDS can read, and one file that says what they are."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fas_jax.base.errors import UserError
+from fas_jax.base.declarations import key
+from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import fingerprint, read_json, sha256_file
-from fas_jax.base.record import ClipInfo, Failure, Video
+from fas_jax.base.record import ClipInfo, Failure, Video, clip_info
 from fas_jax.base.settings import Preparation, from_dict
-from fas_jax.pixels.detection import identity
 
 SUMMARY = "preparation.json"
-CLIPS = "clips"
-# Settings that decide what is stored; the others only how it is done.
-CONTENT_SETTINGS = (
-    "segment", "position", "max_frames", "frame_size", "records", "videos_per_shard",
-    "faces", "face_margin", "face_size", "face_model", "no_face", "rotation",
-)  # fmt: skip
-# Without effect where there are no crops.
-_FACE_SETTINGS = ("face_margin", "face_size", "face_model", "no_face")
+CLIPS, MADE = "clips", "made"
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,8 @@ class Prepared:
     """Whether the folder held every video of the official set."""
     settings: Preparation
     """As far as they decide the content; the others have their defaults."""
+    renditions: dict[str, dict[str, Any]]
+    """By name, the `fas_jax.pixels.renditions.rendition_key` of the settings that it was made with."""
     fingerprint: str
     """Of everything that is stored: equal fingerprints mean equal bits."""
     failures: tuple[Failure, ...]
@@ -57,6 +53,8 @@ class Prepared:
     """Clips in each split, in the order train, dev, test."""
     shards: tuple[Shard, ...]
     """By split, then in order."""
+    versions: dict[str, str]
+    """Of the packages that made the shards, the decoder's own parts among them."""
 
     @classmethod
     def open(cls, directory: Path) -> "Prepared":
@@ -73,6 +71,8 @@ class Prepared:
         try:
             prepared = cls(
                 directory=directory,
+                renditions=table["renditions"],
+                versions=table["versions"],
                 dataset=table["dataset"],
                 layout=table["layout"],
                 synthetic=table["synthetic"],
@@ -106,6 +106,24 @@ class Prepared:
             raise UserError(f"{path} is missing or damaged; delete {self.directory / SUMMARY} and prepare again")
         return [(Video(**row["video"]), clip_info(row["info"])) for row in read_json(path)["clips"]]
 
+    def rendition(self, name: str) -> dict[str, Any]:
+        """The settings that a rendition was made with, as its key has them: `size` and so on.
+
+        Raises:
+            UserError: There is no such rendition.
+        """
+        if name not in self.renditions:
+            raise UserError(f"{self.directory}: {unknown_name('rendition', name, self.renditions)}")
+        return self.renditions[name]
+
+    def not_made(self) -> Iterator[tuple[str, Video, str]]:
+        """Renditions of clips that could not be made: the rendition's name, the video and the reason."""
+        # A whole frame is always there: where it is not, the video itself is a failure.
+        if any(each["crop"] != "whole" for each in self.renditions.values()):
+            for shard in self.shards:
+                for video, info in self.clips(shard):
+                    yield from ((name, video, each.reason) for name, each in info.renditions.items() if each.reason)
+
     def verify(self) -> None:
         """Compares every shard with its hash, which reads all of the data.
 
@@ -129,24 +147,12 @@ def content_fingerprint(prepared: Prepared) -> str:
         {
             "dataset": prepared.dataset,
             "complete": prepared.complete,
-            "settings": content_settings(prepared.settings),
+            "settings": key(prepared.settings),
+            "renditions": prepared.renditions,
             "failures": [dataclasses.asdict(failure) for failure in prepared.failures],
             "shards": [dataclasses.asdict(shard) for shard in prepared.shards],
         }
     )
-
-
-def content_settings(settings: Preparation) -> dict[str, Any]:
-    """The settings that decide what is stored."""
-    if settings.faces == "whole":
-        settings = dataclasses.replace(settings, **{name: getattr(Preparation(), name) for name in _FACE_SETTINGS})
-    content = {name: getattr(settings, name) for name in CONTENT_SETTINGS}
-    # The detector's content counts, not where it lies. What is no file says so already.
-    if settings.faces != "detector":
-        content["face_model"] = ""
-    elif not settings.face_model or Path(settings.face_model).is_file():
-        content["face_model"] = identity(settings.face_model)
-    return content
 
 
 def clips_path(directory: Path, shard_name: str) -> Path:
@@ -154,7 +160,6 @@ def clips_path(directory: Path, shard_name: str) -> Path:
     return directory / CLIPS / f"{shard_name}.json"
 
 
-def clip_info(row: dict[str, Any]) -> ClipInfo:
-    """A `ClipInfo` from JSON, which knows no tuples."""
-    fields: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in row.items()}
-    return ClipInfo(**fields)
+def made_path(directory: Path, shard_name: str) -> Path:
+    """The JSON file that says what a shard was made of, and by which versions."""
+    return directory / MADE / f"{shard_name}.json"

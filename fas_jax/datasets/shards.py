@@ -2,7 +2,8 @@
 
 import dataclasses
 import platform
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from fas_jax.base.contents import FileState
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path, fingerprint, read_json, sha256_file, write_json
-from fas_jax.base.record import SPLITS, ClipInfo, Failure, Source, Video
-from fas_jax.base.settings import Preparation
-from fas_jax.datasets.builder import RENDITIONS, RecordCodec, shard_name
+from fas_jax.base.record import SPLITS, ClipInfo, Failure, RenditionInfo, Source, Video
+from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.versions import installed
+from fas_jax.datasets.builder import RECORD_VERSION, RecordCodec, shard_name
 from fas_jax.datasets.layout import Listing
-from fas_jax.datasets.prepared import Shard, clips_path, content_settings
-from fas_jax.pixels.decoding import Undecoded, decode_videos
+from fas_jax.datasets.prepared import Shard, clips_path, made_path
+from fas_jax.pixels.decoding import Undecoded, decode_videos, source_files, used_source
+from fas_jax.pixels.renditions import preparation_key
 from fas_jax.runtime.progress import progress_bar
 
 # One record a group allows random access; PNG does not compress again, and raw frames are not to be.
@@ -32,6 +36,8 @@ class ShardContent:
     shard: Shard
     labels: frozenset[int]
     failures: tuple[Failure, ...]
+    versions: Mapping[str, str]
+    """Of the packages that made it."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,17 @@ class PlannedShard:
     name: str
     split: str
     videos: tuple[Video, ...]
+    files: tuple[str, ...]
+    """Whose contents decide the shard's content: videos, frames, annotations."""
     key: str
-    """Of everything that decides the shard's content."""
+    """Of everything else that decides it."""
 
 
 def decode_shards(
     listing: Listing,
     out: Path,
     settings: Preparation,
+    renditions: Mapping[str, Rendition],
     planned: list[PlannedShard],
     done: dict[str, ShardContent],
 ) -> dict[str, ShardContent]:
@@ -54,23 +63,25 @@ def decode_shards(
     pending = [shard for shard in planned if shard.name not in done]
     if not pending:
         return {}
-    codec = RecordCodec()
+    codec = RecordCodec(renditions)
     written = {}
     failed = sum(len(content.failures) for content in done.values())
     total = len(listing.videos)
     kept = total - sum(len(shard.videos) for shard in pending)
     paths = (video.path for shard in pending for video in shard.videos)
     with (
-        closing(decode_videos(listing.root, paths, settings, listing.sources)) as outcomes,
+        closing(decode_videos(listing.root, paths, settings, renditions, listing.sources)) as outcomes,
         progress_bar(total=total, initial=kept, desc=f"preparing {listing.dataset}", unit="video") as progress,
     ):
         for shard in pending:
             clips: list[tuple[Video, ClipInfo]] = []
             failures: list[Failure] = []
+            files: dict[str, FileState] = {}
             transient = False
             with _shard_writer(out / shard.name) as writer:
                 for video in shard.videos:
                     outcome = next(outcomes)
+                    files |= outcome.files
                     if isinstance(outcome, Undecoded):
                         failures.append(Failure(video, outcome.reason))
                         transient |= outcome.transient
@@ -90,7 +101,8 @@ def decode_shards(
                 ],
                 "failures": [dataclasses.asdict(failure) for failure in failures],
             }
-            # Written after the shard: where this file is, the shard is whole.
+            _write_made(out, shard.name, installed("numpy") | versions(), files)
+            # Written last: where this file is, the shard is whole.
             write_json(clips_path(out, shard.name), table)
             written[shard.name] = _content(out, shard, table)
     return written
@@ -121,10 +133,11 @@ def _content(out: Path, shard: PlannedShard, table: dict[str, Any]) -> ShardCont
         ),
         labels=frozenset(clip["video"]["label"] for clip in table["clips"]),
         failures=tuple(Failure(Video(**row["video"]), row["reason"]) for row in table["failures"]),
+        versions=read_json(made_path(out, shard.name))["versions"],
     )
 
 
-def kept_shard(out: Path, shard: PlannedShard) -> ShardContent | None:
+def kept_shard(root: Path, out: Path, shard: PlannedShard) -> ShardContent | None:
     """What an earlier run wrote of this shard, if it is whole and what this run would write."""
     path, target = clips_path(out, shard.name), out / shard.name
     if not path.exists() or not target.exists():
@@ -134,12 +147,32 @@ def kept_shard(out: Path, shard: PlannedShard) -> ShardContent | None:
         # A worker that hung or died may do better now; a file that did not decode will not.
         if table["key"] != shard.key or table["transient"] or table["sha256"] != sha256_file(target):
             return None
+        if not files_unchanged(root, out, shard):
+            return None
         return _content(out, shard, table)
     except (UserError, KeyError, TypeError):
         return None
 
 
-def plan_shards(listing: Listing, settings: Preparation) -> list[PlannedShard]:
+def files_unchanged(root: Path, out: Path, shard: PlannedShard) -> bool:
+    """Whether the files that a shard was made of hold the same bytes; only those with another size or time are read."""
+    try:
+        made = read_json(made_path(out, shard.name))
+        known = {path: FileState(*state) for path, state in made["files"].items()}
+        versions = made["versions"]
+    except (UserError, KeyError, TypeError, AttributeError):
+        return False
+    now = {path: known[path].now(root, path) for path in shard.files if path in known}
+    same = len(now) == len(shard.files) and all(state.sha256 == known[path].sha256 for path, state in now.items())
+    if same and now != known:
+        # The next run need not hash what was only touched.
+        _write_made(out, shard.name, versions, now)
+    return same
+
+
+def plan_shards(listing: Listing, settings: Preparation, renditions: Mapping[str, Rendition]) -> list[PlannedShard]:
+    """The shards of a dataset in order. What is said of the videos decides them as much as the settings do."""
+    made = {"settings": preparation_key(settings, renditions), "versions": versions()}
     shards = []
     step = settings.videos_per_shard
     for split in SPLITS:
@@ -147,30 +180,35 @@ def plan_shards(listing: Listing, settings: Preparation) -> list[PlannedShard]:
         count = -(-len(videos) // step)
         for index in range(count):
             mine = videos[index * step : (index + 1) * step]
+            given = (listing.sources.get(video.path, Source()) for video in mine)
+            sources = [used_source(source, settings, renditions) for source in given]
             key = {
-                "settings": content_settings(settings),
-                "versions": versions(),
-                "videos": [[dataclasses.asdict(video), listing.sizes[video.path]] for video in mine],
-                "sources": [source_key(listing, video.path, settings) for video in mine],
+                **made,
+                "videos": [dataclasses.asdict(video) for video in mine],
+                "sources": [dataclasses.asdict(source) for source in sources],
             }
+            files = (source_files(video.path, source) for video, source in zip(mine, sources, strict=True))
             name = shard_name(listing.layout.name, split, index, count)
-            shards.append(PlannedShard(name, split, mine, fingerprint(key)))
+            distinct = tuple(dict.fromkeys(path for each in files for path in each))
+            shards.append(PlannedShard(name, split, mine, distinct, fingerprint(key)))
     return shards
-
-
-def source_key(listing: Listing, path: str, settings: Preparation) -> list[Any]:
-    """What a video's source adds to what decides its clip; an annotation counts by its content, where it is used."""
-    source = listing.sources.get(path, Source())
-    content = ""
-    if settings.faces == "annotation" and source.annotation and not source.box:
-        file = listing.root / source.annotation
-        content = sha256_file(file) if file.is_file() else "absent"
-    turned = source.upside_down if settings.rotation == "list" else None
-    box = source.box if settings.faces == "annotation" else ()
-    return [list(source.frames), source.fps, turned, list(box), content]
 
 
 def versions() -> dict[str, str]:
     """What decides the stored bits besides the settings: decoder, resizer, PNG writer, and the record's fields."""
-    fields = [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)] + [*RENDITIONS]
-    return {"opencv": cv2.__version__, "record": fingerprint(fields)[:8], "machine": platform.machine()}
+    fields = [field.name for kind in (Video, ClipInfo, RenditionInfo) for field in dataclasses.fields(kind)]
+    build = cv2.getBuildInformation()
+    ffmpeg = [
+        f"{name} {version}" for name, version in re.findall(r"(avcodec|avformat|swscale): +YES \(([\d.]+)\)", build)
+    ]
+    return {
+        "opencv": cv2.__version__,
+        "ffmpeg": ", ".join(ffmpeg),
+        "record": f"{RECORD_VERSION}-{fingerprint(fields)[:8]}",
+        "machine": platform.machine(),
+    }
+
+
+def _write_made(out: Path, name: str, versions: Mapping[str, str], files: Mapping[str, FileState]) -> None:
+    states = {path: dataclasses.astuple(state) for path, state in sorted(files.items())}
+    write_json(made_path(out, name), {"versions": dict(versions), "files": states})

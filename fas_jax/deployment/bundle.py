@@ -20,7 +20,7 @@ from fas_jax.base.record import ClipInfo
 from fas_jax.base.settings import Features, Preparation, Rendition, from_dict, to_dict
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Batch, Detector, Input, Method, Scores, identity, method_to_dict
-from fas_jax.methods.registry import in_order, method_from_dict, score_inputs
+from fas_jax.methods.registry import check_installed, in_order, method_from_dict, package_of, score_inputs
 from fas_jax.models import backbones
 from fas_jax.models.backbones import Backbone, Params, cast_kernels
 from fas_jax.pixels.decoding import Undecoded, decode_files
@@ -230,6 +230,7 @@ def write_bundle(
         save_tree(folder / file, jax.tree.map(np.asarray, detector.params), {})
         table[name] = {
             "method": method_to_dict(detector.method),
+            "package": package_of(detector.method.kind),
             "identity": identity(detector.method),
             "about": dict(detector.about),
             "inputs": [list(item) for item in detector.method.inputs()],
@@ -306,6 +307,7 @@ def load_bundle(folder: Path) -> Bundle:
     detectors, decisions = {}, {}
     for name, row in about["detectors"].items():
         params = _read(folder, row["file"], row["sha256"])
+        check_installed(row["method"]["kind"], row["package"], f"{folder}: detector {name}")
         method = method_from_dict(name, row["method"], where)
         _same(f"{folder}: detector {name}", row["identity"], identity(method))
         detectors[name] = method.rebuild(params, row["about"])

@@ -5,7 +5,6 @@ A TOML file under `configs/` overrides the defaults, and command-line options ov
 
 import argparse
 import dataclasses
-import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -25,16 +24,17 @@ from fas_jax.base.settings import (
     Folds,
     Optimisation,
     Preparation,
+    Rendition,
     Search,
     Synthesis,
+    check_names,
+    default_renditions,
     from_dict,
     to_dict,
 )
 from fas_jax.methods.base import Method, method_to_dict
 from fas_jax.methods.registry import SETS, in_order, method_from_dict
 from fas_jax.runtime import cli
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def default_methods() -> dict[str, Method]:
@@ -58,6 +58,8 @@ class Experiment:
     data: Data = what(Data)
     synthesis: Synthesis = what(Synthesis)
     preparation: Preparation = what(Preparation)
+    renditions: Mapping[str, Rendition] = what(default_renditions)
+    """By name. Any table [renditions.NAME] replaces the default, which is one rendition `whole`: the paper's frames."""
     features: Features = what(Features)
     methods: Mapping[str, Method] = what(default_methods)
     """What is fitted and compared, by name: tables [methods.NAME] with `kind` and settings. Any such table replaces the
@@ -74,12 +76,13 @@ class Experiment:
             raise UserError(f"seeds must be at least one number, each once, not {list(self.seeds)}")
         if not self.methods:
             raise UserError('there are no methods; write [methods.NAME] tables, or methods = "paper"')
+        for mapping in _MAPPINGS:
+            names = getattr(self, mapping)
+            check_names(names, mapping)
+            if len({_attribute(name) for name in names}) < len(names):
+                raise UserError(f"{mapping} {', '.join(names)}: names must differ in more than '-' and '_'")
         for name, method in self.methods.items():
-            if not _NAME.fullmatch(name):
-                raise UserError(f"methods.{name}: a method's name is of small letters, digits, '-' and '_'")
             method.check(name)
-        if len({name.replace("-", "_") for name in self.methods}) < len(self.methods):
-            raise UserError(f"methods {', '.join(self.methods)}: names must differ in more than '-' and '_'")
         in_order(self.methods)
 
 
@@ -195,7 +198,7 @@ def parse(arguments: Sequence[str], description: str, default: str) -> Experimen
     return Experiment(**values)
 
 
-_MAPPINGS = ("methods",)
+_MAPPINGS = ("renditions", "methods")
 
 
 def _attribute(name: str) -> str:

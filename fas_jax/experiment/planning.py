@@ -42,7 +42,13 @@ def source_videos(plans: Sequence[Plan]) -> Int[np.ndarray, " k"]:
     return np.unique(np.concatenate(parts))
 
 
-def tasks_of(plans: Sequence[Plan], clips: CorpusClips, folds: int = 0, shared: Sequence[str] = ()) -> list[list[Task]]:
+def tasks_of(
+    plans: Sequence[Plan],
+    clips: CorpusClips,
+    folds: int = 0,
+    shared: Sequence[str] = (),
+    setting: str = "folds.count",
+) -> list[list[Task]]:
     """For each plan its tasks: the whole one, then one for each of the folds that is left out.
 
     Args:
@@ -50,6 +56,7 @@ def tasks_of(plans: Sequence[Plan], clips: CorpusClips, folds: int = 0, shared: 
         clips: Of `source_videos`, at least; the tasks' rows point into them.
         folds: How many subject-disjoint folds of the training clips; 0 makes none.
         shared: As `Evaluation.shared_subjects`.
+        setting: That `folds` came from, for errors.
     """
     found = []
     for number, each in enumerate(plans):
@@ -58,7 +65,7 @@ def tasks_of(plans: Sequence[Plan], clips: CorpusClips, folds: int = 0, shared: 
         whole = Task(number, each.name, each.protocol.name, each.seed, WHOLE, train, validation, held=validation)
         tasks = [whole]
         if folds:
-            fold_of = subject_folds(clips.videos, train, folds, each.seed, "folds.count", shared=shared)
+            fold_of = subject_folds(clips.videos, train, folds, each.seed, setting, shared)
             for fold in range(folds):
                 name, part = f"{each.name} without fold {fold}", f"fold {fold + 1}/{folds}"
                 held = fold_of == fold

@@ -25,7 +25,7 @@ from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import Seconds, open_run, write_inputs
 from fas_jax.features.extraction import extract, load_backbone
-from fas_jax.pixels.detection import check_detector
+from fas_jax.pixels.renditions import check_renditions, preparation_key
 from fas_jax.protocols.assignment import assign_all
 from fas_jax.protocols.origins import find_origins
 from fas_jax.protocols.presets import SYNTHETIC, Protocol
@@ -79,8 +79,13 @@ def train(experiment: Experiment) -> Run:
 
 
 def open_experiment(experiment: Experiment) -> Opened:
-    """Makes every input of an experiment that is not there yet, and says who trains, validates and is tested."""
+    """Checks an experiment, makes its inputs, and says who trains, validates and is tested."""
     check(experiment)
+    return open_checked(experiment)
+
+
+def open_checked(experiment: Experiment) -> Opened:
+    """As `open_experiment`, of an experiment that `check` has accepted; makes what is not there yet."""
     with devices.first_alone("run"):
         folder, experiment = open_run(experiment)
     seconds = Seconds(folder)
@@ -117,7 +122,7 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
         The experiment's protocols.
     """
     experiment.check()
-    check_renditions(experiment)
+    _check_inputs(experiment)
     listings = _listings(experiment)
     videos = VideoTable.of(video for listing in listings for video in listing.videos)
     assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
@@ -125,14 +130,12 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     return tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
 
 
-def check_renditions(experiment: Experiment) -> None:
+def _check_inputs(experiment: Experiment) -> None:
     """Raises `UserError` where a method reads a rendition that is not there, or its detector cannot be had."""
     for name in renditions_read(experiment):
         if name not in experiment.renditions:
             raise unknown_name("rendition", name, experiment.renditions)
-    for rendition in experiment.renditions.values():
-        if rendition.crop == "detector":
-            check_detector(rendition.face_model)
+    check_renditions(experiment.renditions)
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
@@ -178,15 +181,15 @@ def _given_folders(experiment: Experiment) -> dict[str, Path]:
 
 def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     """Decodes every dataset once, in all renditions."""
-    made = [experiment.preparation, experiment.renditions]
+    made = experiment.preparation, experiment.renditions
     found = []
     for name, root in roots.items():
         layout = name.removeprefix(SYNTHETIC)
-        folder = f"{layout}-{fingerprint([str(root.resolve()), prepared_key(*made)])[:16]}"
+        folder = f"{layout}-{fingerprint([str(root.resolve()), preparation_key(*made)])[:16]}"
         listing = scan(root, layout)
         found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
     for listing in _manifests(experiment):
-        folder = f"manifest-{listing.dataset}-{fingerprint([str(listing.root), prepared_key(*made)])[:16]}"
+        folder = f"manifest-{listing.dataset}-{fingerprint([str(listing.root), preparation_key(*made)])[:16]}"
         found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
     return found
 

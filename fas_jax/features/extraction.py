@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.declarations import Declared, key
+from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Features, to_dict
 from fas_jax.datasets.loading import prefetched, shard_frames
 from fas_jax.datasets.prepared import Prepared, Shard
@@ -57,8 +58,11 @@ _AHEAD = 2
 _POLL = 0.2
 
 
-def extract(prepared: Prepared, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
-    """Brings a feature store up to date with a prepared dataset; what is there already is not computed again.
+def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
+    """Brings the feature store of a rendition up to date with a prepared dataset.
+
+    What is there already is not computed again. The store has a row for every prepared clip; one that lacks the
+    rendition has no frame, and the reason is in its `ClipInfo`.
 
     With several processes (`devices.join`) each computes its share of the shards, on a file system that all of
     them see, and all return when the store is whole. Where the memory does not do, one process alone tries half
@@ -66,17 +70,20 @@ def extract(prepared: Prepared, out: Path, settings: Features, progress: bool = 
 
     Args:
       prepared: the dataset.
+      rendition: the name of one of its renditions.
       out: folder in which the store's own folder is.
       settings: backbone, weights, batch size, precision, stored type.
       progress: shows a bar of frames.
 
     Raises:
-      UserError: as `load_backbone`, the memory does not do, a device failed, or the store cannot be written.
+      UserError: there is no such rendition, as `load_backbone`, the memory does not do, a device failed, or the store
+        cannot be written.
     """
+    prepared.rendition(rendition)
     while True:
         backbone, params, origin = load_backbone(settings)
         try:
-            return _extract(backbone, params, origin, prepared, Path(out), settings, progress)
+            return _extract(backbone, params, origin, prepared, rendition, Path(out), settings, progress)
         except OutOfMemoryError as error:
             # Processes that went on with different batch sizes would wait for each other for ever.
             if settings.batch_size == 1 or jax.process_count() > 1:
@@ -90,11 +97,12 @@ def _extract(
     params: Params,
     origin: Mapping[str, Any],
     prepared: Prepared,
+    rendition: str,
     out: Path,
     settings: Features,
     progress: bool,
 ) -> FeatureStore:
-    identity = _identity(backbone, origin, prepared, settings)
+    identity = store_identity(prepared, rendition, settings, backbone, origin)
     path = store_path(out, prepared.dataset, identity)
     names = {shard: unit_name(i) for i, shard in enumerate(prepared.shards)}
     units = _finished(path, identity, names.values())
@@ -104,13 +112,13 @@ def _extract(
     mine = prepared.shards[jax.process_index() :: jax.process_count()]
     pending = [shard for shard in mine if names[shard] not in units]
     # Only the bar asks for the total, and it costs reading every clip's row.
-    total = _frames(prepared, pending) if progress else None
-    title = f"features {prepared.dataset}"
+    total = _frames(prepared, rendition, pending) if progress else None
+    title = f"features {prepared.dataset} {rendition}"
     if jax.process_count() > 1:
         title += f", process {jax.process_index() + 1} of {jax.process_count()}"
-    write = _Writer(lambda shard, rows: write_unit(path, names[shard], prepared.clips(shard), rows))
+    write = _Writer(lambda shard, rows: write_unit(path, names[shard], prepared.clips(shard), rendition, rows))
     with write, progress_bar(total=total, desc=title, unit="frame", disable=not progress) as bar:
-        for shard, features in _compute(backbone, params, prepared, pending, settings, bar):
+        for shard, features in _compute(backbone, params, prepared, rendition, pending, settings, bar):
             write(shard, as_stored(features, settings.store_dtype))
     units |= {unit.name: unit for unit in write.done}
     while missing := [name for name in names.values() if name not in units]:
@@ -123,6 +131,9 @@ def _extract(
             "synthetic": prepared.synthetic,
             "complete": prepared.complete,
             "prepared": prepared.fingerprint,
+            "prepared_versions": prepared.versions,
+            "rendition": rendition,
+            "platform": identity["platform"],
             # The name, not the path: what is written must not depend on where the file lies.
             "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
         }
@@ -132,19 +143,31 @@ def _extract(
     return FeatureStore.open(path, identity)
 
 
-def _identity(backbone: Backbone, origin: Mapping[str, Any], prepared: Prepared, settings: Features) -> dict[str, Any]:
-    """Everything that determines the features."""
+def store_identity(
+    prepared: Prepared, rendition: str, settings: Features, backbone: Backbone, origin: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that determines the features of a rendition, JSON-able.
+
+    Args:
+      prepared: the dataset.
+      rendition: the name of one of its renditions.
+      settings: of the feature stage.
+      backbone: as `load_backbone` gives it.
+      origin: as `load_backbone` gives it.
+    """
+    found = key(settings, Declared.WHAT, Declared.ROUNDING)
+    # The weights count by their content: where a file lies, and a seed of which nothing was drawn, do not.
+    del found["weights"], found["weights_seed"]
     return {
+        **found,
         "prepared": prepared.fingerprint,
-        "backbone": backbone.name,
+        "rendition": {"name": rendition, **prepared.rendition(rendition)},
         "version": backbone.version,
-        "weights": origin["weights_sha256"],
+        "weights_sha256": origin["weights_sha256"],
         "preprocessing": backbone.preprocessing,
-        "precision": settings.precision,
-        "rendition": settings.rendition,
-        "dtype": settings.store_dtype,
-        "batch_size": settings.batch_size,
-        "record": [field.name for kind in (Video, ClipInfo) for field in dataclasses.fields(kind)],
+        # The same program rounds otherwise on another kind of device.
+        "platform": jax.default_backend(),
+        "record": [field.name for kind in (Video, ClipInfo, RenditionInfo) for field in dataclasses.fields(kind)],
     }
 
 
@@ -154,7 +177,13 @@ def _finished(path: Path, identity: Mapping[str, Any], names: Any) -> dict[str, 
 
 
 def _compute(
-    backbone: Backbone, params: Params, prepared: Prepared, shards: Sequence[Shard], settings: Features, bar: Any
+    backbone: Backbone,
+    params: Params,
+    prepared: Prepared,
+    rendition: str,
+    shards: Sequence[Shard],
+    settings: Features,
+    bar: Any,
 ) -> Iterator[tuple[Shard, Float32[np.ndarray, "frames d"]]]:
     """All features of each shard, in order. The devices never wait for the host between shards or batches."""
     stage, size = compile_stage(backbone, settings.precision), over_devices(settings.batch_size)
@@ -164,7 +193,7 @@ def _compute(
 
     def batches() -> Generator[tuple[Shard, int, Any], None, None]:
         for shard in shards:
-            for batch in shard_frames(prepared, shard, size, settings.rendition):
+            for batch in shard_frames(prepared, shard, size, rendition):
                 check_frames(batch.frames)
                 yield shard, batch.valid, send(batch.frames)
             yield shard, 0, None
@@ -215,5 +244,6 @@ class _Writer:
             self.done.append(last.result())
 
 
-def _frames(prepared: Prepared, shards: Sequence[Shard]) -> int:
-    return sum(len(info.frame_indices) for shard in shards for _, info in prepared.clips(shard))
+def _frames(prepared: Prepared, rendition: str, shards: Sequence[Shard]) -> int:
+    infos = (info.renditions[rendition] for shard in shards for _, info in prepared.clips(shard))
+    return sum(len(info.frame_indices) for info in infos)

@@ -18,8 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.record import ClipInfo, Video
-from fas_jax.datasets.prepared import clip_info
+from fas_jax.base.record import ClipInfo, Video, clip_info
 from fas_jax.runtime.host_memory import aligned_zeros
 
 # Where a clip lies: the file's number, the clip's number in it, its first frame and how many follow.
@@ -81,7 +80,7 @@ class StoredFeatures:
 
     @property
     def mask(self) -> np.ndarray:
-        """True at real frames, bool [n t]."""
+        """True at real frames, bool [n t]; nowhere in a clip of which the rendition could not be made."""
         mask: np.ndarray = np.arange(self.longest) < self.places["frames"][:, None]
         return mask
 

@@ -1,9 +1,12 @@
-"""Features on disk: one file for each shard of the prepared dataset, keyed by what they were made from.
+"""Features of one rendition on disk: a file for each shard of the prepared dataset, keyed by what they were made from.
 
 The folder is named after a fingerprint of everything that determines the features, so a changed setting looks
 for another folder and never meets stale ones. A unit's note, beside it, is written after the unit;
 `store.json`, which makes the store whole, after all units. Units depend on nothing but their shard, so it does
 not matter how often the work was interrupted.
+
+A store has a row for every prepared clip, in the prepared order, with zero frames where the clip lacks the rendition:
+the rows of all stores of one prepared dataset are the same clips.
 """
 
 import contextlib
@@ -23,10 +26,13 @@ from jaxtyping import Bool, Float, Float32, Int
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path, fingerprint, inside, read_json, sha256_file, write_json
 from fas_jax.base.record import ClipInfo, Failure, Video, to_row
+from fas_jax.base.versions import installed, joined
 from fas_jax.base.video_table import VideoTable
 from fas_jax.features.rows import PLACE, StoredFeatures, StoredFile, StoredInfos, read_header, read_stored, rise
 
-FORMAT = 2
+FORMAT = 3
+# Packages whose versions may move the features of a store.
+_MAKERS = ("jax", "jaxlib", "numpy", "opencv-python-headless")
 MANIFEST = "store.json"
 # Files that are hashed, with what is read of them, before the results are used.
 _AT_ONCE = 256
@@ -56,11 +62,8 @@ class Unit:
     sha256: str
     clips: int
     frames: int
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> "Unit":
-        """From what `dataclasses.asdict` and JSON made of one; earlier versions wrote more."""
-        return cls(row["name"], row["sha256"], row["clips"], row["frames"])
+    versions: Mapping[str, str]
+    """Of the packages that made it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class FeatureStore:
     identity: dict[str, Any]
     """Everything that determines the features; the folder's name is its fingerprint."""
     provenance: dict[str, Any]
-    """The identity in words, for reports."""
+    """The identity in words, for reports, with the `versions` of the packages that made the features."""
     failures: tuple[Failure, ...]
     units: tuple[Unit, ...]
     fingerprint: str
@@ -97,7 +100,7 @@ class FeatureStore:
             if manifest["format"] != FORMAT:
                 raise UserError(f"{path} has store format {manifest['format']}, not {FORMAT}; extract again")
             failures = tuple(Failure(Video(**row["video"]), row["reason"]) for row in manifest["failures"])
-            units = tuple(Unit.from_row(row) for row in manifest["units"])
+            units = tuple(Unit(**row) for row in manifest["units"])
             found, provenance = manifest["identity"], manifest["provenance"]
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path / MANIFEST} is damaged or of another version: {error}") from error
@@ -197,17 +200,27 @@ def write_unit(
     path: Path,
     name: str,
     clips: Sequence[tuple[Video, ClipInfo]],
+    rendition: str,
     features: Float[np.ndarray, "frames d"],
 ) -> Unit:
-    """Writes the features of a shard's clips, one after the other, then the note that says they are whole."""
-    offsets = np.cumsum([0, *(len(info.frame_indices) for _, info in clips)], dtype=np.int64)
+    """Writes the features of a shard's clips, one after the other, then the note that says they are whole.
+
+    Args:
+      path: folder of the store.
+      name: the unit's file.
+      clips: all of the shard's.
+      rendition: whose frames the features are of.
+      features: of all frames, clip after clip.
+    """
+    counts = (len(info.renditions[rendition].frame_indices) for _, info in clips)
+    offsets = np.cumsum([0, *counts], dtype=np.int64)
     if offsets[-1] != len(features):
         raise UserError(f"{path / name}: the shard has {offsets[-1]} frames by its clips, {len(features)} by count")
     header = {"clips": json.dumps([{"video": to_row(video), "info": to_row(info)} for video, info in clips])}
     data = safetensors.numpy.save({"features": np.ascontiguousarray(features), "offsets": offsets}, header)
     with atomic_path(path / name) as temporary:
         temporary.write_bytes(data)
-    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features))
+    unit = Unit(name, hashlib.sha256(data).hexdigest(), len(clips), len(features), installed(*_MAKERS))
     write_json(_note(path, name), dataclasses.asdict(unit))
     return unit
 
@@ -225,7 +238,7 @@ def finished_units(path: Path, names: Collection[str], known: Iterable[Unit]) ->
         if _note(path, name).exists():
             # A note that says nothing usable only costs the unit's time again.
             with contextlib.suppress(UserError, TypeError, KeyError):
-                stated[name] = Unit.from_row(read_json(_note(path, name)))
+                stated[name] = Unit(**read_json(_note(path, name)))
     return {
         name: stated[name]
         for name in names
@@ -244,7 +257,7 @@ def write_manifest(
     manifest = {
         "format": FORMAT,
         "identity": dict(identity),
-        "provenance": dict(provenance),
+        "provenance": {**provenance, "versions": joined(unit.versions for unit in units)},
         "failures": [{"video": to_row(each.video), "reason": each.reason} for each in failures],
         "units": [dataclasses.asdict(unit) for unit in units],
     }

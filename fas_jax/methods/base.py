@@ -133,11 +133,11 @@ class Desk:
     data: str = ""
     """Fingerprint of the clips' inputs, so that what was trained on others is refused."""
     quiet: bool = False
-    """Writes no learning curves, and accepts that every fitting fails."""
+    """Writes no learning curves, and accepts without a warning that fittings fail."""
 
 
 class Clips(Protocol):
-    """Clips with their labels, for whoever fits, and their inputs. `fas_jax.features.corpus` opens them."""
+    """Clips with their labels, for whoever fits, and their inputs. `fas_jax.experiment.corpus` opens them."""
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:

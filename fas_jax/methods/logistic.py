@@ -185,7 +185,9 @@ class Colour(Facts):
     def numbers(self, batch: Batch) -> Float[np.ndarray, "n 6"]:
         """R, G and B: means, then standard deviations."""
         (item,) = self.inputs()
-        return np.array([info.colour or (np.nan,) * 6 for info in batch.data[item]], np.float64).reshape(-1, 6)
+        return np.array(
+            [info.renditions[item.name].colour or (np.nan,) * 6 for info in batch.data[item]], np.float64
+        ).reshape(-1, 6)
 
 
 @dataclass(frozen=True)

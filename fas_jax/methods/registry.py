@@ -64,6 +64,17 @@ def _known() -> dict[str, tuple[str, str]]:
     return known
 
 
+def package_of(kind: str) -> str:
+    """The name of the package that defines a known kind, for people who have to install it."""
+    return _known()[kind][1]
+
+
+def check_installed(kind: str, package: str, where: str) -> None:
+    """Raises `UserError` that names the package, as `package_of` gave it where it was installed, unless it is here."""
+    if kind not in _known():
+        raise UserError(f"{where} is of kind {kind!r} of the package {package}, which is not installed; install it")
+
+
 def find_kind(kind: str) -> type[Method]:
     """The class of a kind.
 

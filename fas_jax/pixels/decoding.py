@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import pebble
 
+from fas_jax.base.contents import FileState
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
 from fas_jax.base.processes import core_count, without_main
 from fas_jax.base.record import ClipInfo, Source
-from fas_jax.base.settings import Preparation
-from fas_jax.pixels.faces import face_renderer
-from fas_jax.pixels.video import DecodeError, decode_frames, decode_views, is_image, pack_frame
+from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.pixels.renditions import rendition_makers
+from fas_jax.pixels.video import DecodeError, decode_file, decode_images, is_image, pack_frame
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -36,7 +37,9 @@ class Decoded:
 
     info: ClipInfo
     frames: dict[str, list[bytes]]
-    """The kept frames as they are stored, for each rendition."""
+    """The kept frames as they are stored, for each rendition; none where it could not be made."""
+    files: dict[str, FileState] = field(default_factory=dict)
+    """The files that it was made of, by path, as they were read."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,18 @@ class Undecoded:
     reason: str
     transient: bool = False
     """Whether another try may end otherwise: a worker that hung or died, not a file that is damaged."""
+    files: dict[str, FileState] = field(default_factory=dict)
+    """As `Decoded.files`; empty where `transient`."""
 
 
 def decode_videos(
-    root: Path, paths: Iterable[str], settings: Preparation, sources: Mapping[str, Source] | None = None
+    root: Path,
+    paths: Iterable[str],
+    settings: Preparation,
+    renditions: Mapping[str, Rendition],
+    sources: Mapping[str, Source] | None = None,
 ) -> Generator[Decoded | Undecoded, None, None]:
-    """Decodes videos in parallel and yields the outcomes in the order of `paths`.
+    """Decodes videos in parallel, each once for all renditions, and yields the outcomes in the order of `paths`.
 
     `sources` says, by path, what has to be known besides the file.
 
@@ -60,13 +69,15 @@ def decode_videos(
     program and is raised here.
     """
     known = sources or {}
-    calls = ((os.fspath(root), path, known.get(path, Source()), settings) for path in paths)
+    calls = ((os.fspath(root), path, known.get(path, Source()), settings, dict(renditions)) for path in paths)
     return _in_pool(_decode, calls, settings)
 
 
-def decode_files(paths: Iterable[Path], settings: Preparation) -> Generator[Decoded | Undecoded, None, None]:
+def decode_files(
+    paths: Iterable[Path], settings: Preparation, renditions: Mapping[str, Rendition]
+) -> Generator[Decoded | Undecoded, None, None]:
     """As `decode_videos`, for files from anywhere, of which PNG and JPEG images are clips of one frame."""
-    return _in_pool(_decode_file, ((os.fspath(path), settings) for path in paths), settings)
+    return _in_pool(_decode_file, ((os.fspath(path), settings, dict(renditions)) for path in paths), settings)
 
 
 def _in_pool(
@@ -103,8 +114,10 @@ def _outcome(future: pebble.ProcessFuture, timeout: float) -> Decoded | Undecode
         return Undecoded(f"the decoding process died (exit code {error.exitcode})", transient=True)
 
 
-def decode_video(root: Path, path: str, source: Source, settings: Preparation) -> Decoded:
-    """One video with all its renditions, in this process.
+def decode_video(
+    root: Path, path: str, source: Source, settings: Preparation, renditions: Mapping[str, Rendition]
+) -> Decoded:
+    """One video with all its renditions, in this process; its files are not hashed.
 
     Raises:
         DecodeError: it gives no clip.
@@ -114,26 +127,44 @@ def decode_video(root: Path, path: str, source: Source, settings: Preparation) -
         frames = [inside(root, frame) for frame in source.frames]
     except UserError:
         raise DecodeError("a link that leads out of the dataset's folder") from None
-    render = face_renderer(root, source, settings)
+    makers = rendition_makers(root, source, renditions)
     if frames:
-        info, renditions = decode_frames(frames, settings, render, source.fps)
+        info, made = decode_images(frames, makers, source.fps)
     else:
-        upside_down = source.upside_down if settings.rotation == "list" else None
-        info, renditions = decode_views(file, settings, render, upside_down)
+        info, made = decode_file(file, makers, source.upside_down if settings.rotation == "list" else None)
         if source.fps and not info.fps:
             info = dataclasses.replace(info, fps=float(np.float32(source.fps)))
-    packed = {name: [pack_frame(frame, settings.records) for frame in frames] for name, frames in renditions.items()}
-    return Decoded(info, packed)
+    return Decoded(info, {name: [pack_frame(frame, settings.records) for frame in each] for name, each in made.items()})
 
 
-def _decode(root: str, path: str, source: Source, settings: Preparation) -> Decoded | Undecoded:
+def used_source(source: Source, settings: Preparation, renditions: Mapping[str, Rendition]) -> Source:
+    """The source without what has no effect under these settings."""
+    if settings.rotation != "list":
+        source = dataclasses.replace(source, upside_down=None)
+    if all(rendition.crop != "annotation" for rendition in renditions.values()):
+        return dataclasses.replace(source, annotation="", annotation_kind="", box=())
+    return dataclasses.replace(source, annotation="", annotation_kind="") if source.box else source
+
+
+def source_files(path: str, source: Source) -> tuple[str, ...]:
+    """The files, relative to the root, whose contents decide what decoding a video gives; of its `used_source`."""
+    return (*(source.frames or (path,)), *((source.annotation,) if source.annotation else ()))
+
+
+def _decode(
+    root: str, path: str, source: Source, settings: Preparation, renditions: Mapping[str, Rendition]
+) -> Decoded | Undecoded:
+    # Before decoding: a file that is changed meanwhile is another one the next time.
+    files = {
+        name: FileState.of(Path(root), name) for name in source_files(path, used_source(source, settings, renditions))
+    }
     try:
-        return decode_video(Path(root), path, source, settings)
+        return dataclasses.replace(decode_video(Path(root), path, source, settings, renditions), files=files)
     except DecodeError as error:
-        return Undecoded(str(error))
+        return Undecoded(str(error), files=files)
 
 
-def _decode_file(path: str, settings: Preparation) -> Decoded | Undecoded:
+def _decode_file(path: str, settings: Preparation, renditions: Mapping[str, Rendition]) -> Decoded | Undecoded:
     file = Path(path)
     if file.exists() and not file.is_file():
         # Opening a pipe would wait for a writer that never comes.
@@ -144,7 +175,8 @@ def _decode_file(path: str, settings: Preparation) -> Decoded | Undecoded:
         return Undecoded(f"cannot be read: {error.strerror}")
     # A file of the user's own may be a link to anywhere: its real folder is the root.
     file = file.resolve()
-    return _decode(os.fspath(file.parent), file.name, Source(frames=(file.name,) if frames else ()), settings)
+    source = Source(frames=(file.name,) if frames else ())
+    return _decode(os.fspath(file.parent), file.name, source, settings, renditions)
 
 
 def _start() -> None:

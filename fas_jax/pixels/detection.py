@@ -87,9 +87,13 @@ def check_detector(model: str = "") -> None:
 
 
 def identity(model: str = "") -> str:
-    """The detector in words that differ where the faces may: its kind, its model's hash, how it is used."""
+    """The detector in words that differ where the faces may: its kind, its model's hash, how it is used.
+
+    Raises:
+        UserError: there is no such file.
+    """
     name, score = ("YuNet", YUNET_SCORE) if model else ("CenterFace", CENTERFACE_SCORE)
-    return f"{name} {sha256_file(Path(model) if model else centerface_path())}, side {SIDE}, score {score}"
+    return f"{name} {sha256_file(_model_path(model))}, side {SIDE}, score {score}"
 
 
 def centerface_path() -> Path:
@@ -105,14 +109,20 @@ def centerface_path() -> Path:
     )
 
 
-@lru_cache(maxsize=1)
-def _detector(model: str) -> Callable[[Picture], Rows]:
+def _model_path(model: str) -> Path:
     path = Path(model) if model else centerface_path()
     if not path.is_file():
         raise UserError(
             f"face_model {model!r} is not a file; give the ONNX file of a YuNet detector (OpenCV's model zoo has it as "
             "face_detection_yunet), or none for CenterFace"
         )
+    return path
+
+
+# Renditions may ask for faces by several models.
+@lru_cache(maxsize=4)
+def _detector(model: str) -> Callable[[Picture], Rows]:
+    path = _model_path(model)
     try:
         if not model:
             return _centerface(cv2.dnn.readNetFromONNX(str(path)))

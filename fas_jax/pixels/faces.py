@@ -1,8 +1,8 @@
 """Where the face is, and the crop of it: from the dataset's annotation, from a detector, or not at all.
 
 A crop is a square around the face's box, cut from the frame at its full resolution and resized once, by the rule of
-`fas_jax.pixels.video.resize`: shrinking averages all pixels, because sampling some of them would fold print dots and
-pixel grids into moiré that depends on the camera and not on the attack. Beyond the frame's border the border is
+`fas_jax.pixels.renditions.resize`: shrinking averages all pixels, because sampling some of them would fold print dots
+and pixel grids into moiré that depends on the camera and not on the attack. Beyond the frame's border the border is
 repeated: a black margin would tell how near to the border a face is. Crops are stored without loss.
 """
 
@@ -17,11 +17,8 @@ from jaxtyping import UInt8
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Preparation
 from fas_jax.pixels.detection import Box, find_faces
-from fas_jax.pixels.video import DecodeError, Renderer, View, resize, whole_view
 
-FACE, WHOLE = "face", "whole"
 KINDS = ("boxes", "corners", "eyes")
 # Smallest side of a box, in pixels, that is a face and not a slip of the annotation.
 SMALLEST = 4.0
@@ -30,54 +27,28 @@ SMALLEST = 4.0
 _EYES_WIDTH, _EYES_HEIGHT, _EYES_ABOVE = 2.2, 3.0, 1.1
 
 
-def face_renderer(root: Path, source: Source, settings: Preparation) -> Renderer:
-    """How each frame of one video is rendered: whole, and with a face crop if the settings ask for one.
-
-    Raises:
-        DecodeError: the annotation that the settings ask for is missing or unreadable.
-        UserError: the detector's model cannot be loaded.
-    """
-    whole = whole_view(settings)
-    if settings.faces == "whole":
-        return whole
-    boxes: Mapping[int, Box] = {}
-    if settings.faces == "annotation" and not source.box:
-        boxes = read_boxes(root, source)
-
-    def locate(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Box | None:
-        if settings.faces == "detector":
-            return largest_face(image, settings.face_model)
-        return source.box if source.box else box_at(boxes, index)  # type: ignore[return-value]
-
-    def render(index: int, image: UInt8[np.ndarray, "h w 3"]) -> View:
-        view = whole(index, image)
-        box = locate(index, image)
-        if box is None:
-            if settings.no_face == "fail":
-                raise DecodeError(f"no face in frame {index}")
-            crop = None if settings.no_face == "skip" else resize(image, settings.face_size)
-        else:
-            crop = resize(cut(image, box, settings.face_margin), settings.face_size)
-        renditions = {**view.renditions, FACE: crop} if crop is not None else {}
-        return View(renditions, box or (0.0, 0.0, 0.0, 0.0), found=box is not None)
-
-    return render
+class AnnotationError(Exception):
+    """A face annotation that is missing or cannot be used; the message is the reason that reports show."""
 
 
 def read_boxes(root: Path, source: Source) -> dict[int, Box]:
-    """The annotated boxes of a video, by zero-based frame; a frame without a face has none."""
+    """The annotated boxes of a video, by zero-based frame; a frame without a face has none.
+
+    Raises:
+        AnnotationError: The video has no annotation, or one that is unreadable.
+    """
     if not source.annotation:
-        raise DecodeError("no face annotation belongs to it; use faces=detector, or faces=whole")
+        raise AnnotationError("no face annotation belongs to it; use crop = 'detector' or 'whole'")
     try:
         text = inside(root, source.annotation).read_text(encoding="utf-8-sig")
     except UserError:
-        raise DecodeError(f"face annotation {source.annotation} is a link that leads out of the folder") from None
+        raise AnnotationError(f"face annotation {source.annotation} is a link that leads out of the folder") from None
     except (OSError, ValueError) as error:
-        raise DecodeError(f"face annotation {source.annotation} cannot be read: {error}") from error
+        raise AnnotationError(f"face annotation {source.annotation} cannot be read: {error}") from error
     try:
         return parse_boxes(text, source.annotation_kind)
     except ValueError as error:
-        raise DecodeError(f"face annotation {source.annotation}: {error}") from error
+        raise AnnotationError(f"face annotation {source.annotation}: {error}") from error
 
 
 def parse_boxes(text: str, kind: str) -> dict[int, Box]:

@@ -11,7 +11,7 @@ from fas_jax.datasets.layout import Listing
 
 @dataclass(frozen=True)
 class Origins:
-    """What is known of the files behind a list of videos, in its order; nothing, where a sequence is empty."""
+    """What is known about the files of a list of videos, in its order; an empty sequence knows nothing."""
 
     files: Sequence[str] = ()
     """For each video the resolved path of its file; videos of which any file is the same have the same text."""
@@ -22,15 +22,15 @@ class Origins:
 def find_origins(listings: Sequence[Listing]) -> Origins:
     """The origins of all videos of the listings, in order.
 
-    Hashed are only videos of which another has as many bytes; the others are no copies, and have an empty text, as
-    those have that cannot be read.
+    Only videos that have as many bytes as another are hashed. The others cannot be copies; their text is empty, and so
+    is that of videos that cannot be read.
     """
     files = [
         [(listing.root / name).resolve() for name in _names(listing, video.path)]
         for listing in listings
         for video in listing.videos
     ]
-    sizes = [listing.sizes.get(video.path) for listing in listings for video in listing.videos]
+    sizes = [_size(paths) for paths in files]
     count = Counter(sizes)
     known: dict[Path, str] = {}
     contents = [
@@ -42,6 +42,14 @@ def find_origins(listings: Sequence[Listing]) -> Origins:
 def _names(listing: Listing, path: str) -> tuple[str, ...]:
     source = listing.sources.get(path)
     return source.frames if source and source.frames else (path,)
+
+
+def _size(paths: Sequence[Path]) -> int | None:
+    """Bytes of a video's files together; None where one cannot be read, as before a video is rendered."""
+    try:
+        return sum(path.stat().st_size for path in paths)
+    except OSError:
+        return None
 
 
 def _hash(paths: Sequence[Path], known: dict[Path, str]) -> str:

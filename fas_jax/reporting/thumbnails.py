@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 
 import cv2
 
-from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.prepared import Prepared
 
 _HEIGHT = 96
@@ -16,7 +15,13 @@ _QUALITY = 80
 def read_thumbnails(
     prepared: Sequence[Prepared], wanted: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[str, ...]]:
-    """JPEG data URIs of up to four frames of each wanted (dataset, video path); those not at hand are left out."""
+    """JPEG data URIs of up to four frames of each wanted (dataset, video path), in the dataset's first rendition.
+
+    Videos that are not at hand are left out.
+    """
+    # Only here: Grain, which reads the frames, imports JAX.
+    from fas_jax.datasets.loading import FrameClips
+
     found = {}
     for dataset in prepared:
         if not any(name == dataset.dataset for name, _ in wanted):
@@ -26,7 +31,7 @@ def read_thumbnails(
             if not rows:
                 continue
             videos = [video for video, _ in dataset.clips(shard)]
-            clips = FrameClips(dataset, [shard], "whole")
+            clips = FrameClips(dataset, [shard], next(iter(dataset.renditions)))
             for row in rows:
                 frames = clips[row]["sequence"]
                 step = max(1, -(-len(frames) // _MOST_FRAMES))

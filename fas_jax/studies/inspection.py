@@ -14,7 +14,7 @@ from jaxtyping import UInt8, UInt64
 
 from fas_jax.base.files import read_json, write_text
 from fas_jax.base.record import BONA_FIDE, SPLITS, ClipInfo, Video
-from fas_jax.datasets.builder import RENDITIONS, RecordCodec
+from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.loading import shard_records
 from fas_jax.datasets.prepared import SUMMARY, Prepared
 from fas_jax.pixels.video import unpack_frame
@@ -25,6 +25,7 @@ HASH_SIDE = 16
 # Of 256 bits. Encoding a video anew changes a few where it is flat; other scenes differ in about a half.
 SAME = 16
 THUMBNAIL = 96
+_SHOWN = 7
 _ROWS = 256
 _STYLE = (
     "body{font:14px/1.45 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
@@ -64,7 +65,9 @@ def write_inspection(prepared: Prepared, out: Path, samples: int = 4) -> tuple[D
     with progress_bar(total=total, desc=f"inspecting {prepared.dataset}", unit="video") as bar:
         for video, info, frames in _read(prepared):
             clips.append((video, info))
-            hashes.append(difference_hash(unpack_frame(frames["whole"][len(frames["whole"]) // 2])))
+            # Every clip has one rendition at least, or it would be a failure.
+            stored = next(each for each in frames.values() if each)
+            hashes.append(difference_hash(unpack_frame(stored[len(stored) // 2])))
             shown = strips[-video.label, video.pai_fine]
             if len(shown) < samples:
                 shown.append(_strip(video, info, frames))
@@ -99,25 +102,31 @@ def duplicates(videos: Sequence[Video], hashes: UInt64[np.ndarray, "n 4"]) -> tu
 
 
 def _read(prepared: Prepared) -> Iterator[tuple[Video, ClipInfo, dict[str, list[bytes]]]]:
-    codec = RecordCodec()
+    codec = RecordCodec(prepared.renditions)
     for shard in prepared.shards:
         for record in shard_records(prepared, shard):
             yield codec.decode(record)
 
 
 def _strip(video: Video, info: ClipInfo, frames: dict[str, list[bytes]]) -> str:
-    rows = []
-    for pngs in (frames[name] for name in RENDITIONS if name in frames):
-        images = [
-            cv2.resize(unpack_frame(png), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA) for png in pngs[:7]
-        ]
-        rows.append(np.concatenate(images, axis=1))
-    done, content = cv2.imencode(".jpg", np.concatenate(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    """A row of small frames for each rendition, in order, with their names and indices below."""
+    shown = {name: stored[:_SHOWN] for name, stored in frames.items() if stored}
+    strip = np.full((THUMBNAIL * len(shown), THUMBNAIL * max(map(len, shown.values())), 3), 255, np.uint8)
+    for row, stored in enumerate(shown.values()):
+        for column, frame in enumerate(stored):
+            small = cv2.resize(unpack_frame(frame), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+            top, left = row * THUMBNAIL, column * THUMBNAIL
+            strip[top : top + THUMBNAIL, left : left + THUMBNAIL] = small
+    done, content = cv2.imencode(".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
     assert done
     data = base64.b64encode(content.tobytes()).decode()
-    caption = f"{video.path} ({video.split}, subject {video.subject}; frames {', '.join(map(str, info.frame_indices))})"
+    told = [f"{video.path} ({video.split}, subject {video.subject})"]
+    told += [
+        f"{name}: {each.reason or 'frames ' + ', '.join(map(str, each.frame_indices))}"
+        for name, each in info.renditions.items()
+    ]
     image = f'<img alt="" src="data:image/jpeg;base64,{data}">'
-    return f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    return f"<figure>{image}<figcaption>{'<br>'.join(map(html.escape, told))}</figcaption></figure>"
 
 
 def _page(
@@ -132,8 +141,9 @@ def _page(
     parts += ["<h2>Videos by split, class and PAI species</h2>", to_html(_counts(summary, clips))]
     parts += ["<h2>Durations, frame rates and sizes</h2>", to_html(_lengths(clips)), to_html(_formats(clips))]
     parts += ["<h2>Subjects</h2>", to_html(_subjects(clips))]
-    order = ", the whole frame above and the crop of the face below" if prepared.settings.faces != "whole" else ""
-    parts.append(f"<h2>Sample clips</h2><p>The kept frames in order{order}.</p>")
+    parts += ["<h2>Renditions</h2>", to_html(_renditions(prepared, clips)), _lacking(clips)]
+    names = html.escape(", ".join(prepared.renditions))
+    parts.append(f"<h2>Sample clips</h2><p>The kept frames in order, a row for each rendition ({names}).</p>")
     for (_, pai), shown in sorted(strips.items()):
         parts += [f"<h3>{html.escape(pai)}</h3>", *shown]
     parts += ["<h2>Failures</h2>", _failures(prepared)]
@@ -148,7 +158,13 @@ def _page(
         parts.append(to_html(Grid(["bits of 256", "split", "video", "split", "video"], rows)))
     else:
         parts.append(f"<p>None: no two videos in different splits differ in {SAME} of 256 bits or fewer.</p>")
-    settings = [[name, str(value)] for name, value in summary["settings"].items() if value != ""]
+    settings = [[name, str(value)] for name, value in summary["settings"].items()]
+    settings += [
+        [f"{name}: {setting}", str(value)]
+        for name, made in prepared.renditions.items()
+        for setting, value in made.items()
+    ]
+    settings += [[f"version of {name}", value] for name, value in prepared.versions.items()]
     parts += ["<h2>Settings</h2>", to_html(Grid(["setting", "value"], settings))]
     title = html.escape(f"Data: {prepared.dataset}")
     width = '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -185,11 +201,9 @@ def _counts(summary: dict[str, dict[str, dict[str, int]]], clips: list[tuple[Vid
 def _lengths(clips: list[tuple[Video, ClipInfo]]) -> Grid:
     measures: dict[str, Callable[[ClipInfo], float]] = {
         "frames": lambda info: info.frame_count,
-        "kept frames": lambda info: len(info.frame_indices),
         "frames a second": lambda info: info.fps,
         "seconds": lambda info: info.frame_count / info.fps if info.fps else float("nan"),
         "bytes a frame": lambda info: info.file_bytes / info.frame_count,
-        "frames without a face": lambda info: info.no_face,
     }
     rows = []
     for name, measure in measures.items():
@@ -199,6 +213,29 @@ def _lengths(clips: list[tuple[Video, ClipInfo]]) -> Grid:
             if values:
                 rows.append([name, kind, *(_figure(each) for each in (min(values), median(values), max(values)))])
     return Grid(["", "class", "least", "median", "most"], rows)
+
+
+def _renditions(prepared: Prepared, clips: list[tuple[Video, ClipInfo]]) -> Grid:
+    rows = []
+    for name in prepared.renditions:
+        infos = [info.renditions[name] for _, info in clips]
+        counts = [len(each.frame_indices) for each in infos if not each.reason]
+        spread = [_figure(each(counts)) for each in (min, median, max)] if counts else ["", "", ""]
+        faceless = sum(each.no_face for each in infos)
+        rows.append([name, str(len(counts)), str(len(infos) - len(counts)), *spread, str(faceless)])
+    header = ["rendition", "clips", "clips without it", "least frames", "median", "most", "frames without a face"]
+    return Grid(header, rows)
+
+
+def _lacking(clips: list[tuple[Video, ClipInfo]]) -> str:
+    rows = [
+        [name, video.split, video.pai_fine, video.path, each.reason]
+        for video, info in clips
+        for name, each in info.renditions.items()
+        if each.reason
+    ]
+    header = ["rendition that lacks", "split", "class or PAI species", "video", "reason"]
+    return to_html(Grid(header, rows)) if rows else "<p>Every clip has every rendition.</p>"
 
 
 def _figure(value: float) -> str:

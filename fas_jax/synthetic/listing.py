@@ -1,7 +1,7 @@
-"""The videos of a rendered dataset as they will be listed, before any of them is rendered."""
+"""The list of a rendered dataset's videos, before any of them is rendered."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fas_jax.base.settings import Synthesis
@@ -12,7 +12,7 @@ from fas_jax.synthetic.plan import LETTERS, planned_videos
 
 @dataclass(frozen=True)
 class _Planned(Tree):
-    """A tree whose protocol files are in memory, and whose videos have no size yet."""
+    """A dataset's folder whose protocol files are in memory and whose videos do not exist yet."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
 
@@ -21,13 +21,13 @@ class _Planned(Tree):
 
 
 def planned_listing(layout: Layout, root: Path, settings: Synthesis) -> Listing:
-    """What `scan` will find in `root` once `render_dataset` has filled it, but for sizes and annotations.
+    """What `scan` will find in `root` once `render_dataset` has filled it, but for annotations.
 
     Raises:
         UserError: Settings that cannot be met.
     """
     videos = planned_videos(layout.name, settings)
     texts = protocol_files(layout.name, videos)
-    sizes = dict.fromkeys(sorted([*(video.path for video in videos), *texts]), 0)
-    tree = _Planned(root, sizes, (), texts)
-    return replace(list_tree(layout, tree, f"synth-{LETTERS[layout.name]}", {}), sizes={})
+    paths = tuple(sorted([*(video.path for video in videos), *texts]))
+    tree = _Planned(root, paths, (), texts)
+    return list_tree(layout, tree, f"synth-{LETTERS[layout.name]}", {})

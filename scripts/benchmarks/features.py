@@ -162,14 +162,15 @@ def _frames(paths: tuple[Path, ...], count: int, side: int) -> tuple[Any, str]:
     """uint8 frames [count side side 3], and what they are."""
     import numpy as np
 
-    from fas_jax.base.settings import Preparation
+    from fas_jax.base.settings import Preparation, Rendition
     from fas_jax.pixels.decoding import Undecoded, decode_files
     from fas_jax.pixels.video import unpack_frame
 
     if not paths:
         return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8), "noise"
     found: list[np.ndarray] = []
-    for path, outcome in zip(paths, decode_files(paths, Preparation(frame_size=side)), strict=True):
+    outcomes = decode_files(paths, Preparation(), {"whole": Rendition(size=side)})
+    for path, outcome in zip(paths, outcomes, strict=True):
         if isinstance(outcome, Undecoded):
             raise UserError(f"{path}: {outcome.reason}")
         found += [unpack_frame(png) for png in outcome.frames["whole"]]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.datasets.oulu_npu import LAYOUT
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.runtime import cli
@@ -30,8 +30,8 @@ def main(video: Annotated[Path, tyro.conf.Positional], count: int = 500, workers
             path = root / f"{name}.avi"
             path.parent.mkdir(parents=True, exist_ok=True)
             _link(video, path)
-        settings = Preparation(workers=workers, allow_partial=True, frame_size=64)
-        prepared = prepare_dataset(root, Path(folder) / "out", settings)
+        settings = Preparation(workers=workers, allow_partial=True)
+        prepared = prepare_dataset(root, Path(folder) / "out", settings, {"whole": Rendition(size=64)})
         for who, kind in (("leading process", resource.RUSAGE_SELF), ("largest worker", resource.RUSAGE_CHILDREN)):
             print(f"{count} videos, {who}: {resource.getrusage(kind).ru_maxrss / 1024:.0f} MiB")
         print(f"{sum(prepared.splits.values())} clips")

@@ -19,7 +19,13 @@ from fas_jax.base.settings import Features
 from fas_jax.runtime import cli
 
 
-def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, rounds: int = 5, steps: int = 10) -> None:
+def main(
+    prepared: Annotated[Path, tyro.conf.Positional],
+    features: Features,
+    rendition: str = "whole",
+    rounds: int = 5,
+    steps: int = 10,
+) -> None:
     """Prints frames a second of the bare stage, of decoding alone, and of extraction into a store, in turns.
 
     The bare stage computes one batch in the host's memory over and over, with as many steps in flight as extraction
@@ -29,6 +35,7 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
     Args:
         prepared: Folder that scripts/prepare.py wrote; the more frames, the less the last batch of a shard counts.
         features: The feature stage.
+        rendition: Which of the prepared renditions.
         rounds: Rounds in which each of the three has its turn.
         steps: Batches of the bare stage in a turn.
     """
@@ -48,8 +55,11 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
     backbone, params, _ = load_backbone(features)
     params = cast_kernels(params, features.precision)
     stage, size = compile_stage(backbone, features.precision), over_devices(features.batch_size)
-    batch = next(iter(shard_frames(dataset, dataset.shards[0], size))).frames
-    counts = [sum(len(info.frame_indices) for _, info in dataset.clips(shard)) for shard in dataset.shards]
+    batch = next(iter(shard_frames(dataset, dataset.shards[0], size, rendition))).frames
+    counts = [
+        sum(len(info.renditions[rendition].frame_indices) for _, info in dataset.clips(shard))
+        for shard in dataset.shards
+    ]
     frames, padded = sum(counts), sum(-(-count // size) * size for count in counts)
     stage(params, send(batch)).block_until_ready()
 
@@ -62,11 +72,11 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], features: Features, ro
             np.asarray(result)
 
     def decode() -> int:
-        return sum(each.valid for shard in dataset.shards for each in shard_frames(dataset, shard, size))
+        return sum(each.valid for shard in dataset.shards for each in shard_frames(dataset, shard, size, rendition))
 
     def end_to_end() -> int:
         with tempfile.TemporaryDirectory() as folder:
-            extract(dataset, Path(folder), features)
+            extract(dataset, rendition, Path(folder), features)
         return frames
 
     def seconds(work: Callable[[], object]) -> float:

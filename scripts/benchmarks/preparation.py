@@ -13,7 +13,7 @@ import cv2
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation
+from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.datasets.layout import VIDEO_SUFFIXES
 from fas_jax.pixels.decoding import IN_FLIGHT, Undecoded, decode_videos
 from fas_jax.runtime import cli
@@ -74,7 +74,8 @@ def main(
 def _prepare(root: Path, names: list[str], workers: int) -> float:
     first = [names[number % len(names)] for number in range(IN_FLIGHT * workers)]
     start = 0.0
-    for number, outcome in enumerate(decode_videos(root, [*first, *names], Preparation(workers=workers)), 1):
+    outcomes = decode_videos(root, [*first, *names], Preparation(workers=workers), {"whole": Rendition()})
+    for number, outcome in enumerate(outcomes, 1):
         if isinstance(outcome, Undecoded):
             raise UserError(f"{[*first, *names][number - 1]}: {outcome.reason}")
         if number == len(first):

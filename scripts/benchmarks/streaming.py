@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from fas_jax.features.corpus import Corpus, Pool
 
 from fas_jax import crossdataset
-from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
-from fas_jax.features.corpus import Corpus, Pool
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
 from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.reporting.grid import Grid, markdown
@@ -94,11 +94,12 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
             video = Video(name, dataset, subject, split, label, pai, pai, "camera", "room")
             colour = tuple(generator.uniform(0, 255, 6).tolist())
             places = tuple(range(29, 30 * length, 30))
-            info = ClipInfo(places, 30 * length, 25.0, 640, 480, "h264", 100_000 + number, colour, 30 * length)
-            rows.append((video, info))
-        count = sum(len(info.frame_indices) for _, info in rows)
+            whole = RenditionInfo(places, colour)
+            facts = (30 * length, 25.0, 640, 480, "h264", 100_000 + number, 30 * length)
+            rows.append((video, ClipInfo(*facts, renditions={"whole": whole})))
+        count = sum(len(info.renditions["whole"].frame_indices) for _, info in rows)
         first = int(generator.integers(999))
-        units.append(write_unit(path, unit_name(len(units)), rows, noise[first : first + count]))
+        units.append(write_unit(path, unit_name(len(units)), rows, "whole", noise[first : first + count]))
     provenance = {
         "dataset": dataset, "synthetic": True, "complete": False, "dimension": dimension, "prepared": "none",
         "backbone": "noise", "weights": "none", "weights_sha256": "",

@@ -34,7 +34,7 @@ def describe(path: str) -> Identity | None:
 def rules(tree: Tree) -> Rules:
     """Names tell everything; where protocol files are there, only what they list is used."""
     listed: set[str] = set()
-    lists = [path for path in tree.sizes if _LIST.fullmatch(path.lower())]
+    lists = [path for path in tree.paths if _LIST.fullmatch(path.lower())]
     for path in lists:
         split = _LIST.fullmatch(path.lower())[1]  # type: ignore[index]
         for line in tree.lines(path):

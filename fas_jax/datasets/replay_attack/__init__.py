@@ -46,7 +46,7 @@ def rules(tree: Tree) -> Rules:
 
     A line's first word is a path, with or without its suffix.
     """
-    lists = [path for path in tree.sizes if _LIST.fullmatch(path.lower())]
+    lists = [path for path in tree.paths if _LIST.fullmatch(path.lower())]
     listed = {line.split()[0].lower().removeprefix("./") for path in lists for line in tree.lines(path)}
     stems = frozenset(split_suffix(path)[0] for path in listed)
     return Rules(describe, stems if lists else None, left_out=lambda path: path.startswith("enroll/"))

@@ -4,7 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fas_jax.base.record import ClipInfo, Video
+from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.video_table import VideoTable
 from fas_jax.features.corpus import Pool
 
@@ -41,7 +41,8 @@ def plant(
         codec = str(generator.choice(["avc1", "mp4v"], p=[0.9, 0.1] if shortcut == "codec" and label else [0.5, 0.5]))
         kept = tuple(range(29, frames, 30))
         size = int(frames * generator.uniform(900, 1100))
-        infos.append(ClipInfo(kept, frames, fps, 640, 480, codec, size, tuple(colour.tolist())))
+        whole = RenditionInfo(kept, tuple(colour.tolist()))
+        infos.append(ClipInfo(frames, fps, 640, 480, codec, size, renditions={"whole": whole}))
     edges = generator.normal(0, 5, len(labels)) - (10 if shortcut == "border" else 0) * mark
     features, mask = gaussian_features(labels, 4, 16, frame_auc, generator)
     return Pool(VideoTable.of(videos), tuple(infos), features, mask, np.arange(len(videos))), edges

@@ -78,15 +78,16 @@ def edge_brightness(frame: UInt8[np.ndarray, "h w 3"]) -> float:
 
 
 def _quantities(infos: Sequence[ClipInfo]) -> dict[str, Float64[np.ndarray, " n"]]:
+    whole = [info.renditions["whole"] for info in infos]
     columns: dict[str, Sequence[float]] = {
-        "kept frames": [len(info.frame_indices) for info in infos],
+        "kept frames": [len(each.frame_indices) for each in whole],
         "length (frames)": [info.frame_count for info in infos],
         "frame rate": [info.fps for info in infos],
         "frame width": [info.width for info in infos],
         "frame height": [info.height for info in infos],
         "bytes a frame": [info.file_bytes / max(1, info.frame_count) for info in infos],
-        "brightness": [float(np.mean(info.colour[:3])) for info in infos],
-        "contrast": [float(np.mean(info.colour[3:])) for info in infos],
+        "brightness": [float(np.mean(each.colour[:3])) for each in whole],
+        "contrast": [float(np.mean(each.colour[3:])) for each in whole],
         "order in the list": range(len(infos)),
     }
     for codec in sorted({info.codec for info in infos}):

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from fas_jax.base.settings import Search
 from fas_jax.evaluation.effects import Effect
 from fas_jax.reporting.figures import new_figure, write_figure
 from fas_jax.reporting.naming import model_name
 from fas_jax.reporting.palette import style
 from fas_jax.studies.search.outcomes import Outcome
-from fas_jax.studies.search.space import MEAN_FEATURE, describe
 
 _SEARCH_KEY = (
     "A dot is a setting: mean over the folds, and their standard deviation; × failed. Dark: mean of a value, or of a "
@@ -27,50 +25,56 @@ def draw_search(
     title: str,
     outcomes: Sequence[Outcome],
     effects: Mapping[tuple[str, str], Effect],
-    names: Mapping[str, str],
     noise: float,
 ) -> None:
-    """Writes the scores of a search against each hyper-parameter of each algorithm as a PNG.
+    """Writes the scores of a search against each drawn setting of each method as a PNG.
 
     Args:
-        path: file to write.
-        title: of the figure.
-        outcomes: sorted, the best first.
-        effects: by algorithm (empty: all) and hyper-parameter; a panel each.
-        names: of hyper-parameters, for people.
-        noise: within which of the best a setting is not told apart from it; a band.
+        path: File to write.
+        title: Of the figure.
+        outcomes: Sorted, the best first.
+        effects: By method (empty: the choice of the method) and setting; a panel each.
+        noise: Settings whose score is within it of the best are not told apart from it; drawn as a band.
     """
-    algorithms = [name for name in Search().algorithms if any(name == each.setting.algorithm for each in outcomes)]
-    rows = [[key for key in effects if key[0] == name] for name in algorithms if name != MEAN_FEATURE]
-    # The first row has a wide panel for the algorithms, and the mean feature's only one.
-    alone = [key for key in effects if key[0] == MEAN_FEATURE]
+    methods = sorted({each.setting.method for each in outcomes})
+    by_method = {name: [key for key in effects if key[0] == name] for name in methods}
+    rows = [keys for keys in by_method.values() if len(keys) > 1]
+    # The first row has a wide panel for the choice of the method, and beside it the methods with a single panel.
+    alone = [keys[0] for keys in by_method.values() if len(keys) == 1]
     wide = [key for key in effects if not key[0]]
     if wide or alone:
         rows.insert(0, [*wide, *alone])
-    rows = [row for row in rows if row] or [[]]
-    width = max(2, *(len(row) for row in rows), 2)
+    rows = rows or [[]]
+    width = max(2, len(alone) + 1, *(len(row) for row in rows))
     figure = new_figure(1 + 2.6 * width, 1.2 + 2.5 * len(rows))
     figure.suptitle(title)
     figure.supxlabel(_SEARCH_KEY, fontsize=8)
     grid = figure.add_gridspec(len(rows), width)
-    spread = [100 * (each.score + np.nanstd(each.hter)) for each in outcomes if not each.failed.any()]
+    spread = [100 * (each.score + np.nanstd(each.figures.hter)) for each in outcomes if not each.failed]
     top = min(100, 1.15 * max(spread, default=50) + 3)
     for number, row in enumerate(rows):
-        for place, (algorithm, name) in enumerate(row):
-            spot = grid[number, : width - len(alone)] if not algorithm else grid[number, place - len(row)]
+        for place, (method, name) in enumerate(row):
+            beside = number == 0 and bool(method) and (method, name) in alone
+            spot = grid[number, : width - len(alone)] if not method else grid[number, place - len(row) * beside]
             axes = figure.add_subplot(spot)
-            mine = [each for each in outcomes if algorithm in ("", each.setting.algorithm)]
-            values = [describe(each.setting)[name] for each in mine]
-            everyone = [value for each in outcomes if (value := getattr(each.setting, name)) is not None]
-            levels = algorithms if name == "algorithm" else sorted(set(everyone))
-            _draw_effect(axes, mine, values, levels, noise, outcomes[0].score, top)
-            effect = effects[algorithm, name]
+            mine = [each for each in outcomes if method in ("", each.setting.method)]
+            values = [each.setting.values[name] if method else each.setting.method for each in mine]
+            everyone = [each.setting.values[name] for each in outcomes if name in each.setting.values]
+            levels = _levels(everyone) if method else methods
+            _draw_effect(axes, mine, values, levels, methods, noise, outcomes[0].score, top)
+            effect = effects[method, name]
             shown = str(effect) if np.isnan(effect.size) else f"{effect} (noise {effect.noise:.2f})"
-            label = f"{model_name(algorithm)}: {names[name]}" if algorithm else name
+            label = f"{model_name(method)}: {name.replace('_', ' ')}" if method else name
             axes.set_title(f"{label}\n{shown}", fontsize=8.5, fontweight="bold" if effect.clear else "normal")
             if spot.colspan.start == 0:
                 axes.set_ylabel("HTER on held-out folds (%)", fontsize=8)
     write_figure(figure, path)
+
+
+def _levels(values: Sequence[Any]) -> list[Any]:
+    """The values that occur, numbers by size."""
+    numbers = all(isinstance(value, int | float) for value in values)
+    return sorted(set(values), key=None if numbers else str)
 
 
 def _draw_effect(
@@ -78,6 +82,7 @@ def _draw_effect(
     outcomes: Sequence[Outcome],
     values: Sequence[Any],
     levels: Sequence[Any],
+    methods: Sequence[str],
     noise: float,
     best: float,
     top: float,
@@ -86,7 +91,7 @@ def _draw_effect(
     continuous = isinstance(levels[0], float) and len(levels) > 1
     x = np.array(values if continuous else [levels.index(value) for value in values], np.float64)
     y = 100 * np.array([each.score for each in outcomes])
-    colours = [style(each.setting.algorithm, ())[0] for each in outcomes]
+    colours = [style(each.setting.method, methods)[0] for each in outcomes]
     if not np.isnan(noise):
         axes.axhspan(100 * best, 100 * (best + noise), color="#E8E8E8", zorder=0)
     # Settings with one value lie beside each other.
@@ -95,7 +100,9 @@ def _draw_effect(
         if np.isnan(score):
             axes.plot(at, 0.97 * top, "x", color=colour, markersize=6, zorder=3)
             continue
-        axes.vlines(at, *(score + 100 * np.nanstd(each.hter) * np.array([-1, 1])), color=colour, alpha=0.25, zorder=1)
+        axes.vlines(
+            at, *(score + 100 * np.nanstd(each.figures.hter) * np.array([-1, 1])), color=colour, alpha=0.25, zorder=1
+        )
         axes.plot(at, score, "o", color=colour, markersize=4, alpha=0.85, zorder=2)
     if continuous:
         axes.set_xscale("log")

@@ -3,38 +3,48 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from fas_jax.protocols.presets import Protocol
 from fas_jax.studies.search.space import Setting
 
 
 @dataclass(frozen=True)
+class Figures:
+    """What one setting reaches; an entry for each fold."""
+
+    hter: Float[np.ndarray, " k"]
+    """NaN where the fold lacks a class, or where the fitting failed."""
+    auc: Float[np.ndarray, " k"]
+    failed: tuple[str, ...]
+    """Why the setting has no figure on the fold although the fold has both classes; empty where it has one."""
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What a setting is worth; arrays have an entry for each cut."""
+    """What a trial's setting is worth."""
 
     number: int
     """Of the trial, in the order in which the settings were drawn."""
     setting: Setting
-    hter: Float[np.ndarray, " k"]
-    """NaN where the fold lacks a class, or where the training failed."""
-    auc: Float[np.ndarray, " k"]
-    epoch: Int[np.ndarray, " k"]
-    """Whose parameters were the best on the validation part; 0 for the mean feature."""
-    failed: Int[np.ndarray, " k"]
-    """The epoch at which the loss was found not to be finite; 0 where it always was."""
+    figures: Figures
+
+    @property
+    def failed(self) -> bool:
+        """Whether the setting failed on some fold."""
+        return any(self.figures.failed)
 
     @property
     def score(self) -> float:
-        """Mean HTER over the folds that can be scored; NaN where the training failed on one of them."""
-        return np.nan if self.failed.any() else float(np.nanmean(self.hter))
+        """Mean HTER over the folds that can be scored; NaN where the setting failed on one of them."""
+        return np.nan if self.failed else float(np.nanmean(self.figures.hter))
 
     @property
     def order(self) -> tuple[bool, float, float, int]:
         """Sorts the best first and the failed last: by HTER, then AUC, then number."""
-        if self.failed.any():
+        if self.failed:
             return True, 0.0, 0.0, self.number
-        return False, self.score, -float(np.nanmean(self.auc)), self.number
+        return False, self.score, -float(np.nanmean(self.figures.auc)), self.number
 
 
 @dataclass(frozen=True)
@@ -44,9 +54,9 @@ class Found:
     protocol: Protocol
     outcomes: tuple[Outcome, ...]
     """Sorted, the best first."""
-    cuts: tuple[str, ...]
-    """Names of the folds."""
+    folds: tuple[str, ...]
+    """Names of the folds, of all seeds."""
     datasets: tuple[str, ...]
     """The sources."""
     undefined: tuple[str, ...]
-    """What some of them lack."""
+    """What some of the folds lack."""

@@ -8,24 +8,17 @@ from typing import Any
 import numpy as np
 
 from fas_jax.base.files import write_json, write_text
-from fas_jax.base.settings import Experiment, to_dict, to_toml
+from fas_jax.base.settings import to_toml
 from fas_jax.evaluation.effects import Effect, fold_noise, rank_effect
+from fas_jax.experiment.configuration import Experiment, experiment_to_dict
 from fas_jax.reporting.grid import UNDEFINED, Grid, markdown, to_csv
 from fas_jax.reporting.naming import model_name
 from fas_jax.studies.search.figures import draw_search
 from fas_jax.studies.search.outcomes import Found, Outcome
-from fas_jax.studies.search.space import apply, describe
+from fas_jax.studies.search.space import apply
 
-HYPER_PARAMETERS = {
-    "hidden": "hidden units",
-    "initialisation": "initialisation",
-    "learning_rate": "learning rate",
-    "weight_decay": "weight decay",
-    "balance": "class balance",
-    "regularisation": "C",
-}
 _TEXT = (
-    "Random search on the sources of {protocol}: {trials} settings, each trained on all but one of {cuts} subject-"
+    "Random search on the sources of {protocol}: {trials} settings, each fitted on all but one of {folds} subject-"
     "disjoint folds of the sources' training videos and scored on that one. The validation part ({preset}), which is "
     "in no fold, stops the training and sets the threshold; the target is not read. The score is the HTER at that "
     "threshold, mean ± standard deviation over the folds, in %; equal scores are parted by AUC."
@@ -37,24 +30,27 @@ _OPTIMISM = (
 _EFFECTS = (
     "Spearman's rank correlation of a number and the HTER (negative: the larger the better), or, of a name, the "
     "correlation ratio of the ranks. Noise is what it stays below in 95 % of random assignments of the same scores: of "
-    "{count} hyper-parameters about {chance:.1f} would pass it by chance alone."
+    "{count} settings about {chance:.1f} would pass it by chance alone."
 )
 
 
 @dataclass(frozen=True)
 class Mattered:
-    """One hyper-parameter of one algorithm (or the algorithm itself)."""
+    """One setting of one method, or the choice of the method itself."""
 
-    algorithm: str
+    method: str
+    """Empty for the choice of the method."""
     name: str
+    """Of the setting."""
     count: int
+    """Trials that tell."""
     effect: Effect
 
 
 def write_search(folder: Path, experiment: Experiment, found: Found) -> str:
     """Writes everything into `folder`; returns the Markdown of it.
 
-    `trials.csv`, `trials.json`, `search.md`, `mattered.png`, `best.toml`, and for each algorithm `best-ALGORITHM.toml`.
+    `trials.csv`, `trials.json`, `search.md`, `mattered.png`, `best.toml`, and for each method `best-NAME.toml`.
     """
     effects = what_mattered(found.outcomes)
     noise = _noise(found.outcomes)
@@ -63,8 +59,8 @@ def write_search(folder: Path, experiment: Experiment, found: Found) -> str:
     write_text(folder / "trials.csv", to_csv(trial_table(found.outcomes, noise)))
     write_json(folder / "trials.json", _json(found, effects, noise))
     title = f"{found.protocol.display}: what mattered"
-    drawn = {(each.algorithm, each.name): each.effect for each in effects}
-    draw_search(folder / "mattered.png", title, found.outcomes, drawn, HYPER_PARAMETERS, noise)
+    drawn = {(each.method, each.name): each.effect for each in effects}
+    draw_search(folder / "mattered.png", title, found.outcomes, drawn, noise)
     for stale in folder.glob("best*.toml"):
         stale.unlink()
     for name, outcome in _best(found.outcomes).items():
@@ -73,39 +69,49 @@ def write_search(folder: Path, experiment: Experiment, found: Found) -> str:
 
 
 def what_mattered(outcomes: Sequence[Outcome]) -> list[Mattered]:
-    """The effect of the algorithm, and within each algorithm of each hyper-parameter; failed trials have no score."""
-    done = [each for each in outcomes if not each.failed.any()]
+    """The effect of the method, and within each method of each drawn setting; failed trials have no score."""
+    done = [each for each in outcomes if not each.failed]
     scores = np.array([each.score for each in done])
-    algorithms = [each.setting.algorithm for each in done]
+    methods = [each.setting.method for each in done]
     found = []
-    if len(set(algorithms)) > 1:
-        found.append(Mattered("", "algorithm", len(done), rank_effect(algorithms, scores)))
-    for algorithm in dict.fromkeys(algorithms):
-        mine = [i for i, name in enumerate(algorithms) if name == algorithm]
-        settings = [describe(done[i].setting) for i in mine]
-        for name in HYPER_PARAMETERS:
-            if name in settings[0]:
-                effect = rank_effect([setting[name] for setting in settings], scores[mine])
-                found.append(Mattered(algorithm, name, len(mine), effect))
+    if len(set(methods)) > 1:
+        found.append(Mattered("", "method", len(done), rank_effect(methods, scores)))
+    for method in dict.fromkeys(methods):
+        mine = [i for i, name in enumerate(methods) if name == method]
+        values = [done[i].setting.values for i in mine]
+        for name in values[0]:
+            effect = rank_effect([each[name] for each in values], scores[mine])
+            found.append(Mattered(method, name, len(mine), effect))
     return found
 
 
 def trial_table(outcomes: Sequence[Outcome], noise: float) -> Grid:
     """All trials, the best first, the failed last."""
-    header = ["rank", "trial", "algorithm", *HYPER_PARAMETERS.values(), "HTER", "±", "AUC", "±", "epochs", "note"]
+    names = _drawn(outcomes)
+    header = ["rank", "trial", "method", *map(_words, names), "HTER", "±", "AUC", "±", "note"]
     rows = []
     for rank, each in enumerate(outcomes, 1):
-        setting = describe(each.setting)
-        own = [_value(setting[name]) if name in setting else "—" for name in HYPER_PARAMETERS]
-        epochs = " ".join(str(epoch) for epoch in each.epoch) if each.setting.hidden else "—"
-        if each.failed.any():
-            at = ", ".join(f"epoch {epoch}" for epoch in each.failed if epoch)
-            figures, note = ["failed", "—", "failed", "—"], f"loss not finite at {at}"
+        values = each.setting.values
+        own = [_value(values[name]) if name in values else "—" for name in names]
+        if each.failed:
+            figures = ["failed", "—", "failed", "—"]
+            note = "; ".join(dict.fromkeys(reason for reason in each.figures.failed if reason))
         else:
-            figures = [_percent(f(values)) for values in (each.hter, each.auc) for f in (np.nanmean, _std)]
+            pairs = ((each.figures.hter, each.figures.auc), (np.nanmean, _std))
+            figures = [_percent(f(numbers)) for numbers in pairs[0] for f in pairs[1]]
             note = "not told apart from the best" if each.score - outcomes[0].score < noise else ""
-        rows.append([str(rank), str(each.number), model_name(each.setting.algorithm), *own, *figures, epochs, note])
+        rows.append([str(rank), str(each.number), model_name(each.setting.method), *own, *figures, note])
     return Grid(header, rows)
+
+
+def _drawn(outcomes: Sequence[Outcome]) -> list[str]:
+    """The settings that were drawn for some method, by the methods' names, so that the best does not come first."""
+    by_method = {each.setting.method: list(each.setting.values) for each in outcomes}
+    return list(dict.fromkeys(name for method in sorted(by_method) for name in by_method[method]))
+
+
+def _words(setting: str) -> str:
+    return setting.replace("_", " ")
 
 
 def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered], noise: float) -> str:
@@ -113,7 +119,7 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
     facts = {
         "protocol": found.protocol.display,
         "trials": len(outcomes),
-        "cuts": len(found.cuts),
+        "folds": len(found.folds),
         "preset": found.protocol.preset,
     }
     parts = [f"# Search: {found.protocol.display}", _TEXT.format(**facts)]
@@ -121,11 +127,8 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         parts.append("**The videos are rendered: this says nothing about real attacks.**")
     if found.undefined:
         parts.append(f"Folds that cannot be scored are left out of the means: {'; '.join(found.undefined)}.")
-    failed = sum(bool(each.failed.any()) for each in outcomes)
-    if failed:
-        parts.append(
-            f"{failed} of {len(outcomes)} trials failed: their loss did not stay finite. They are ranked last."
-        )
+    if failed := sum(each.failed for each in outcomes):
+        parts.append(f"{failed} of {len(outcomes)} trials failed; the table says why. They are ranked last.")
     if not np.isnan(noise):
         parts.append(
             f"Settings whose HTER differ by less than {100 * noise:.2f} points (two standard errors, folds' own "
@@ -136,8 +139,8 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         parts += ["## What mattered", _EFFECTS.format(count=len(effects), chance=0.05 * len(effects))]
         rows = [
             [
-                model_name(each.algorithm) if each.algorithm else "all",
-                HYPER_PARAMETERS.get(each.name, each.name),
+                model_name(each.method) if each.method else "all",
+                _words(each.name),
                 str(each.count),
                 str(each.effect),
                 UNDEFINED if np.isnan(each.effect.noise) else f"{each.effect.noise:.2f}",
@@ -145,7 +148,7 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
             ]
             for each in effects
         ]
-        parts += [markdown(Grid(["algorithm", "hyper-parameter", "trials", "effect", "noise", "matters"], rows))]
+        parts += [markdown(Grid(["method", "setting", "trials", "effect", "noise", "matters"], rows))]
         parts += ["![What mattered](mattered.png)"]
     files = ", ".join(f"{name}.toml" for name in _best(outcomes))
     if files:
@@ -157,27 +160,27 @@ def _json(found: Found, effects: Sequence[Mattered], noise: float) -> dict[str, 
     return {
         "protocol": found.protocol.name,
         "datasets": list(found.datasets),
-        "folds": list(found.cuts),
+        "folds": list(found.folds),
         "undefined": list(found.undefined),
         "two_standard_errors": _or_none(noise),
         "trials": [
             {
                 "rank": rank,
                 "trial": each.number,
-                **describe(each.setting),
-                "failed": bool(each.failed.any()),
+                "method": each.setting.method,
+                "settings": dict(each.setting.values),
+                "failed": each.failed,
                 "hter": _or_none(each.score),
-                "hter_by_fold": [_or_none(value) for value in each.hter.tolist()],
-                "auc_by_fold": [_or_none(value) for value in each.auc.tolist()],
-                "best_epoch_by_fold": each.epoch.tolist(),
-                "failed_epoch_by_fold": each.failed.tolist(),
+                "hter_by_fold": [_or_none(value) for value in each.figures.hter.tolist()],
+                "auc_by_fold": [_or_none(value) for value in each.figures.auc.tolist()],
+                "failed_by_fold": list(each.figures.failed),
             }
             for rank, each in enumerate(found.outcomes, 1)
         ],
         "effects": [
             {
-                "algorithm": each.algorithm,
-                "hyper_parameter": each.name,
+                "method": each.method,
+                "setting": each.name,
                 "trials": each.count,
                 "effect": _or_none(each.effect.size),
                 "noise": _or_none(each.effect.noise),
@@ -188,26 +191,26 @@ def _json(found: Found, effects: Sequence[Mattered], noise: float) -> dict[str, 
 
 
 def _best(outcomes: Sequence[Outcome]) -> Mapping[str, Outcome]:
-    """File names with the best outcome of all, and of each algorithm."""
+    """File names with the best outcome of all, and of each method."""
     found: dict[str, Outcome] = {}
     for each in outcomes:
-        if not each.failed.any():
+        if not each.failed:
             found.setdefault("best", each)
-            found.setdefault(f"best-{each.setting.algorithm}", each)
+            found.setdefault(f"best-{each.setting.method}", each)
     return found
 
 
 def _toml(experiment: Experiment, found: Found, outcome: Outcome) -> str:
     trial = f"trial {outcome.number} of a search over the sources of {found.protocol.display}"
     head = (
-        f"# {model_name(outcome.setting.algorithm)}, {trial}: HTER {100 * outcome.score:.2f} %\n"
-        f"# on folds of the sources. The other models take the same training settings.\n\n"
+        f"# [methods.{outcome.setting.method}] is {trial}:\n"
+        f"# HTER {100 * outcome.score:.2f} % on folds of the sources. All other settings are the experiment's.\n\n"
     )
-    return head + to_toml(to_dict(apply(experiment, found.protocol, outcome.setting))) + "\n"
+    return head + to_toml(experiment_to_dict(apply(experiment, found.protocol, outcome.setting))) + "\n"
 
 
 def _noise(outcomes: Sequence[Outcome]) -> float:
-    scores = np.array([each.hter for each in outcomes if not each.failed.any()])
+    scores = np.array([each.figures.hter for each in outcomes if not each.failed])
     return fold_noise(scores[:, ~np.isnan(scores).any(0)]) if len(scores) else np.nan
 
 

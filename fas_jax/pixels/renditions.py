@@ -1,0 +1,214 @@
+"""The renditions of a video, made in one pass over its frames: frame selection, crop, size; and what their keys are.
+
+Each rendition has frames, frame indices and a reason of its own where it could not be made. What several of them need
+of a frame, such as the search for a face, is done once.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from fas_jax.base.declarations import key
+from fas_jax.base.errors import UserError
+from fas_jax.base.record import RenditionInfo, Source
+from fas_jax.base.settings import Preparation, Rendition, check_names
+from fas_jax.pixels.detection import Box, check_detector, identity
+from fas_jax.pixels.faces import AnnotationError, box_at, cut, largest_face, read_boxes
+
+Item = TypeVar("Item")
+Locate = Callable[[int, UInt8[np.ndarray, "h w 3"]], Box | None]
+"""From a frame's index and its BGR pixels to the face's box."""
+
+# Settings without effect, by crop.
+_UNUSED = {"whole": ("margin", "face_model", "no_face"), "annotation": ("face_model",), "detector": ()}
+_NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
+
+
+def rendition_key(rendition: Rendition) -> dict[str, Any]:
+    """What a rendition is, JSON-able: of one video, equal keys give the same frames.
+
+    Settings without effect are left out, and the detector's file is named by its content.
+
+    Raises:
+        UserError: The detector's file is not there.
+    """
+    found = {name: value for name, value in key(rendition).items() if name not in _UNUSED[rendition.crop]}
+    if "face_model" in found:
+        found["face_model"] = identity(rendition.face_model)
+    return found
+
+
+def preparation_key(settings: Preparation, renditions: Mapping[str, Rendition]) -> dict[str, Any]:
+    """All settings that decide what is stored of a video, JSON-able."""
+    return key(settings) | {"renditions": {name: rendition_key(each) for name, each in renditions.items()}}
+
+
+def check_renditions(renditions: Mapping[str, Rendition]) -> None:
+    """Raises `UserError` unless these can be made: names, ranges, and a detector that can be loaded."""
+    check_names(renditions, "renditions")
+    for name, rendition in renditions.items():
+        for field, least in (("segment", 1), ("max_frames", 0), ("size", 1), ("margin", 0)):
+            if getattr(rendition, field) < least:
+                raise UserError(f"renditions.{name}: {field} must be at least {least}, not {getattr(rendition, field)}")
+        if rendition.crop == "detector":
+            check_detector(rendition.face_model)
+
+
+class RenditionMaker:
+    """Makes one rendition of one video of the frames that it is shown in order."""
+
+    def __init__(self, rendition: Rendition, locate: Locate | None = None, reason: str = "") -> None:
+        """`locate` finds the face, for all crops but `whole`; with a `reason`, the rendition cannot be made."""
+        self.reason = reason
+        self._settings, self._locate = rendition, locate
+        self._offset = _offset(rendition.segment, rendition.position)
+        self._kept: list[tuple[int, UInt8[np.ndarray, "s s 3"], Box | None]] = []
+        self._last: tuple[int, np.ndarray] | None = None
+        self._shown = self._no_face = 0
+
+    def candidates(self, frame_count: int) -> list[int]:
+        """The indices to `add` of a video whose frames can be read in any order."""
+        # Frames that turn out to have no face may be left out: all are looked at before a clip is thinned.
+        most = self._settings.max_frames if self._locate is None else 0
+        return [] if self.reason else kept_indices(frame_count, self._settings.segment, self._settings.position, most)
+
+    def wants(self, index: int, last_from: int) -> bool:
+        """Whether to `show` the frame with this index; frames from `last_from` on may be the video's last."""
+        within = index % self._settings.segment
+        return not self.reason and (within == self._offset or (within < self._offset and index >= last_from))
+
+    def show(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Takes a frame that is wanted; one before its segment's place is used only if it is the video's last."""
+        if index % self._settings.segment == self._offset:
+            self.add(index, image)
+            self._last = None
+        else:
+            self._last = index, image
+
+    def end(self) -> None:
+        """To be called after the video's last frame was shown."""
+        if self._last is not None:
+            self.add(*self._last)
+
+    def add(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Renders a frame."""
+        if self.reason:
+            return
+        settings = self._settings
+        self._shown += 1
+        box = self._locate(index, image) if self._locate else None
+        if self._locate and box is None:
+            self._no_face += 1
+            if settings.no_face == "fail":
+                self.reason = f"no face in frame {index}"
+            if settings.no_face != "whole":
+                return
+        self._kept.append((index, resize(cut(image, box, settings.margin) if box else image, settings.size), box))
+
+    def made(self) -> tuple[RenditionInfo, UInt8[np.ndarray, "t s s 3"]]:
+        """What was made, and its RGB frames."""
+        kept = spread(self._kept, self._settings.max_frames)
+        if not kept and not self.reason:
+            self.reason = f"no face in any of its {self._shown} frames"
+        if self.reason:
+            nothing = np.zeros((0, self._settings.size, self._settings.size, 3), np.uint8)
+            return RenditionInfo(no_face=self._no_face, reason=self.reason), nothing
+        frames = np.stack([frame for _, frame, _ in kept])
+        boxes = (value for _, _, box in kept for value in (box or _NO_BOX)) if self._locate else ()
+        info = RenditionInfo(
+            frame_indices=tuple(index for index, _, _ in kept),
+            colour=colour(frames),
+            boxes=tuple(float32(value) for value in boxes),
+            no_face=self._no_face,
+        )
+        return info, frames
+
+
+def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendition]) -> dict[str, RenditionMaker]:
+    """A maker for each rendition of one video; they share the search for faces.
+
+    Raises:
+        UserError: The detector's model cannot be loaded.
+    """
+    found: dict[tuple[str, int], Box | None] = {}
+
+    def detected(model: str) -> Locate:
+        def locate(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Box | None:
+            if (model, index) not in found:
+                found[model, index] = largest_face(image, model)
+            return found[model, index]
+
+        return locate
+
+    def maker(rendition: Rendition) -> RenditionMaker:
+        if rendition.crop == "whole":
+            return RenditionMaker(rendition)
+        if rendition.crop == "detector":
+            return RenditionMaker(rendition, detected(rendition.face_model))
+        if source.box:
+            return RenditionMaker(rendition, lambda index, image: source.box)  # type: ignore[arg-type, return-value]
+        try:
+            boxes = read_boxes(root, source)
+        except AnnotationError as error:
+            return RenditionMaker(rendition, reason=str(error))
+        return RenditionMaker(rendition, lambda index, image: box_at(boxes, index))
+
+    return {name: maker(each) for name, each in renditions.items()}
+
+
+def kept_indices(frame_count: int, segment: int, position: str, max_frames: int) -> list[int]:
+    """Zero-based indices of the frames that are kept of a video, rising.
+
+    Of each segment of `segment` frames, the incomplete last one included, the frame at `position` is kept, or the
+    video's last frame where the segment ends before that (paper, eq. 1: frame min(30 k, V) of segment k,
+    one-based, for "last"). More than `max_frames` are thinned evenly; 0 keeps all.
+    """
+    offset = _offset(segment, position)
+    return spread([min(start + offset, frame_count - 1) for start in range(0, frame_count, segment)], max_frames)
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of the items, evenly spread from the first to the last (the middle one, if `most` is 1)."""
+    count = len(items)
+    if most == 0 or count <= most:
+        return list(items)
+    if most == 1:
+        return [items[(count - 1) // 2]]
+    # Round half up in integers: floating-point rounding must not differ between machines.
+    return [items[(2 * k * (count - 1) + most - 1) // (2 * (most - 1))] for k in range(most)]
+
+
+def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """A BGR image as an RGB square."""
+    # Shrinking must average all pixels: sampling some of them folds print dots and pixel grids into moiré
+    # that depends on the camera's resolution, which is a trace of the dataset and not of the attack.
+    height, width = image.shape[:2]
+    smaller = (min(width, size), min(height, size))
+    if smaller != (width, height):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def colour(frames: UInt8[np.ndarray, "t h w 3"]) -> tuple[float, ...]:
+    """Mean, then standard deviation, of R, G and B over all pixels of a clip, rounded to float32."""
+    pixels = frames.reshape(-1, 3).astype(np.int64)
+    # Exact integer sums: the same on every machine and for every order of summation.
+    count, total, squares = len(pixels), pixels.sum(axis=0), (pixels * pixels).sum(axis=0)
+    spread_ = [math.sqrt(count * int(q) - int(s) ** 2) / count for q, s in zip(squares, total, strict=True)]
+    return tuple(float32(value) for value in [*(int(s) / count for s in total), *spread_])
+
+
+def float32(value: float) -> float:
+    """A number rounded as TFDS stores it, so that what is decoded equals what is read back."""
+    return float(np.float32(value))
+
+
+def _offset(segment: int, position: str) -> int:
+    return {"first": 0, "middle": (segment - 1) // 2, "last": segment - 1}[position]
