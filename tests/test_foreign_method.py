@@ -45,9 +45,7 @@ def install(package: Path, place: Path) -> Path:
         shutil.copy(package / f"{name}.py", place)
     folder = place / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     folder.mkdir()
-    (folder / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     lines = []
     for group, points in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
