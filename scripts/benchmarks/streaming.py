@@ -26,7 +26,7 @@ from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.reporting.grid import Grid, markdown
 from fas_jax.runtime import cli, devices
 from fas_jax.training import streaming
-from fas_jax.training.fitting import Clips, Look, Run, fit
+from fas_jax.training.fitting import Clips, Run, Validation, fit
 from fas_jax.training.sampling import batched
 
 # Two sources that share what the target leaves.
@@ -215,8 +215,8 @@ def _speed(corpus: Corpus, runs: list[Run], kind: Kind, hidden: int, epochs: int
     settings = Training(max_epochs=epochs, validate_every=1, resident_mb=resident_mb)
     seen: list[float] = []
 
-    def watch(look: Look) -> None:
-        seen.append(look.steps_per_second)
+    def watch(validation: Validation) -> None:
+        seen.append(validation.steps_per_second)
 
     clips = corpus.open().sequences("whole", resident_mb)
     fit(RecurrentClassifier(kind, 1920, hidden, "he"), runs, clips, settings, watch=watch)
