@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from fas_jax.features.corpus import Corpus, Pool
 
-from fas_jax import crossdataset
 from fas_jax.base.record import ClipInfo, RenditionInfo, Video
-from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
+from fas_jax.base.settings import Evaluation, Execution, Folds, Training
+from fas_jax.experiment import planning, scoring
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus, CorpusClips
+from fas_jax.experiment.fitting import fit_methods
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
+from fas_jax.methods.registry import BASELINES, PAPER, method_from_dict
 from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.reporting.grid import Grid, markdown
 from fas_jax.runtime import cli, devices
@@ -27,11 +30,15 @@ from fas_jax.training.sampling import batched
 # Two sources that share what the target leaves.
 _SHARES = {"synth-O": 0.45, "synth-C": 0.45, "synth-M": 0.1}
 _PER_FILE, _PER_SUBJECT = 64, 16
+_SMALL = {"hidden": 8, "batch_size": 1024, "max_epochs": 1, "validate_every": 1}
 # What the memory is measured with: every clip of the sources once, by small models, in parts of 16 MB.
 _SETTINGS = Experiment(
-    models=Models(lstm=8, bilstm=4, gru=8, meta=4),
-    training=Training(batch_size=1024, max_epochs=1, validate_every=1, resident_mb=1, part_mb=16),
-    stacking=Stacking(folds=2, max_epochs=1),
+    methods={
+        **{name: method_from_dict(name, {**table, **_SMALL}, "the benchmark") for name, table in PAPER.items()},
+        **{name: method_from_dict(name, table, "the benchmark") for name, table in BASELINES.items()},
+    },
+    training=Execution(resident_mb=1, part_mb=16),
+    folds=Folds(count=2),
     evaluation=Evaluation(targets=("M",)),
 )
 
@@ -102,7 +109,7 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
         units.append(write_unit(path, unit_name(len(units)), rows, "whole", noise[first : first + count]))
     provenance = {
         "dataset": dataset, "synthetic": True, "complete": False, "dimension": dimension, "prepared": "none",
-        "backbone": "noise", "weights": "none", "weights_sha256": "",
+        "rendition": "whole", "backbone": "noise", "weights": "none", "weights_sha256": "",
     }  # fmt: skip
     return write_manifest(path, identity, provenance, (), units)
 
@@ -149,19 +156,19 @@ def _measure_memory(folder: Path) -> dict[str, float]:
     # Compiles and allocates what does not depend on the clips.
     devices.place(np.zeros(1), devices.one_device())
     found["start"] = _peak()
-    corpus = Corpus.of(stores)
-    trials = crossdataset.plan(_SETTINGS, corpus.videos)
+    corpus = Corpus.of({"whole": stores})
+    plans = planning.plan(_SETTINGS, corpus.videos)
     found["plan"] = _peak()
     start = time.perf_counter()
-    pool = corpus.open()
+    features, _ = corpus.open().features("whole")
     found["open_s"] = time.perf_counter() - start
-    found["features_mb"] = streaming.size(pool.features) / 1e6
-    del pool
+    found["features_mb"] = streaming.size(features) / 1e6
+    del features
     start = time.perf_counter()
-    trained = crossdataset.train(_SETTINGS, trials, corpus, folder / "run")
+    fitted = fit_methods(_SETTINGS, plans, corpus, folder / "run")
     found["train"], found["train_s"] = _peak(), time.perf_counter() - start
     start = time.perf_counter()
-    crossdataset.score(_SETTINGS, trials, corpus, trained)
+    scoring.score(_SETTINGS, plans, corpus, fitted)
     found["score"], found["score_s"] = _peak(), time.perf_counter() - start
     return found
 
@@ -176,14 +183,16 @@ def _peak() -> float:
 
 def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     store = write_store(scratch, "synth-O", clips, frames, 1920, seed=0)
-    pool = Corpus.of([store]).open()
+    opened = Corpus.of({"whole": [store]}).open()
+    features, mask = opened.features("whole")
+    sequences = Clips(features, mask, opened.labels)
     order = np.random.default_rng(0).permutation(clips)
     rows = []
     for name in ("cached", "from disk"):
         if name == "cached" or _forget(store):
             start = time.perf_counter()
             for row in order[:2000]:
-                pool.features[row[None]]
+                features[row[None]]
             rows.append([f"one row a call, {name}", "", "", f"{2000 / (time.perf_counter() - start):,.0f}", ""])
     cases: tuple[tuple[Kind, int, int, int], ...] = (
         ("gru", 20, 1, clips),
@@ -192,14 +201,17 @@ def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     )
     for kind, hidden, runs, count in cases:
         every = [Run(str(i), i, order[64:count], order[:64]) for i in range(runs)]
-        resident, streamed = (_speed(pool, every, kind, hidden, epochs, where) for where in (1 << 20, 1))
-        cells = [f"{value:,.0f}" for value in (resident, streamed, _input_rate(pool, every, Training()))]
+        # Opened anew each time, because clips keep where their features lie.
+        resident, streamed = (
+            _speed(Corpus.of({"whole": [store]}).open(), every, kind, hidden, epochs, where) for where in (1 << 20, 1)
+        )
+        cells = [f"{value:,.0f}" for value in (resident, streamed, _input_rate(sequences, every, Training()))]
         plural = "s" if runs > 1 else ""
         rows.append([f"{kind}-{hidden}, {runs} run{plural}", *cells, f"{100 * (1 - streamed / resident):.0f} %"])
     return Grid(["clips a second, all runs together", "on the device", "streamed", "input alone", "slower by"], rows)
 
 
-def _speed(pool: Pool, runs: list[Run], kind: Kind, hidden: int, epochs: int, resident_mb: int) -> float:
+def _speed(clips: CorpusClips, runs: list[Run], kind: Kind, hidden: int, epochs: int, resident_mb: int) -> float:
     """Clips a second of the median epoch, over all runs."""
     settings = Training(max_epochs=epochs, validate_every=1, resident_mb=resident_mb)
     seen: list[float] = []
@@ -207,13 +219,18 @@ def _speed(pool: Pool, runs: list[Run], kind: Kind, hidden: int, epochs: int, re
     def watch(look: Look) -> None:
         seen.append(look.steps_per_second)
 
-    fit(RecurrentClassifier(kind, 1920, hidden, "he"), runs, pool.clips(resident_mb), settings, watch=watch)
+    fit(
+        RecurrentClassifier(kind, 1920, hidden, "he"),
+        runs,
+        clips.sequences("whole", resident_mb),
+        settings,
+        watch=watch,
+    )
     return float(np.median(seen[1:])) * settings.batch_size
 
 
-def _input_rate(pool: Pool, runs: list[Run], settings: Training) -> float:
+def _input_rate(clips: Clips, runs: list[Run], settings: Training) -> float:
     """Clips a second, over all runs, of an epoch's parts without any training."""
-    clips = Clips(pool.features, pool.mask, pool.videos.label)
     order = batched([run.train for run in runs], settings.batch_size, 1)
     start = time.perf_counter()
     for part, _ in streaming.parts(clips, order, 0, devices.one_device(), settings.part_mb << 20):
