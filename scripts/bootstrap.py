@@ -1,11 +1,11 @@
-"""Sets up an environment of the project's own and runs something in it; needs only Python and the network.
+"""Sets up the project's environment and runs a command in it; needs only Python and the network.
 
     python3 scripts/bootstrap.py quickstart    # the main job on the embedded default
     python3 scripts/bootstrap.py test          # the tests
     python3 scripts/bootstrap.py check         # linter, formatter and type checker
 
-The environment is .venv in the project's folder, with the versions of constraints.txt. It is made once, and again
-when the project's requirements change. Arguments after the first go to what is run.
+The environment is .venv in the project's folder, with the versions of constraints.txt. This script makes it once,
+and again when the project's requirements change. It passes arguments after the first to the command.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ def install(extras: tuple[str, ...]) -> None:
     digest = hashlib.sha256(content + " ".join([*ALONE, sys.version]).encode()).hexdigest()
     there: set[str] = set()
     if stamp.exists() and stamp.read_text().partition("\n")[2].partition("\n")[0] != sys.version.split()[0]:
-        say("the environment was made with another Python; making it anew")
+        say("the environment was made with another Python; making it again")
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     if stamp.exists() and PYTHON.exists():
         known, _, names = stamp.read_text().split("\n")
@@ -76,15 +76,15 @@ def install(extras: tuple[str, ...]) -> None:
         say(f"making an environment in {ENVIRONMENT}")
         made = run([sys.executable, "-m", "venv", str(ENVIRONMENT)])
         if made.returncode:
-            # A half-made one would be taken for whole at the next try.
+            # The next run would take an incomplete environment for a complete one.
             shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-            sys.exit("error: no environment could be made; on Debian and Ubuntu: apt install python3-venv")
-    say("installing the project and what it needs (some 300 MB, once)")
+            sys.exit("error: cannot make an environment; on Debian and Ubuntu: apt install python3-venv")
+    say("installing the project and its dependencies (some 300 MB, once)")
     stamp.unlink(missing_ok=True)
     pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     asked = (["--constraint", "constraints.txt", "--editable", f".[{','.join(wanted)}]"], ["--no-deps", *ALONE])
     if any(run([*pip, *packages]).returncode for packages in asked):
-        sys.exit("error: the installation failed (see above); is there a network? The command can be repeated.")
+        sys.exit("error: the installation failed (see above); check the network and run the command again.")
     stamp.write_text("\n".join([digest, sys.version.split()[0], " ".join(wanted)]))
 
 

@@ -1,4 +1,4 @@
-"""Converts frame lists of other projects to a manifest; see --help."""
+"""Converts frame lists of other projects to a manifest: python scripts/convert_list.py --out FILE.csv ..."""
 
 from pathlib import Path
 
@@ -14,16 +14,18 @@ def main(
     test: tuple[Path, ...] = (),
     prefix: str = "",
 ) -> None:
-    """Converts frame or crop lists of the SSDG kind (JSON with photo_path and photo_label) and of the FLIP kind (text,
-    casia_real_train.txt and so on) to a manifest that scripts/prepare.py reads.
+    """Converts lists of frames or crops to a manifest, which --data.manifests and scripts/prepare.py read.
+
+    It reads lists in the manner of SSDG (JSON with photo_path and photo_label) and of FLIP (text, casia_real_train.txt
+    and so on).
 
     Args:
-        out: The manifest (CSV) to write; it has to lie above the frames.
-        subject: Regular expression that finds the subject in a video's path; its first group counts.
+        out: The manifest (CSV) to write; the frames must lie in its folder or below.
+        subject: Regular expression that finds the subject in a video's path; its first group is taken.
         train: Lists of training videos.
         dev: Lists of development videos.
         test: Lists of test videos.
-        prefix: Folder put before every path of the lists. A leading slash and '..' in them are taken away.
+        prefix: Folder put before every path of the lists. A leading slash and '..' in them are removed.
     """
     count = convert_lists({"train": train, "dev": dev, "test": test}, out, subject, prefix)
     print(f"{out}: {count} videos")

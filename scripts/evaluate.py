@@ -1,4 +1,4 @@
-"""Scores a trained run, or evaluates anybody's scores."""
+"""Evaluates a trained run, or scores of any system: python scripts/evaluate.py RUN"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -39,7 +39,7 @@ def main(
         evaluate_scores(scores, out, threshold)
         folder = out
     else:
-        # Only here: evaluating somebody's scores must not need JAX.
+        # Only here, because evaluating a table of scores must not need JAX.
         from fas_jax.experiment.results import report
 
         assert run is not None

@@ -13,7 +13,8 @@ def main(bundle: Path, out: Path, detector: str = "") -> None:
     Args:
         bundle: Folder of a bundle, which scripts/run.py writes into its run's folder.
         out: Folder for the programs.
-        detector: Whose score, by its name in the run's [methods.NAME] tables; if not given, the bundle's default.
+        detector: The detector to export, by its name in the run's [methods.NAME] tables; without it, the bundle's
+            default.
     """
     from fas_jax.deployment.bundle import load_bundle
     from fas_jax.deployment.export import write_serving

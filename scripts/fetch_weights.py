@@ -14,16 +14,16 @@ def main(
 ) -> None:
     """Downloads weights from their publisher, checks their hash, and prints their path for --weights.
 
-    What is there already is only checked; an interrupted download goes on.
+    A file that exists is only checked, and an interrupted download continues.
 
     Args:
         backbone: densenet121, densenet169 or densenet201. EfficientNet-Lite0 needs no download: its weights come as
             a package.
-        folder: Where the file goes; the user's cache folder if not given.
+        folder: Folder for the file; the user's cache folder if not given.
         source: Another address of the same file, such as a mirror.
     """
     found = fetch(backbone, folder or default_cache(), source)
-    print(f"{found.path}\nsha256 {found.sha256}, {'was there' if found.was_there else 'fetched'}")
+    print(f"{found.path}\nsha256 {found.sha256}, {'existed' if found.was_there else 'fetched'}")
 
 
 if __name__ == "__main__":

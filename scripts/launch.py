@@ -1,4 +1,4 @@
-"""Several processes of one job: python scripts/launch.py --processes 2 -- python scripts/train.py ..."""
+"""Starts several processes of one job: python scripts/launch.py --processes 2 -- python scripts/train.py ..."""
 
 from typing import Annotated
 
@@ -12,16 +12,16 @@ def main(command: Annotated[tuple[str, ...], tyro.conf.Positional], processes: i
     """Starts a command several times on this machine, as one job: train.py, run.py, search.py or extract.py.
 
     The processes share the work, each with its own devices (its share of the NVIDIA GPUs), and see the same folders.
-    SIGTERM and Ctrl-C reach all of them. When one is lost, the others are ended within seconds and it is said which
-    one it was; the same command, started again, goes on from the last checkpoint.
+    SIGTERM and Ctrl-C reach all of them. When one is lost, this script ends the others within seconds and names the one
+    that was lost; the same command, started again, continues from the last checkpoint.
 
     On several machines, start the script itself once for each process, with FAS_JAX_COORDINATOR=HOST:PORT (of the
-    first process), FAS_JAX_PROCESSES=(how many) and FAS_JAX_PROCESS=(which one, from 0) in its environment; under
+    first process), FAS_JAX_PROCESSES (their number) and FAS_JAX_PROCESS (counted from 0) in its environment; under
     Slurm, Open MPI or Kubernetes FAS_JAX_COORDINATOR=auto is enough.
 
     Args:
-        command: What to run, after --.
-        processes: How many of them.
+        command: The command, after --.
+        processes: Number of processes.
     """
     return launch(command, processes)
 

@@ -24,10 +24,10 @@ def main(
 
     Args:
         paths: Video or image files.
-        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. It may be left out where there
-            is only one under runs/.
-        detector: Whose score decides, by its name in the run's [methods.NAME] tables; if not given, the first that
-            reads the others' scores, else the first.
+        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. It may be left out if runs/ holds
+            only one.
+        detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads
+            other methods' scores, or else the first.
     """
     if not paths:
         raise UserError("name at least one video or image file")

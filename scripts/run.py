@@ -1,10 +1,10 @@
-"""From video files to the cross-dataset table."""
+"""Runs an experiment: python scripts/run.py --config FILE"""
 
 from fas_jax.experiment.configuration import Experiment, experiment_main
 
 
 def main(settings: Experiment) -> None:
-    """Runs a whole experiment, from videos to the cross-dataset table, and goes on where it was interrupted."""
+    """Runs a whole experiment, from videos to the cross-dataset table; an interrupted one continues."""
     from fas_jax.experiment import stages
     from fas_jax.runtime import devices
 

@@ -1,4 +1,4 @@
-"""Renders stand-ins for the four datasets; see --help."""
+"""Renders stand-ins for the four datasets: python scripts/synthesize.py OUT"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,12 +23,12 @@ def main(
 ) -> None:
     """Renders small face presentation-attack datasets as video files in the official layouts.
 
-    They exercise the pipeline and say nothing about real attacks. Without options the full official lists are
-    rendered in full size, which takes days; for a trial: --subjects 12 --videos-per-subject 5 --frames 64 --scale
-    0.25. Started again after an interruption, it goes on where it stopped.
+    They exercise the pipeline and say nothing about real attacks. Without options it renders the full official lists in
+    full size, which takes days; for a first try: --subjects 12 --videos-per-subject 5 --frames 64 --scale 0.25. Started
+    again after an interruption, it continues where it stopped.
 
     Args:
-        out: Folder of the trees, one folder for each layout.
+        out: Folder in which each layout gets a folder.
         settings: What is rendered.
         layouts: Layouts to render.
     """

@@ -1,4 +1,4 @@
-"""Trains the methods of an experiment."""
+"""Trains the methods of an experiment: python scripts/train.py --config FILE"""
 
 from fas_jax.experiment.configuration import Experiment, experiment_main
 

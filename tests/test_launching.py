@@ -60,7 +60,7 @@ def test_one_that_ends_badly_ends_what_the_others_have_started_too():
     )
     code, output, errors = finish(start(program))
     assert code == 3
-    assert "process 0 of 2 (counted from 0) was lost: it ended with exit code 3" in errors
+    assert "process 0 of 2 (counted from 0) was lost: it exited with code 3" in errors
     left = Path("/proc") / output.split()[1] / "stat"
     assert not left.exists() or left.read_text().split()[2] == "Z"
 

@@ -21,7 +21,7 @@ from fas_jax.methods import stacking
 from fas_jax.models.architecture import padded
 from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import devices
-from fas_jax.training import chunks as waves
+from fas_jax.training import chunks as chunks
 from fas_jax.training import fitting
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Clips, Run
@@ -118,7 +118,7 @@ def test_a_run_among_others_equals_the_run_alone():
 
 
 def test_stops_after_patience_and_keeps_the_best():
-    """Random labels: validation gets worse soon. The best look's parameters come back, and epochs count as stated."""
+    """Random labels: validation gets worse soon. The best parameters come back, and epochs count as stated."""
     rng = np.random.default_rng(0)
     everything = clips()._replace(labels=jnp.asarray(rng.integers(0, 2, 40), jnp.int32))
     settings = replace(SETTINGS, max_epochs=200, validate_every=3, patience=9, learning_rate=5e-2)
@@ -283,7 +283,7 @@ def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
     assert_same(resident.history, streamed.history)
 
 
-def test_more_runs_than_memory_holds_are_trained_in_waves(tmp_path, monkeypatch, capsys):
+def test_more_runs_than_memory_holds_are_trained_in_chunks(tmp_path, monkeypatch, capsys):
     """Said, the same results, and kept when the memory is another on going on."""
     runs = [replace(RUNS[i % 2], name=str(i), seed=i) for i in range(5)]
     settings = replace(SETTINGS, max_epochs=2)
@@ -292,11 +292,11 @@ def test_more_runs_than_memory_holds_are_trained_in_waves(tmp_path, monkeypatch,
         return stacking._train("gru", ARCHITECTURE, runs, clips(), settings, folder, "data", None)
 
     whole = train(tmp_path / "a")
-    assert "waves" not in capsys.readouterr().out
-    monkeypatch.setattr(waves, "wave_size", lambda *_: 2)
+    assert "chunks" not in capsys.readouterr().out
+    monkeypatch.setattr(chunks, "wave_size", lambda *_: 2)
     parts = train(tmp_path / "b")
-    assert "5 runs are more than the memory holds; they are trained in 3 waves of up to 2" in capsys.readouterr().out
-    monkeypatch.setattr(waves, "wave_size", lambda *_: 4)
+    assert "5 runs are more than the memory holds; they are trained in 3 chunks of up to 2" in capsys.readouterr().out
+    monkeypatch.setattr(chunks, "wave_size", lambda *_: 4)
     assert_same(parts, train(tmp_path / "b"))
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)

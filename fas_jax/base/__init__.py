@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, settings, parameters, records of videos. Imports no JAX."""
+"""What all other rooms use: errors, files, settings and their keys, parameters, records of videos. Imports no JAX."""

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this, and the message says how."""
+"""The exception for faults that the user can mend; its message says how."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """An error for a mistyped name that offers the nearest right one."""
+    """The error for a mistyped name; its message offers the nearest known name."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and hashes that say what they are."""
+"""Files that are written whole or not at all, and hashes of files and values."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from fas_jax.base.errors import UserError
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside `target` that replaces it when the block ends without an error.
 
-    A killed process leaves at most a `.tmp-*` file, which no reader looks at. The data reach the disk before
-    the rename does, so that a power cut cannot leave a whole name on an empty file.
+    A killed process leaves at most a `.tmp-*` file, which no reader opens. The data reach the disk before
+    the rename does, so that a power failure cannot leave an empty file under the final name.
     """
     target = Path(target)
     try:
@@ -77,12 +77,12 @@ def fingerprint(value: Any) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A file name for any text, and a different one for each."""
+    """A valid file name for any text; different texts give different names."""
     return quote(name, safe=" +,=()").replace(".", "%2E")
 
 
 def inside(root: Path, relative: str) -> Path:
-    """`root / relative`, refused when it (or a link on its way) leads out of `root`."""
+    """`root / relative`; a `UserError` if that path, or a link on it, leads out of `root`."""
     path = (root / relative).resolve()
     if not path.is_relative_to(Path(root).resolve()):
         raise UserError(f"{relative!r} leads out of {root}")

@@ -1,4 +1,4 @@
-"""Trees of arrays as single safetensors files: no code runs on reading, and the header says what they are."""
+"""Trees of arrays as single safetensors files: reading one runs no code, and its header describes the arrays."""
 
 import hashlib
 import json
@@ -23,14 +23,20 @@ def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
 
 
 def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The nested dictionary of arrays, and what the header says about it; one flipped bit is an error."""
+    """The nested dictionary of arrays, and `about` from the header.
+
+    Raises:
+        UserError: The file is missing or not readable, or its contents do not match its checksum.
+    """
     try:
         with safe_open(path, "numpy") as file:
             header = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         told = header.get("about", "{}")
         if header.get("sha256") != _digest(flat, told):
-            raise UserError(f"{path} is damaged: its contents do not match their checksum; remove it to make it anew")
+            raise UserError(
+                f"{path} is damaged: its contents do not match their checksum; remove it and run the command again"
+            )
         about = json.loads(told)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
@@ -47,7 +53,7 @@ def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def load_about(path: Path) -> dict[str, Any]:
-    """What the header says, without reading an array."""
+    """`about` from the header, without reading an array."""
     try:
         with safe_open(path, "numpy") as file:
             return dict(json.loads((file.metadata() or {}).get("about", "{}")))

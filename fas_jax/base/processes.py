@@ -1,4 +1,4 @@
-"""Worker processes that start clean: no JAX, and nothing of the script that starts them."""
+"""Worker processes that import neither JAX nor the script that starts them."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def core_count() -> int:
 
 @contextmanager
 def without_main() -> Iterator[None]:
-    """Hides the running script from spawned processes, which would import it, and JAX with it, once each."""
+    """Hides the running script from spawned processes, each of which would otherwise import it, and JAX with it."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

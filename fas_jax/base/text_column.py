@@ -1,4 +1,4 @@
-"""Text in a table: held once for all rows that share it, or as bytes where few do. Imports no JAX."""
+"""Text in a table: stored once for all rows that share it, or as bytes where few rows do. Imports no JAX."""
 
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -9,21 +9,23 @@ from jaxtyping import Bool, Int32, Int64, Integer, UInt8
 
 
 class TextColumn:
-    """A column of text: a number for each row, and each text once. Compared with a text it gives a mask, as an array
-    does, and NumPy takes it for an array of its texts; what it is compared with is not another column.
+    """A column of text: a number for each row, and each text once.
+
+    Comparing it with a text gives a mask, as comparing an array does; comparing it with another column is an error.
+    NumPy converts it to an array of its texts.
     """
 
     __slots__ = ("codes", "texts")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, codes: Integer[np.ndarray, " n"], texts: Sequence[str]) -> None:
-        """`texts` are distinct; some may be in no row."""
+        """`texts` are distinct; a text may be in no row."""
         self.codes, self.texts = codes.view(), texts
         self.codes.flags.writeable = False
 
     @classmethod
     def of(cls, values: "TextColumn | Iterable[Any]") -> "TextColumn":
-        """Of texts in order, or of what `str` makes texts of; a column as it is."""
+        """A column of these values in order, each as `str` gives it; a column is returned unchanged."""
         if isinstance(values, cls):
             return values
         if isinstance(values, str):
@@ -43,13 +45,13 @@ class TextColumn:
         """All rows, in order."""
         known: dict[str, int] = {}
         # Columns of one video list share their texts, which are then looked up once.
-        places: dict[int, np.ndarray] = {}
+        indices: dict[int, np.ndarray] = {}
         for column in columns:
-            if id(column.texts) not in places:
+            if id(column.texts) not in indices:
                 found = (known.setdefault(text, len(known)) for text in column.texts)
-                places[id(column.texts)] = np.fromiter(found, np.int32, len(column.texts))
+                indices[id(column.texts)] = np.fromiter(found, np.int32, len(column.texts))
         kind = _narrowest(len(known))
-        parts = [places[id(column.texts)].astype(kind)[column.codes] for column in columns]
+        parts = [indices[id(column.texts)].astype(kind)[column.codes] for column in columns]
         return cls(np.concatenate([np.zeros(0, kind), *parts]), list(known))
 
     def __len__(self) -> int:
@@ -59,7 +61,7 @@ class TextColumn:
         return map(self.texts.__getitem__, self.codes.tolist())
 
     @overload
-    def __getitem__(self, which: int | np.integer[Any]) -> str: ...
+    def __getitem__(self, which: int | np.integer) -> str: ...
     @overload
     def __getitem__(self, which: np.ndarray | slice) -> "TextColumn": ...
     def __getitem__(self, which: Any) -> "str | TextColumn":
@@ -98,14 +100,14 @@ class TextColumn:
 
 
 class TextColumnBuilder:
-    """A column while its rows come in one by one."""
+    """Builds a column row by row."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
         self._codes = array("i")
 
     def append(self, text: str) -> None:
-        """One more row."""
+        """Adds a row."""
         self._codes.append(self._known.setdefault(text, len(self._known)))
 
     def built(self) -> TextColumn:
@@ -114,7 +116,7 @@ class TextColumnBuilder:
 
 
 class PackedTexts(Sequence[str]):
-    """Texts of which few are equal, as their bytes, end to end."""
+    """Texts of which few are equal, stored as their bytes, end to end."""
 
     __slots__ = ("_bytes", "_lengths", "_starts")
 
@@ -127,7 +129,7 @@ class PackedTexts(Sequence[str]):
         return len(self._starts)
 
     @overload
-    def __getitem__(self, which: int | np.integer[Any]) -> str: ...
+    def __getitem__(self, which: int | np.integer) -> str: ...
     @overload
     def __getitem__(self, which: np.ndarray | slice) -> "PackedTexts": ...
     def __getitem__(self, which: Any) -> "str | PackedTexts":
@@ -136,31 +138,31 @@ class PackedTexts(Sequence[str]):
             return PackedTexts(self._bytes, self._starts[which], self._lengths[which])
         return self.encoded(which).decode("utf-8", "surrogatepass")
 
-    def encoded(self, row: int | np.integer[Any]) -> bytes:
+    def encoded(self, row: int | np.integer) -> bytes:
         """A text's bytes, which are ordered as the texts are."""
         start = self._starts[row]
         return self._bytes[start : start + self._lengths[row]].tobytes()
 
 
 class PackedTextsBuilder:
-    """Texts while they come in one by one."""
+    """Builds `PackedTexts` text by text."""
 
     def __init__(self) -> None:
         self._bytes, self._lengths = bytearray(), array("i")
 
     def append(self, text: str) -> None:
-        """One more. Names of files may hold what is no UTF-8, as lone surrogates."""
+        """Adds a text. Names of files that are not UTF-8 hold lone surrogates, which are kept."""
         content = text.encode("utf-8", "surrogatepass")
         self._bytes += content
         self._lengths.append(len(content))
 
     def built(self) -> PackedTexts:
-        """All texts; no more can follow."""
+        """All texts; none can be added afterwards."""
         lengths = np.array(self._lengths, np.int32)
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         return PackedTexts(np.frombuffer(self._bytes, np.uint8), starts, lengths)
 
 
 def _narrowest(count: int) -> np.dtype:
-    """Of the types that number so many."""
+    """The smallest unsigned type that numbers `count` things."""
     return np.min_scalar_type(max(0, count - 1))

@@ -1,4 +1,4 @@
-"""Many videos as columns: of millions, what they share is in memory once. Imports no JAX."""
+"""Many videos as columns, which hold what videos share once. Imports no JAX."""
 
 import dataclasses
 from array import array
@@ -16,7 +16,7 @@ from fas_jax.base.text_column import PackedTexts, PackedTextsBuilder, TextColumn
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Video))
 _SHARED = ("dataset", "subject", "split", "pai", "pai_fine", "device", "session")
-# Videos that are made at once of their columns.
+# Videos that iteration makes from the columns at a time.
 _BLOCK = 4096
 
 
@@ -36,7 +36,7 @@ class VideoTable(Sequence[Video]):
 
     @classmethod
     def of(cls, videos: Iterable[Video]) -> "VideoTable":
-        """Of videos in order, each of which is let go at once; a table as it is."""
+        """A table of these videos in order, none of which it keeps; a table is returned unchanged."""
         if isinstance(videos, cls):
             return videos
         paths, labels = PackedTextsBuilder(), array("b")
@@ -58,7 +58,7 @@ class VideoTable(Sequence[Video]):
             yield from map(Video, *(each.tolist() if isinstance(each, np.ndarray) else each for each in columns))
 
     @overload
-    def __getitem__(self, which: int | np.integer[Any]) -> Video: ...
+    def __getitem__(self, which: int | np.integer) -> Video: ...
     @overload
     def __getitem__(self, which: np.ndarray | slice) -> "VideoTable": ...
     def __getitem__(self, which: Any) -> "Video | VideoTable":
@@ -86,9 +86,9 @@ class VideoTable(Sequence[Video]):
         for name in sorted(set(self.dataset.texts)):
             rows = np.flatnonzero(self.dataset == name)
             keys = [self.path.encoded(row) for row in rows.tolist()]
-            places = sorted(range(len(rows)), key=keys.__getitem__)
-            order[start : start + len(rows)] = rows[places]
-            again = [keys[one] == keys[other] for one, other in pairwise(places)]
+            by_path = sorted(range(len(rows)), key=keys.__getitem__)
+            order[start : start + len(rows)] = rows[by_path]
+            again = [keys[one] == keys[other] for one, other in pairwise(by_path)]
             new[start + 1 : start + len(rows)] = np.logical_not(again)
             start += len(rows)
         number = np.zeros(len(self), np.int32)

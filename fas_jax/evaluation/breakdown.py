@@ -1,6 +1,6 @@
-"""Where the errors are: by PAI species, device, session and subject, and the worst-scored videos. NumPy only.
+"""Error rates by PAI species, device, session and subject, and the worst-scored videos. NumPy only.
 
-Every group is judged at the threshold that its run has from validation; groups choose nothing of their own.
+Every group is judged at the run's threshold, which validation set; no group has a threshold of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ WORST = 6
 def break_down(scores: ScoreTable, figures: Sequence[Figures]) -> tuple[tuple[Group, ...], tuple[WorstVideo, ...]]:
     """Error rates of every group of test videos, and each model's worst-scored ones, means over seeds.
 
-    A dimension whose column is empty throughout is left out. A group without one of the classes has NaN for the
-    rate of that class. Videos without a score are counted, and are in no rate.
+    A dimension whose column is empty throughout is left out. A group that lacks a class has NaN for the rate of that
+    class. Videos without a score are counted separately, and enter no rate.
     """
     thresholds = {(each.protocol, each.model, each.seed): each.values["threshold"] for each in figures}
     groups: list[Group] = []
@@ -82,7 +82,7 @@ def _groups(rows: ScoreTable, wrong: Bool[np.ndarray, " n"], protocol: str, mode
 
 
 def _rate(wrong: Bool[np.ndarray, " n"], subjects: Sequence[str]) -> tuple[float, Interval]:
-    """Share of wrong decisions and its interval by bootstrap over subjects; of one subject nothing can be said."""
+    """Share of wrong decisions and its interval by bootstrap over subjects; undefined for a single subject."""
     if not len(wrong):
         return np.nan, _UNDEFINED
     rate = float(np.mean(wrong))
@@ -99,22 +99,22 @@ def _rate(wrong: Bool[np.ndarray, " n"], subjects: Sequence[str]) -> tuple[float
 
 
 def _subjects(rows: ScoreTable) -> list[str]:
-    """Who is resampled: the subject, or the video itself where no subject is told."""
+    """The unit of resampling: the subject, or the video itself where the subject is not known."""
     columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
     return [f"{dataset}/{subject}" if subject else f"{dataset}//{video}" for dataset, subject, video in columns]
 
 
 def _worst(rows: ScoreTable, margins: Float64[np.ndarray, " n"], protocol: str, model: str) -> list[WorstVideo]:
     """The attacks furthest above the threshold and the bona fide furthest below it, by their mean over seeds."""
-    place: dict[tuple[str, str], list[int]] = {}
+    rows_of: dict[tuple[str, str], list[int]] = {}
     for index in np.flatnonzero(rows.answered).tolist():
-        place.setdefault((str(rows.dataset[index]), str(rows.video[index])), []).append(index)
+        rows_of.setdefault((str(rows.dataset[index]), str(rows.video[index])), []).append(index)
     found: dict[int, list[WorstVideo]] = {0: [], 1: []}
-    for (dataset, video), mine in place.items():
+    for (dataset, video), mine in rows_of.items():
         first = mine[0]
         margin = float(np.mean(margins[mine]))
         label = int(rows.label[first])
-        # Only what is decided wrongly, on the mean over seeds, fools the model.
+        # Listed only if the mean over seeds decides it wrongly.
         if (margin >= 0) != (label == 1):
             about: Mapping[str, str] = {name: str(getattr(rows, name)[first]) for name in DIMENSIONS}
             score = float(np.mean(rows.score[mine]))

@@ -12,7 +12,7 @@ from fas_jax.evaluation.scores import ScoreTable
 
 _RESAMPLES = 200
 _SEED = 0
-# Where bands are computed: denser where few attacks pass, as a DET plot is.
+# FARs at which bands are computed: denser where few attacks pass, as on a DET plot.
 _GRID = np.unique(np.concatenate([np.geomspace(1e-3, 0.1, 25), np.linspace(0, 1, 51)]))
 
 
@@ -38,7 +38,7 @@ def mean_roc(runs: Sequence[ScoreTable]) -> tuple[Float64[np.ndarray, " k"], Flo
     if len(curves) == 1:
         return curves[0]
     grid = np.unique(np.concatenate([far for far, _ in curves]))
-    # Between two points of a curve the rate is that of the lower one: the share surely reached.
+    # Between two points of a curve the rate is that of the lower one, which is surely reached.
     held = [tpr[np.searchsorted(far, grid, side="right") - 1] for far, tpr in curves]
     return np.append(0.0, grid), np.append(0.0, np.mean(held, axis=0))
 
@@ -46,9 +46,9 @@ def mean_roc(runs: Sequence[ScoreTable]) -> tuple[Float64[np.ndarray, " k"], Flo
 def roc_band(runs: Sequence[ScoreTable]) -> Band:
     """The band of `mean_roc`, for the same resamples of subjects in all runs."""
     keys = sorted({key for run in runs for key in _subjects(run)})
-    places = {key: place for place, key in enumerate(keys)}
+    columns = {key: column for column, key in enumerate(keys)}
     draws = intervals.draw_subjects(len(keys), _RESAMPLES, _SEED)
-    shares = np.mean([_resampled(run.rows(run.answered), places, draws) for run in runs], axis=0)
+    shares = np.mean([_resampled(run.rows(run.answered), columns, draws) for run in runs], axis=0)
     defined = shares[~np.isnan(shares).any(axis=1)]
     if not len(defined):
         return Band(_GRID, np.full(len(_GRID), np.nan), np.full(len(_GRID), np.nan))
@@ -56,13 +56,15 @@ def roc_band(runs: Sequence[ScoreTable]) -> Band:
     return Band(_GRID, low, high)
 
 
-def _resampled(rows: ScoreTable, places: dict[str, int], draws: Int64[np.ndarray, "r s"]) -> Float64[np.ndarray, "r k"]:
+def _resampled(
+    rows: ScoreTable, columns: dict[str, int], draws: Int64[np.ndarray, "r s"]
+) -> Float64[np.ndarray, "r k"]:
     """Share of bona fide accepted at each FAR of the grid, in each resample; NaN where it lacks a class."""
     order = np.argsort(-rows.score, kind="stable")
     label = rows.label[order]
-    whose = np.array([places[key] for key in _subjects(rows)])
+    whose = np.array([columns[key] for key in _subjects(rows)])
     weights = draws[:, whose[order]]
-    # Videos with one score are accepted together.
+    # Videos with equal scores are accepted together.
     ends = np.flatnonzero(np.append(np.diff(rows.score[order]) != 0, True))
     attacks = np.cumsum(weights * (label == 0), axis=1)[:, ends]
     bona_fide = np.cumsum(weights * (label == 1), axis=1)[:, ends]

@@ -1,4 +1,4 @@
-"""What mattered in a random search: rank statistics with the level that chance alone reaches. NumPy only."""
+"""Which hyper-parameters mattered in a random search: rank statistics beside what chance reaches. NumPy only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Effect:
-    """How a hyper-parameter and the scores of the settings go together; between 0 and 1 but for a sign."""
+    """The association between a hyper-parameter and the scores of the settings."""
 
     size: float
-    """Of numbers, Spearman's rank correlation; of names, the correlation ratio (eta) of the ranks. NaN where all values
-    or all scores are the same."""
+    """For numbers, Spearman's rank correlation (-1 to 1); for names, the correlation ratio (eta) of the ranks (0 to 1).
+    NaN where all values or all scores are equal."""
     noise: float
-    """What its size stays below in 95 % of random assignments of the same scores to the same values."""
+    """The 95th percentile of |size| over random assignments of the same scores to the same values."""
     signed: bool
-    """Whether it is of numbers, so that its sign says which way it goes."""
+    """Whether the values are numbers, so that the sign of `size` gives the direction."""
 
     @property
     def clear(self) -> bool:
-        """Whether it is more than chance gives one time in twenty."""
+        """Whether |size| exceeds what chance reaches one time in twenty."""
         return bool(abs(self.size) > self.noise)
 
     def __str__(self) -> str:
@@ -37,8 +37,9 @@ class Effect:
 def rank_effect(values: Sequence[Any], scores: Float[np.ndarray, " n"]) -> Effect:
     """The effect of `values` (numbers or names) on finite `scores`, over one entry a setting.
 
-    Ranks, because scales of hyper-parameters and distributions of scores are arbitrary; one at a time, which a random
-    search allows: its draws are independent of each other, so that what the others do is noise and not bias.
+    It uses ranks, because scales of hyper-parameters and distributions of scores are arbitrary. It takes one
+    hyper-parameter at a time, which a random search allows: draws are independent, so that the effect of the others is
+    noise and not bias.
     """
     ranks = _ranks(np.asarray(scores, np.float64))
     order = np.random.default_rng(0).permuted(np.tile(np.arange(len(ranks)), (_PERMUTATIONS, 1)), axis=1)
@@ -58,10 +59,11 @@ def rank_effect(values: Sequence[Any], scores: Float[np.ndarray, " n"]) -> Effec
 
 
 def fold_noise(scores: Float[np.ndarray, "n k"]) -> float:
-    """How far apart two settings' means over k folds have to be to say that they differ: two standard errors.
+    """The least difference between two settings' means over k folds that counts as one: two standard errors.
 
-    What is left when each setting's and each fold's mean is taken away is noise: a fold that is hard for all says
-    nothing of a setting. NaN with fewer than two settings or folds. Folds share training videos, which this ignores.
+    The noise is the residual after each setting's and each fold's mean is subtracted, because a fold that is hard for
+    all settings tells nothing about one. NaN with fewer than two settings or folds. It ignores that folds share
+    training videos.
     """
     count, folds = scores.shape
     if count < 2 or folds < 2:
@@ -73,6 +75,6 @@ def fold_noise(scores: Float[np.ndarray, "n k"]) -> float:
 
 def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Ranks about their mean; equal values share theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts + 1) / 2)[place]
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts + 1) / 2)[index]
     return ranks - ranks.mean()

@@ -1,14 +1,14 @@
 """From scores to results: the threshold from validation videos, the error rates on test videos. Imports no JAX.
 
-The honest figures come first: the threshold is the equal error rate's on the validation rows, which are the sources',
-and the target's rows are read once, with that threshold. What a choice of the threshold on the target would have
-claimed stands beside them, and is called `oracle`. An undefined figure is NaN, with a note that says why.
+The threshold is that of the equal error rate on the validation rows, which belong to the sources; the target's rows are
+judged once, at that threshold. Figures called `oracle` are what a threshold chosen on the target would have claimed. An
+undefined figure is NaN, with a note that says why.
 """
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Run:
-    """A model's figures with the resamples that intervals and comparisons are made of."""
+    """A model's figures, and the resamples from which intervals and comparisons are computed."""
 
     figures: Figures
     hter: Float64[np.ndarray, " r"]
@@ -45,7 +45,7 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
             source dataset the same weight in FAR and FRR.
 
     Raises:
-        UserError: models that were not given the same videos, or no group of rows with both classes in test.
+        UserError: The models were not given the same videos, or no protocol has both classes in test.
     """
     _check_same_videos(scores)
     protocols = [str(name) for name in scores.distinct("protocol")]
@@ -53,7 +53,7 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
     for protocol in protocols:
         mine = scores.select(protocol=protocol)
         test = mine.select(role=TEST)
-        subjects = {key: place for place, key in enumerate(sorted(set(_subject_keys(test))))}
+        subjects = {key: column for column, key in enumerate(sorted(set(_subject_keys(test))))}
         draws = intervals.draw_subjects(max(1, len(subjects)), RESAMPLES, _BOOTSTRAP_SEED)
         for model in mine.distinct("model"):
             of_model = mine.select(model=model)
@@ -82,6 +82,34 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
         groups=parts,
         worst=worst,
     )
+
+
+class Threshold(NamedTuple):
+    """What validation videos say of one model; NaN where they lack a class or have no scores."""
+
+    value: float
+    """Scores at or above it are accepted as bona fide."""
+    eer: float
+    """(FAR + FRR) / 2 of the validation videos there."""
+
+
+def thresholds(scores: ScoreTable, rule: ThresholdRule) -> dict[tuple[str, int, str], Threshold]:
+    """The threshold of every protocol, seed and model in the table that has validation videos."""
+    found = {}
+    rows = scores.select(role=VALIDATION)
+    for protocol in rows.distinct("protocol"):
+        for seed in rows.select(protocol=protocol).distinct("seed"):
+            of_seed = rows.select(protocol=protocol, seed=seed)
+            for model in of_seed.distinct("model"):
+                own = of_seed.select(model=model)
+                own = own.rows(own.answered)
+                try:
+                    tau = metrics.threshold_by(rule, own.score, own.label, np.asarray(own.dataset))
+                    eer = metrics.rates(own.score, own.label, tau).hter
+                except metrics.MetricError:
+                    tau, eer = np.nan, np.nan
+                found[str(protocol), int(seed), str(model)] = Threshold(float(tau), float(eer))
+    return found
 
 
 def _figures(
@@ -171,7 +199,7 @@ def _figures(
 
 
 def _oracle(answered: ScoreTable, species: np.ndarray | None) -> dict[str, float]:
-    """What a threshold chosen on the target reaches there."""
+    """Figures of the test videos at thresholds chosen on them."""
     scores, labels = answered.score, answered.label
     tau = metrics.eer_threshold(scores, labels)
     best = metrics.min_hter_threshold(scores, labels)
@@ -248,13 +276,13 @@ def _mean_slack(runs: Sequence[_Run]) -> Slack:
 
 
 def _subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
-    """(dataset, subject), or the video itself where no subject is told."""
+    """(dataset, subject), or the video itself where the subject is not known."""
     columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
     return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
 
 
 def _check_same_videos(scores: ScoreTable) -> None:
-    """All models of a protocol, and for test all seeds, answer for the same videos; a missing one is no answer."""
+    """Raises `UserError` unless all models of a protocol, and for test all seeds, have rows of the same videos."""
     first: dict[tuple[Any, ...], tuple[str, set[tuple[str, str]]]] = {}
     groups: dict[tuple[str, int, str, str], set[tuple[str, str]]] = {}
     columns = (scores.protocol, scores.seed, scores.role, scores.model, scores.dataset, scores.video)

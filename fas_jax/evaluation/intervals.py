@@ -1,8 +1,8 @@
-"""How sure an error rate is: bootstrap over subjects, exact bounds where there are no errors. NumPy only.
+"""Confidence intervals of error rates: bootstrap over subjects, exact bounds where there are no errors. NumPy only.
 
-The videos of one subject are not independent, so subjects are drawn, with all of their videos, and not videos.
+The videos of one subject are not independent, so a resample draws subjects, each with all of its videos.
 All models are resampled with the same draws, which makes differences between them paired. The threshold is not
-resampled: an interval covers the choice of the target's subjects, not that of the sources' nor of the seeds.
+resampled: an interval covers the choice of the target's subjects, and not that of the sources' subjects or the seeds.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Slack:
-    """What an exact bound adds to an interval of HTER below and above, where a bootstrap has no width."""
+    """How much an exact bound widens an interval of HTER, below and above, where the bootstrap has no width."""
 
     below: float
     above: float
@@ -65,8 +65,8 @@ def resampled_auc(
 ) -> Float64[np.ndarray, " r"]:
     """AUC of each resample; NaN where a resample lacks a class.
 
-    Every pair of subjects has its count of won comparisons (bona fide of one against attacks of the other), which is
-    computed once; a resample is then a weighted sum.
+    For every pair of subjects it counts once how often bona fide videos of one score above attacks of the other; a
+    resample is then a weighted sum of these counts.
     """
     count = draws.shape[1]
     bona_fide, whose = scores[labels == 1], subjects[labels == 1]
@@ -76,10 +76,10 @@ def resampled_auc(
     for first in range(0, count, _COLUMNS_AT_ONCE):
         columns = range(first, min(first + _COLUMNS_AT_ONCE, count))
         wins = np.zeros((count, len(columns)))
-        for place, subject in enumerate(columns):
+        for column, subject in enumerate(columns):
             own = np.sort(attacks[attackers == subject])
             below = np.searchsorted(own, bona_fide, "left") + np.searchsorted(own, bona_fide, "right")
-            wins[:, place] = np.bincount(whose, weights=below / 2, minlength=count)
+            wins[:, column] = np.bincount(whose, weights=below / 2, minlength=count)
         won += np.sum((weights @ wins) * weights[:, columns], axis=1)
     pairs = (weights @ np.bincount(whose, minlength=count)) * (weights @ np.bincount(attackers, minlength=count))
     with np.errstate(invalid="ignore"):
@@ -101,10 +101,10 @@ def zero_error_bound(subjects: int) -> float:
 
 
 def hter_slack(far: float, frr: float, attack_subjects: int, bona_fide_subjects: int) -> Slack:
-    """What is added to a bootstrap interval of HTER because one of its rates is exactly 0 or 1.
+    """What to add to a bootstrap interval of HTER where FAR or FRR is exactly 0 or 1.
 
-    All resamples agree on such a rate, so its half of HTER would be given no width at all; it gets that of the
-    exact bound instead. The sum is on the safe side.
+    All resamples agree on such a rate, so that its half of HTER would have no width; it gets the width of the exact
+    bound instead. The sum is conservative.
     """
     below = above = 0.0
     for rate, subjects in ((far, attack_subjects), (frr, bona_fide_subjects)):
@@ -124,7 +124,7 @@ def auc_interval(
 ) -> Interval:
     """Interval of AUC from its resamples; where all pairs are in order (or none), an exact bound.
 
-    All resamples agree there. The bound counts a subject of the rarer class as one trial.
+    All resamples agree there. The bound takes the subjects of the rarer class as independent observations.
     """
     bound = zero_error_bound(min(attack_subjects, bona_fide_subjects))
     if auc == 1:

@@ -1,9 +1,8 @@
 """Error rates of presentation-attack detection, exact on ties, in O(n log n). NumPy only.
 
-Everywhere: label 1 is bona fide and 0 an attack, a higher score means bona fide, and a presentation is
-accepted if `score >= threshold`. The terms are those of ISO/IEC 30107-3; FAR, FRR and HTER are the
-literature's. One class missing, an empty set, NaN or infinite scores are errors that say which, never a 0 or
-0.5.
+Throughout, label 1 is bona fide and 0 an attack, a higher score means bona fide, and a presentation is accepted if
+`score >= threshold`. The terms are those of ISO/IEC 30107-3; FAR, FRR and HTER are those of the literature. A missing
+class, an empty set, NaN and infinite scores raise an error that names the fault; no figure falls back to 0 or 0.5.
 """
 
 from collections.abc import Mapping
@@ -27,11 +26,11 @@ class MetricError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Curve:
-    """Every distinct way in which a threshold can part the scores, from accepting all to rejecting all."""
+    """All distinct operating points of a set of scores, from accepting all to rejecting all."""
 
     thresholds: Float64[np.ndarray, " k"]
-    """Rising. Between two neighbouring distinct scores their midpoint; just below the lowest score and just
-    above the highest at the ends."""
+    """Rising: just below the lowest score, the midpoints between neighbouring distinct scores, just above the highest
+    score."""
     accepted_attacks: Int64[np.ndarray, " k"]
     rejected_bona_fide: Int64[np.ndarray, " k"]
     attacks: int
@@ -76,7 +75,7 @@ def curve(scores: Scores, labels: Labels) -> Curve:
     distinct = np.unique(scores)
     low, high = distinct[:-1], distinct[1:]
     # Halved before the sum, which could overflow. Two neighbouring floats have no midpoint between them, but
-    # the higher one parts them just as well.
+    # the higher one separates them just as well.
     middle = low / 2 + high / 2
     middle = np.where((middle > low) & (middle <= high), middle, high)
     ends = np.nextafter(distinct[0], -np.inf), np.nextafter(distinct[-1], np.inf)
@@ -90,7 +89,7 @@ def curve(scores: Scores, labels: Labels) -> Curve:
 
 
 def eer_threshold(scores: Scores, labels: Labels) -> float:
-    """The threshold with the smallest |FAR - FRR|; among equals the highest (it fails closed)."""
+    """The threshold with the smallest |FAR - FRR|; among equals the highest, which accepts the fewest."""
     points = curve(scores, labels)
     # In whole numbers, because shares that are equal may differ as floats.
     gap = np.abs(points.accepted_attacks * points.bona_fide - points.rejected_bona_fide * points.attacks)
@@ -100,13 +99,13 @@ def eer_threshold(scores: Scores, labels: Labels) -> float:
 def balanced_eer_threshold(scores: Scores, labels: Labels, domains: Shaped[np.ndarray, " n"]) -> float:
     """The EER threshold with every domain weighing the same: FAR and FRR are means of the domains' own.
 
-    A pooled EER is mostly the largest domain's. A domain that lacks one of the classes is an error.
+    The largest domain dominates a pooled EER. A domain that lacks one of the classes is an error.
     Differences below 1e-12 count as equal, because means of shares are not whole numbers.
     """
     scores, labels = _checked(scores, labels)
     domains = np.asarray(domains)
     points = curve(scores, labels)
-    # A threshold accepts what is at or above it; the candidates' own decisions are taken over as they are.
+    # A threshold accepts scores at or above it, as in `curve`.
     gap = np.zeros(len(points.thresholds))
     names = np.unique(domains)
     for name in names:
@@ -162,7 +161,7 @@ def bpcer_at_apcer(scores: Scores, labels: Labels, limit: float, species: Specie
         raise MetricError(f"the limit on APCER must lie between 0 and 1, not {limit}")
     scores, labels = _checked(scores, labels)
     groups = [labels == 0] if species is None else list(_by_species(labels, species).values())
-    # In each species so many attacks may pass; the highest of the others must not, nor must a tie of it.
+    # The threshold must lie above the highest attack that may not pass, in every species.
     barrier = -np.inf
     for mine in groups:
         falling = np.sort(scores[mine])[::-1]
@@ -187,10 +186,10 @@ def rates(scores: Scores, labels: Labels, threshold: float, species: Species | N
 
 
 def decision_rates(accepted: Bool[np.ndarray, " n"], labels: Labels, species: Species | None = None) -> Rates:
-    """Error rates of decisions, `True` for accepted, however they came about.
+    """Error rates of decisions, `True` for accepted.
 
-    A non-response is a rejection here: hand in `False`. `species` [n] names the PAI species of every attack
-    (those of bona fide are not read); without it APCER and ACER are NaN, because they are undefined.
+    A non-response counts as a rejection if it is given as `False`. `species` [n] names the PAI species of every attack
+    (those of bona fide are not read); without it APCER and ACER are NaN, as they are then undefined.
     """
     accepted = np.asarray(accepted, bool)
     labels = _checked_labels(labels, len(accepted))

@@ -1,4 +1,4 @@
-"""What an evaluation finds: figures with their definitions, summaries over seeds, comparisons. Imports no JAX."""
+"""Results of an evaluation: figures with their definitions, summaries over seeds, comparisons. Imports no JAX."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
 from fas_jax.evaluation.metrics import ThresholdRule
 
-# Every figure, and what it is; reports print these sentences.
+# The definition of every figure; reports print these sentences.
 DEFINITIONS = {
     "threshold": "Scores at or above it are accepted as bona fide. The threshold at which FAR and FRR of the "
     "validation videos (sources only) are closest; among equals the highest.",
@@ -44,7 +44,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What one model reached under one protocol with one seed."""
+    """The figures of one model under one protocol with one seed."""
 
     protocol: str
     seed: int
@@ -57,7 +57,7 @@ class Figures:
     hter_interval: Interval
     auc_interval: Interval
     notes: tuple[str, ...]
-    """What a reader has to know of these figures, such as why one is undefined."""
+    """What a reader has to know about these figures, such as why one is undefined."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Group:
-    """How one model decides one group of test videos under one protocol; rates are means over seeds."""
+    """Error rates of one model on one group of test videos under one protocol, means over seeds."""
 
     protocol: str
     model: str
@@ -112,7 +112,7 @@ class Group:
 
 @dataclass(frozen=True)
 class WorstVideo:
-    """A test video that a model decides wrongly, by far."""
+    """A test video that a model decides wrongly and by a wide margin."""
 
     protocol: str
     model: str
@@ -139,11 +139,16 @@ class Results:
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]
     warnings: tuple[str, ...]
-    """What casts doubt on all figures, such as a subject in both validation and test."""
+    """Reasons to doubt the figures, such as a subject in both validation and test."""
     groups: tuple[Group, ...] = ()
     """By PAI species, device, session and subject."""
     worst: tuple[WorstVideo, ...] = ()
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
+
+    @classmethod
+    def empty(cls, threshold_rule: ThresholdRule) -> "Results":
+        """Of a run in which nothing is tested."""
+        return cls(threshold_rule, (), (), (), (), (), (), ())
 
     def summary(self, protocol: str, model: str) -> Summary | None:
         """The summary of one model under one protocol, if it was scored there."""

@@ -1,7 +1,7 @@
-"""The scores of a run: one row a video and model, with all that an evaluation needs to know of the video.
+"""The scores of a run: one row for each video and model, with all that an evaluation needs to know about the video.
 
-Every figure of a report is computed from this table and from nothing else, so that it can be traced to its
-rows, and anybody's scores can be evaluated. Imports no JAX.
+Every figure of a report is computed from this table alone, so that it can be traced to its rows, and so that scores of
+any other system can be evaluated. Imports no JAX.
 """
 
 import csv
@@ -22,7 +22,7 @@ from fas_jax.base.video_table import VideoTable
 
 VALIDATION, TEST = "validation", "test"
 
-# What a row takes where a file of somebody else's has no such column.
+# Values for columns that a foreign file lacks.
 _DEFAULTS = {
     "protocol": "scores",
     "seed": "0",
@@ -108,7 +108,7 @@ class ScoreTable:
         scores: Float64[np.ndarray, " n"],
         reasons: Sequence[str] | None = None,
     ) -> "ScoreTable":
-        """The rows of one model. Where no decision is made `scores` [n] is NaN and `reasons` [n] says why."""
+        """The rows of one model. Without a decision, `scores` [n] is NaN and `reasons` [n] says why."""
         count = len(videos)
         if len(scores) != count or (reasons is not None and len(reasons) != count):
             raise ValueError(f"{count} videos, {len(scores)} scores and {reasons and len(reasons)} reasons")
@@ -128,7 +128,7 @@ class ScoreTable:
     def scored_by(
         self, model: str, scores: Float64[np.ndarray, " n"], reasons: Sequence[str] | None = None
     ) -> "ScoreTable":
-        """The same videos as another model scores them; what describes them is shared and takes no memory again."""
+        """The same videos with the scores of another model; the columns that describe them are shared, not copied."""
         return dataclasses.replace(
             self,
             model=TextColumn.constant(model, len(self)),
@@ -173,7 +173,7 @@ class ScoreTable:
         return ~np.isnan(self.score)
 
     def write_csv(self, path: Path) -> None:
-        """Writes all columns, atomically. Scores are written so that they are read back bit for bit."""
+        """Writes all columns, atomically; `read_csv` gives scores back bit for bit."""
         columns = [getattr(self, name).tolist() for name in COLUMNS if name != "score"]
         scores = ["" if np.isnan(score) else repr(score) for score in self.score.tolist()]
         columns.insert(COLUMNS.index("score"), scores)
@@ -182,7 +182,7 @@ class ScoreTable:
             atomic_path(path) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            # As RFC 4180 has it; a lone carriage return in a name is only then quoted.
+            # RFC 4180's line ends; only with these does the writer quote a lone carriage return in a name.
             writer = csv.writer(file, lineterminator="\r\n")
             writer.writerow(COLUMNS)
             writer.writerows(zip(*columns, strict=True))
@@ -192,8 +192,8 @@ class ScoreTable:
         """Reads `video`, `label` and `score`, and the other columns where there are any.
 
         `label` is 1 or 0, true or false, bonafide or attack. An empty score or `nan` means no decision. The
-        names `video_key`, `is_bonafide` and `attack_type` are understood, too. Faulty lines are reported
-        together.
+        names `video_key`, `is_bonafide` and `attack_type` are accepted as well. One `UserError` reports all
+        faulty lines.
         """
         try:
             with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -246,7 +246,7 @@ class ScoreTable:
         _, first = self._same(*_ROW_KEY)
         for index in np.flatnonzero(first < np.arange(len(self))):
             yield "twice: " + ", ".join(f"{name} {getattr(self, name)[index]}" for name in _ROW_KEY)
-        # Whoever scores a video, its label and subject are the same.
+        # Label, subject and PAI species do not depend on who scores the video.
         _, first = self._same("dataset", "video")
         facts, _ = self._same("label", "subject", "pai")
         for index in np.flatnonzero(facts != facts[first]):
@@ -254,7 +254,7 @@ class ScoreTable:
 
     def _same(self, *names: str) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """A number for each row, equal where all these columns are, and the first row that has it."""
-        # In arrays: a million rows as Python's strings and tuples take more memory than all else of an evaluation.
+        # In arrays: a million rows as strings and tuples would take more memory than the rest of an evaluation.
         codes, first = np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
         for name in names:
             column = getattr(self, name)

@@ -137,7 +137,7 @@ class Desk:
 
 
 class Clips(Protocol):
-    """Clips with their labels, for whoever fits, and their inputs. `fas_jax.features.corpus` opens them."""
+    """Clips with their labels, for whoever fits, and their inputs. `fas_jax.experiment.corpus` opens them."""
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:

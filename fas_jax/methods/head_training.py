@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import jax
@@ -13,7 +14,7 @@ from jaxtyping import Array
 from fas_jax.base.settings import Execution
 from fas_jax.methods.base import WHOLE, Batch, Clips, Desk, Detector, Failed, Input, Job, Rows, Scores, identity
 from fas_jax.methods.fusion import fuse, traced_fuse
-from fas_jax.methods.heads import HeadDetector, HeadMethod, present
+from fas_jax.methods.head_settings import HeadSettings, present
 from fas_jax.models.architecture import bona_fide_probability, padded
 from fas_jax.training.chunks import train_in_chunks
 from fas_jax.training.fitting import Run, predict
@@ -21,11 +22,55 @@ from fas_jax.training.steps import Clips as Sequences
 from fas_jax.training.stopping import describe_failures
 
 
+@dataclass(frozen=True)
+class HeadDetector:
+    """A trained head."""
+
+    method: HeadSettings
+    width: int
+    """Of the vectors that it reads."""
+    params: Any
+    """Of the architecture, without an axis of runs."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See `Detector.about`."""
+        return {"width": self.width}
+
+    def score(self, batch: Batch) -> Scores:
+        """See `Detector.score`."""
+        inputs, mask = self.method.traced_sequences(batch.data, batch.mask)
+        real = np.asarray(mask)
+        here = np.flatnonzero(real.any(1))
+        frames = np.full(real.shape, np.nan, np.float32)
+        if len(here):
+            sequences = Sequences(inputs, jnp.asarray(real), jnp.zeros(len(real), jnp.int32))
+            params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], self.params)
+            (frames[here],) = predict(self.method.architecture(self.width), params, sequences, [here])
+        reasons = [
+            next((each[row] for item in self.method.inputs() if (each := batch.absent.get(item)) and each[row]), "")
+            for row in range(len(real))
+        ]
+        return _scores(self.method, frames, real, reasons)
+
+    def apply(self) -> Callable[..., tuple[Array, Array]]:
+        """See `Detector.apply`."""
+        method, architecture = self.method, self.method.architecture(self.width)
+
+        def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array]:
+            inputs, real = method.traced_sequences(data, mask)
+            probabilities = bona_fide_probability(architecture.apply(params, padded(inputs, real)))
+            frames = jnp.where(real, probabilities, 0)
+            return traced_fuse(frames, real, method.fusion), frames
+
+        return score
+
+
 def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
     """Trains all jobs; those that can share a program train side by side. See `Method.fit`."""
-    groups: dict[HeadMethod, list[int]] = {}
+    groups: dict[HeadSettings, list[int]] = {}
     for place, job in enumerate(jobs):
-        groups.setdefault(_shared(cast(HeadMethod, job.method)), []).append(place)
+        groups.setdefault(_shared(cast(HeadSettings, job.method)), []).append(place)
     found: list[Detector | Failed] = [Failed("not fitted")] * len(jobs)
     for number, places in enumerate(groups.values()):
         name = desk.name if len(groups) == 1 else f"{desk.name}-{number}"
@@ -36,7 +81,7 @@ def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | 
 
 
 def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
-    methods = [cast(HeadMethod, job.method) for job in jobs]
+    methods = [cast(HeadSettings, job.method) for job in jobs]
     first = methods[0]
     sequences = first.sequences(clips, [job.task.number for job in jobs], desk.execution)
     width, mask = int(sequences.features.shape[-1]), np.asarray(sequences.mask)
@@ -84,7 +129,7 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
     return found
 
 
-def _shared(method: HeadMethod) -> HeadMethod:
+def _shared(method: HeadSettings) -> HeadSettings:
     """The method without what may differ between the runs of a program."""
     same = type(method)()
     names = [name for name in (*method.side_by_side, "search") if hasattr(same, name)]
@@ -98,7 +143,7 @@ def score_heads(
     if not detectors:
         return []
     heads = [cast(HeadDetector, each) for each in detectors]
-    groups: dict[HeadMethod, list[int]] = {}
+    groups: dict[HeadSettings, list[int]] = {}
     for place, head in enumerate(heads):
         groups.setdefault(_shared(head.method), []).append(place)
     found: dict[int, Scores] = {}
@@ -116,7 +161,7 @@ def score_heads(
     return [found[place] for place in range(len(heads))]
 
 
-def _filled(method: HeadMethod, clips: Clips, rows: Rows, here: Rows, frames: Any, mask: Any) -> Scores:
+def _filled(method: HeadSettings, clips: Clips, rows: Rows, here: Rows, frames: Any, mask: Any) -> Scores:
     """Scores of all rows, of which those that are not `here` have no input."""
     if len(here) == len(rows):
         return _scores(method, frames, mask[rows])
@@ -128,39 +173,9 @@ def _filled(method: HeadMethod, clips: Clips, rows: Rows, here: Rows, frames: An
     return _scores(method, every, mask[rows], reasons)
 
 
-def _scores(method: HeadMethod, frames: Any, mask: Any, reasons: Sequence[str] = ()) -> Scores:
+def _scores(method: HeadSettings, frames: Any, mask: Any, reasons: Sequence[str] = ()) -> Scores:
     clip = fuse(frames, mask, method.fusion)
     told = list(reasons) or [""] * len(clip)
     for row in np.flatnonzero(np.isnan(clip)).tolist():
         told[row] = told[row] or "the score is not a finite number"
     return Scores(clip, frames, told if any(told) else ())
-
-
-def score_batch(detector: HeadDetector, batch: Batch) -> Scores:
-    """See `Detector.score`."""
-    inputs, mask = detector.method.traced_sequences(batch.data, batch.mask)
-    real = np.asarray(mask)
-    here = np.flatnonzero(real.any(1))
-    frames = np.full(real.shape, np.nan, np.float32)
-    if len(here):
-        sequences = Sequences(inputs, jnp.asarray(real), jnp.zeros(len(real), jnp.int32))
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], detector.params)
-        (frames[here],) = predict(detector.method.architecture(detector.width), params, sequences, [here])
-    reasons = [
-        next((each[row] for item in detector.method.inputs() if (each := batch.absent.get(item)) and each[row]), "")
-        for row in range(len(real))
-    ]
-    return _scores(detector.method, frames, real, reasons)
-
-
-def traced_scores(detector: HeadDetector) -> Callable[..., tuple[Array, Array]]:
-    """See `Detector.apply`."""
-    method, architecture = detector.method, detector.method.architecture(detector.width)
-
-    def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array]:
-        inputs, real = method.traced_sequences(data, mask)
-        probabilities = bona_fide_probability(architecture.apply(params, padded(inputs, real)))
-        frames = jnp.where(real, probabilities, 0)
-        return traced_fuse(frames, real, method.fusion), frames
-
-    return score

@@ -45,7 +45,7 @@ class Recurrent(FeatureHead):
     """What scripts/search.py draws."""
 
     def architecture(self, width: int) -> "Architecture":
-        """See `HeadMethod.architecture`."""
+        """See `HeadSettings.architecture`."""
         from fas_jax.models.recurrent import RecurrentClassifier
 
         return RecurrentClassifier(self.cell, width, self.hidden, self.initialisation)

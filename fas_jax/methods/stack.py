@@ -45,13 +45,13 @@ class LstmStack(HeadMethod):
         return tuple(Input("scores", name) for name in self.over)
 
     def architecture(self, width: int) -> "Architecture":
-        """See `HeadMethod.architecture`."""
+        """See `HeadSettings.architecture`."""
         from fas_jax.models.recurrent import RecurrentClassifier
 
         return RecurrentClassifier("lstm", width, self.hidden, self.initialisation)
 
     def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> "Sequences":
-        """See `HeadMethod.sequences`: each task has its own scores."""
+        """See `HeadSettings.sequences`: each task has its own scores."""
         from fas_jax.features.frame_scores import StackedScores
         from fas_jax.training.steps import Clips as Sequences
 
@@ -60,7 +60,7 @@ class LstmStack(HeadMethod):
         return Sequences(stacked, stacked.mask, clips.labels.astype("int32"))
 
     def traced_sequences(self, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Any, Any]:
-        """See `HeadMethod.traced_sequences`."""
+        """See `HeadSettings.traced_sequences`."""
         import jax.numpy as jnp
 
         real = mask[self.inputs()[0]]

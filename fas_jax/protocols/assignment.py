@@ -43,12 +43,12 @@ def assign_all(
 ) -> tuple[tuple[int, Assignment], ...]:
     """Seed and assignment for every protocol of the settings and every seed, protocol by protocol.
 
-    Everything comes from what is known of the videos before they are decoded, so that a protocol that cannot be is
-    refused then; called again with the prepared videos it gives the same.
+    It uses only what is known about the videos before they are decoded, so that an impossible protocol is refused
+    before that work; called again with the prepared videos it gives the same result.
 
     Args:
         settings: Protocols, and how videos are divided.
-        seeds: Of the cuts, each of which is checked.
+        seeds: Of the validation cuts; every one is checked.
         videos: Of all datasets at hand, those that failed to prepare included, in any order.
         origins: Of these videos; where given, copies are searched for.
 
@@ -143,13 +143,13 @@ def check(
     allow_partial: bool = False,
     origins: Origins | None = None,
 ) -> None:
-    """Proves that the parts are apart and whole; raises `UserError` otherwise.
+    """Raises `UserError` unless the parts are disjoint and complete.
 
     No video, no copy of one (where `origins` are known) and no subject is on two sides, training and validation hold
     videos of the sources only, test holds videos of the target only, every part has both classes, and, unless
     `allow_partial`, has them of every source. A protocol without a target has no test videos. A preset that is marked
-    as validating on the target is held to just that: its validation videos are its test videos, and training is apart
-    from both.
+    as validating on the target must do just that: its validation videos are its test videos, and its training videos
+    are disjoint from both.
     """
     table = VideoTable.of(videos)
     protocol = assignment.protocol
@@ -203,7 +203,7 @@ def describe(assignment: Assignment, videos: Sequence[Video]) -> dict[str, Any]:
 def _refuse_leaks(
     where: str, table: VideoTable, sides: Mapping[str, np.ndarray], shared: Sequence[str], origins: Origins
 ) -> None:
-    """Raises `UserError` where videos of two sides are one by any of the ways in which they can be one."""
+    """Raises `UserError` where two sides share a video, a subject or a copy of a recording."""
 
     def again(one: int, other: int, part: str, later: str) -> str:
         return f"{_named(table, other)} is in {part} and again in {later}"
@@ -224,7 +224,7 @@ def _refuse_leaks(
         (_numbered(origins.contents, len(table)), copy),
     ]
     for numbers, sentence in ways:
-        # A row in which each number was seen on an earlier side, and that side.
+        # For each number, a row of an earlier side that has it, and that side.
         earlier = np.full(numbers.max(initial=0) + 1, -1, np.int64)
         side_of = np.zeros(len(table), np.int8)
         for side, (part, rows) in enumerate(sides.items()):
@@ -268,7 +268,7 @@ def _named(table: VideoTable, row: int | np.integer[Any]) -> str:
 
 
 def _without(videos: VideoTable, rows: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
-    """Leaves out some videos of each class, the same ones whatever else is there."""
+    """Leaves out `count` videos of each class; which ones depends on no other video."""
     if count == 0:
         return rows
     dropped: list[int] = []

@@ -23,12 +23,12 @@ _CLASSES = (frozenset[int](), frozenset({ATTACK}), frozenset({BONA_FIDE}), froze
 
 @dataclass(frozen=True, slots=True)
 class _Person:
-    """A subject, and what there is of them."""
+    """A subject, and what its videos hold."""
 
     dataset: str
-    """Of datasets that share their subjects, the first."""
+    """The first of the datasets that share the subject."""
     subject: str
-    """Of several spellings the first."""
+    """The first of its spellings."""
     classes: frozenset[int]
     videos: int
 
@@ -38,7 +38,7 @@ def subject_folds(
     indices: Int[np.ndarray, " n"],
     folds: int,
     seed: int,
-    setting: str = "stacking.folds",
+    setting: str = "folds.count",
     shared: Sequence[str] = (),
 ) -> Int[np.ndarray, " n"]:
     """A fold number, 0 to folds - 1, for each of `indices`; the videos of a subject share one.
@@ -48,8 +48,8 @@ def subject_folds(
     `setting` that `folds` came from. `shared` are datasets that share their subjects (`evaluation.shared_subjects`).
 
     Raises:
-        UserError: fewer subjects than folds, or a class of which only one fold could have subjects, so that
-            nothing is left of it to train on for that fold.
+        UserError: There are fewer subjects than folds, or all videos of a class would lie in one fold, which leaves
+            none to train on for that fold.
     """
     if folds < 2:
         raise UserError(f"{setting} must be at least 2, not {folds}")
@@ -129,7 +129,7 @@ def hold_out(
 def _people(
     videos: VideoTable, rows: Int[np.ndarray, " n"], person: Int32[np.ndarray, " all"], shared: Sequence[str]
 ) -> dict[int, _Person]:
-    """Everybody in these rows, by number."""
+    """The subjects of these rows, by number."""
     homes = home_datasets(shared, videos.dataset.present())
     numbers, first, whose, counts = np.unique(person[rows], return_index=True, return_inverse=True, return_counts=True)
     attacks, bona_fide = (
@@ -148,7 +148,7 @@ def _people(
 
 
 def _cut(dataset: str, people: dict[int, _Person], fraction: float, seed: int) -> set[int]:
-    """The numbers of those to hold out; empty where no cut leaves both classes on both sides."""
+    """The subjects to hold out, by number; empty where no cut leaves both classes on both sides."""
     order = sorted(people, key=lambda number: draw(seed, dataset, people[number].subject))
     wanted = min(max(1, round(fraction * len(order))), len(order) - 1)
 
@@ -176,5 +176,5 @@ def _cut(dataset: str, people: dict[int, _Person], fraction: float, seed: int) -
 
 
 def draw(seed: int, dataset: str, name: str) -> bytes:
-    """A pseudo-random key that depends on nothing but the seed and who the subject, or which the video, is."""
+    """A pseudo-random key that depends on the seed, the dataset, and the name of the subject or video alone."""
     return hashlib.sha256(f"{seed}\0{dataset}\0{name}".encode(errors="surrogatepass")).digest()

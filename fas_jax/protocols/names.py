@@ -1,8 +1,8 @@
 """The protocols that an experiment can ask for, by name. Imports no JAX.
 
 Across datasets: `leave-one-out` (all targets), `limited-source` (M&I to C, M&I to O), `single-source` (every ordered
-pair), or one alone, such as `OCI_to_M`; names of more than one letter are joined by `+`, as in `A+B_to_C`. What of each
-dataset is used the preset says. `deploy` trains on all videos of all datasets at hand and tests on none.
+pair), or a single one, such as `OCI_to_M`; names of more than one letter are joined by `+`, as in `A+B_to_C`. The
+preset says which videos of each dataset are used. `deploy` trains on all videos of all datasets at hand and tests none.
 
 Within a dataset NAME, of whatever kind:
 - `intra-NAME`: its own train, dev and test videos; without dev videos a validation part is cut out by subject.
@@ -13,7 +13,7 @@ Within a dataset NAME, of whatever kind:
 
 Within the official datasets `intra-` is as their authors defined it: `intra-O-1` to `intra-O-4` (3 and 4 with six folds
 each, `intra-O-3_1` and so on, whose mean and standard deviation are reported), `intra-I` (grandtest) and its subsets by
-instrument (smalltest, 24 videos to try software with, is none), `intra-M`, `intra-C` and its subsets by quality and
+instrument (without smalltest, 24 videos to try software with), `intra-M`, `intra-C` and its subsets by quality and
 instrument. `intra-O`, `intra-I-all` and `intra-C-all` stand for all of them.
 
 Rendered datasets are named `synth-O` and so on. Where all datasets at hand are rendered, `synth-` may be left out.

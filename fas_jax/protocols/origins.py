@@ -11,7 +11,7 @@ from fas_jax.datasets.layout import Listing
 
 @dataclass(frozen=True)
 class Origins:
-    """What is known of the files behind a list of videos, in its order; nothing, where a sequence is empty."""
+    """What is known about the files of a list of videos, in its order; an empty sequence knows nothing."""
 
     files: Sequence[str] = ()
     """For each video the resolved path of its file; videos of which any file is the same have the same text."""
@@ -22,8 +22,8 @@ class Origins:
 def find_origins(listings: Sequence[Listing]) -> Origins:
     """The origins of all videos of the listings, in order.
 
-    Hashed are only videos of which another has as many bytes; the others are no copies, and have an empty text, as
-    those have that cannot be read.
+    Only videos that have as many bytes as another are hashed. The others cannot be copies; their text is empty, and so
+    is that of videos that cannot be read.
     """
     files = [
         [(listing.root / name).resolve() for name in _names(listing, video.path)]

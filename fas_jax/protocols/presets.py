@@ -34,7 +34,7 @@ class Preset:
     """Whether the target's own test videos choose the model and set the threshold, as in the published work; the
     figures are then no estimate of an unknown target's."""
     left_out: int = 0
-    """Videos of each class of the target that are tested by nobody."""
+    """Videos of each class of the target that are not tested."""
     caveats: tuple[str, ...] = ()
     """What every report of it has to say: how it differs from what was published under this name."""
 
@@ -129,7 +129,7 @@ PRESETS = {
     )
 }
 OFFICIAL, DEPLOY = "official", "deploy"
-# These come with a protocol's name, and are not chosen for protocols across datasets.
+# A protocol's name implies these; they cannot be chosen for protocols across datasets.
 _OF_NAMES = {
     OFFICIAL: "protocols within one dataset, such as intra-NAME",
     DEPLOY: "the protocol 'deploy', which has no target",
@@ -153,7 +153,7 @@ class Choice:
     subjects: tuple[str, ...] = ()
 
     def holds(self, videos: VideoTable) -> Bool[np.ndarray, " n"]:
-        """Which of the videos are of them."""
+        """A mask of the videos that it picks."""
         found = videos.split.isin(self.splits) & (videos.dataset == self.dataset)
         if self.sessions:
             found &= videos.session.isin(self.sessions)
@@ -184,7 +184,7 @@ class Protocol:
     train: tuple[Choice, ...] = ()
     """What is trained on; empty: the preset's splits of the sources."""
     validation: tuple[Choice, ...] = ()
-    """Empty, where `train` is not: cut out of it by subject."""
+    """Empty where `train` is given: cut out of it by subject."""
     test: tuple[Choice, ...] = ()
 
     @property
@@ -240,7 +240,7 @@ def leave_one_out(preset: str, targets: Iterable[str], available: Iterable[str])
                 f"({', '.join(sorted(at_hand)) or 'none'}); give its folder in [data], or take it from "
                 "evaluation.targets"
             )
-        sources = sorted(at_hand - {target}, key=lambda name: _place(name, target))
+        sources = sorted(at_hand - {target}, key=lambda name: _rank(name, target))
         if not sources:
             raise UserError(f"nothing is left to train on when {target!r} is left out; give more datasets in [data]")
         if target in (protocol.target for protocol in protocols):
@@ -275,7 +275,7 @@ def deploy(available: Iterable[str]) -> Protocol:
     Raises:
         UserError: No dataset, or rendered and real ones together.
     """
-    sources = tuple(sorted(one_kind(available), key=lambda name: _place(name, "")))
+    sources = tuple(sorted(one_kind(available), key=lambda name: _rank(name, "")))
     if not sources:
         raise UserError("protocol 'deploy' needs at least one dataset; give its folder or its manifest in [data]")
     return Protocol(DEPLOY, f"{'&'.join(sources)}, to deploy", DEPLOY, sources, target="")
@@ -319,6 +319,6 @@ def _check_across(preset: str) -> None:
         )
 
 
-def _place(source: str, target: str) -> tuple[int, str]:
+def _rank(source: str, target: str) -> tuple[int, str]:
     order = _PAPER_ORDER.get(target, "OCIM")
     return (order.index(source) if source in order else len(order)), source

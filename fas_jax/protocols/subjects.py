@@ -16,7 +16,7 @@ SETTING = "evaluation.shared_subjects"
 
 
 def fold_name(subject: str) -> str:
-    """What spellings of one subject have in common: `S 1` and ` s  1` are the same."""
+    """The canonical spelling of a subject's name: that of `S 1` and ` s  1` is the same."""
     return " ".join(subject.split()).casefold()
 
 
@@ -25,7 +25,7 @@ def number_people(videos: VideoTable, shared: Sequence[str] = ()) -> Int32[np.nd
 
     Args:
         videos: Of all datasets.
-        shared: Which datasets share their subjects, as in `evaluation.shared_subjects`; others never do.
+        shared: Which datasets share their subjects, as in `evaluation.shared_subjects`; no others do.
     """
     homes = home_datasets(shared, videos.dataset.present())
     groups = {home: code for code, home in enumerate(sorted({*homes.values()}))}

@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 
 import cv2
 
-from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.prepared import Prepared
 
 _HEIGHT = 96
@@ -20,6 +19,9 @@ def read_thumbnails(
 
     Videos that are not at hand are left out.
     """
+    # Only here: Grain, which reads the frames, imports JAX.
+    from fas_jax.datasets.loading import FrameClips
+
     found = {}
     for dataset in prepared:
         if not any(name == dataset.dataset for name, _ in wanted):

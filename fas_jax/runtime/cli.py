@@ -14,30 +14,30 @@ import tyro
 from fas_jax.base.errors import UserError
 from fas_jax.runtime import launching
 
-# Faults of the machine rather than of this program: a full or read-only disk, missing rights.
+# Faults of the machine and not of this program: a full or read-only disk, missing permissions.
 _USERS_TO_MEND = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
 
 
 def main(function: Callable[..., int | None], several: bool = False) -> None:
     """Runs `function` with its parameters as options and exits with its result.
 
-    Exit codes: 0 done, 1 done but not all is well (the function says so), 2 the user has to mend something,
+    Exit codes: 0 done; 1 done, but the function reports a partial failure; 2 an error that the user can mend;
     130 interrupted.
 
     Args:
-        function: The script's own part.
-        several: Whether it may run as several processes of one job.
+        function: The script's work.
+        several: Whether it may run as one of several processes of a job.
     """
     own = joined(function) if several else _alone(function)
     exit_with(lambda: tyro.cli(own, config=(tyro.conf.OmitArgPrefixes,)))
 
 
 def joined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function on all cores, or as one of the job's processes, which begin together and end together."""
+    """Wraps `function` so that it uses all cores, or joins the job's other processes and waits for them at its end."""
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
-        # JAX takes a while to import; --help need not.
+        # JAX takes a while to import, and --help does without it.
         from fas_jax.runtime import devices
 
         devices.join()
@@ -62,7 +62,7 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exit_with(run: Callable[[], Any]) -> None:
-    """Runs a script's own part and exits with its result; errors that the user can mend take one line."""
+    """Runs a script's work and exits with its result; prints an error that the user can mend on one line."""
     try:
         code = _code(run)
     except Exception:
@@ -71,7 +71,7 @@ def exit_with(run: Callable[[], Any]) -> None:
         traceback.print_exc()
         code = 1
     if code and launching.is_launched():
-        # In order, a process waits for the others when it ends; but they may be waiting for this one.
+        # An orderly exit would wait for the other processes, which may be waiting for this one.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

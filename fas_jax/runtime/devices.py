@@ -1,4 +1,4 @@
-"""Spreading one per-device function over all devices: one mesh of runs by data, and the processes that hold it."""
+"""One per-device function on all devices: a mesh of runs by data, and the processes that share it."""
 
 import contextlib
 import itertools
@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax._src import distributed
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -21,45 +20,45 @@ from fas_jax.runtime.host_memory import free_host_memory
 
 RUNS, DATA = "runs", "data"
 AXIS = DATA
-# How an argument lies on the mesh: the same everywhere; runs apart; a leading axis of the devices that share the
-# batch; or that axis and then the runs.
+# How an argument is laid out on the mesh: replicated; divided by run; with a leading axis of the devices that share
+# the batch; or with that axis and then the runs.
 SAME, BY_RUN, BY_ROW, BY_ROW_AND_RUN = (
     PartitionSpec(), PartitionSpec(RUNS), PartitionSpec(DATA), PartitionSpec(DATA, RUNS)
 )  # fmt: skip
 Mapping = Literal["shard_map", "pmap"]
 
-# A process that nobody has heard of for so long is lost, and ends the others; so is one that does not come to the end.
+# A process that sends no heartbeat for this long, or does not reach the end this long after the others, is lost.
 HEARTBEAT_SECONDS = 15
 _WEEK_MS = 7 * 24 * 3600 * 1000
-# Numbers the occasions on which processes wait for each other; all come to the same ones in the same order.
+# Numbers the barriers, which all processes reach in the same order.
 _meetings = itertools.count()
 
 
 def use_cores() -> None:
-    """Makes a device of each core of this process, of up to four, for where JAX finds no accelerator.
+    """Makes a device of each core of this process, up to four, if JAX finds no accelerator.
 
-    To be called before anything else of JAX. Devices work side by side where the parts of one product wait for each
-    other at the end of each: two of them on two cores train small networks and compute features in half to five
-    sixths of the time (docs/scaling.md, docs/backbones.md). A number that the environment gives stays, and so does
-    one device a process in a job of several.
+    Call it before anything else of JAX. The threads of one device wait for each other at the end of each product, and
+    devices do not: two devices on two cores train small networks and compute features in half to five sixths of the
+    time (docs/scaling.md, docs/backbones.md). It changes nothing where the environment sets the number of devices, and
+    in a job of several processes, each of which has one.
     """
     chosen: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # it is not typed
     given = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if given or chosen != -1 or launching.is_launched():
         return
-    # No more than four: each has a copy of what all share, and a step of the feature stage has a batch for each.
-    with contextlib.suppress(RuntimeError):  # JAX has begun, and keeps the devices that it has
+    # At most four: every device copies the shared arrays, and takes a batch of its own in the feature stage.
+    with contextlib.suppress(RuntimeError):  # JAX has started, and keeps its devices
         jax.config.update("jax_num_cpu_devices", min(core_count(), 4))
 
 
 def join() -> None:
-    """Joins the other processes of the job, on one machine or many, where the environment says that there is one.
+    """Joins the other processes of the job, on one machine or many, if the environment names a job.
 
-    To be called before anything else of JAX; a process by itself uses its cores. When one of several dies, JAX ends
-    the others within `HEARTBEAT_SECONDS` or so; which one it was, `launching.launch` says.
+    Call it before anything else of JAX. A process without a job uses its cores (`use_cores`). When a process of a job
+    dies, JAX ends the others within about `HEARTBEAT_SECONDS`, and `launching.launch` names the process that died.
 
     Raises:
-        UserError: The variables (see `launching`) do not fit, or the others cannot be reached.
+        UserError: The variables (see `launching`) are wrong, or the other processes cannot be reached.
     """
     if not launching.is_launched():
         use_cores()
@@ -75,7 +74,7 @@ def join() -> None:
         if not coordinator.rpartition(":")[2].isdigit():
             raise UserError(f"{launching.COORDINATOR}={coordinator} must be HOST:PORT, or auto")
         given = {"coordinator_address": coordinator, "num_processes": processes, "process_id": index}
-    # On CPU, programs in flight at once would meet their collectives in an order of each process's own.
+    # On CPU, concurrent programs would run their collectives in an order that differs between processes.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
@@ -93,21 +92,23 @@ def _number(variable: str) -> int:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files."""
+    """Whether this is the first process, which writes the files."""
     return jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process has come here, however long that takes."""
+    """Waits, however long that takes, until every process has called this."""
     if jax.process_count() > 1:
-        # multihost_utils.sync_global_devices is a collective, which gives up after half an hour on CPU.
-        client: Any = distributed.global_state.client
-        client.wait_at_barrier(f"{next(_meetings)} {name}", _WEEK_MS)
+        # JAX's own sync_global_devices is a collective, which gives up after half an hour on CPU; its coordinator's
+        # barriers it shows to Orbax alone.
+        from orbax.checkpoint import multihost  # only here: it takes a second to import
+
+        multihost.get_barrier_sync_fn()(key=f"{next(_meetings)} {name}", timeout_ms=_WEEK_MS)
 
 
 @contextmanager
 def first_alone(name: str) -> Iterator[None]:
-    """The first process does what is in the block, and then the others, which find its files there."""
+    """Runs the block in the first process, then in the others, which find the first one's files."""
     if not is_first():
         wait_for_all(name)
     yield
@@ -116,27 +117,27 @@ def first_alone(name: str) -> Iterator[None]:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` is true in any process; all have to ask."""
+    """Whether `flag` is true in any process; all processes must call this."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
 
 
 def least(number: int) -> int:
-    """The least of all processes' numbers, of which each is below 2**62; all have to ask."""
+    """The least of all processes' numbers, each below 2**62; all processes must call this."""
     if jax.process_count() == 1:
         return number
-    # In two parts: JAX would cut 64 bits to 32.
+    # In two parts: JAX would truncate 64 bits to 32.
     parts = multihost_utils.process_allgather(np.array([[number >> 31, number & 0x7FFFFFFF]], np.int32))
     return min((int(high) << 31) + int(low) for high, low in parts.reshape(-1, 2))
 
 
 def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
-    """All devices of all processes, as `run_devices` by what that leaves for the rows of a batch.
+    """A mesh of all devices of all processes: `run_devices` of them along `RUNS`, the rest along `DATA`.
 
-    0 chooses the division under which a device has the least to do; of equals the one with the fewer devices to a
-    batch, because runs need no communication and batches do. On the cores of one process it divides runs alone, among
-    as many devices as that needs: what they would save on a batch they lose on its sum.
+    With 0, it chooses the division that gives a device the least to do, and among equals the one with the fewest
+    devices to a batch, because batches need communication and runs do not. On the cores of one process it divides the
+    runs alone, among as many devices as that needs: summing a divided batch costs cores more than they save.
 
     Raises:
         UserError: `run_devices` does not divide the number of devices.
@@ -161,7 +162,7 @@ def are_cores() -> bool:
 
 
 def place(tree: Any, mesh: Mesh, spec: PartitionSpec = SAME) -> Any:
-    """Puts arrays, which every process has whole, on the mesh."""
+    """Puts arrays on the mesh; every process holds all of each array."""
     sharding = NamedSharding(mesh, spec)
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
@@ -176,7 +177,7 @@ def place(tree: Any, mesh: Mesh, spec: PartitionSpec = SAME) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """The arrays as NumPy has them, whole, in every process."""
+    """The whole arrays as NumPy arrays, in every process."""
 
     def one(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -188,7 +189,7 @@ def fetch(tree: Any) -> Any:
 
 
 def gather(tree: Any) -> Any:
-    """The arrays whole, on this process's first device."""
+    """The whole arrays on this process's first device."""
     first = jax.local_devices()[0]
     return jax.device_put(tree if jax.process_count() == 1 else fetch(tree), first)
 
@@ -215,22 +216,22 @@ def parallel(
     """Compiles `function` to run on every device of the mesh at once.
 
     `function` sees one device's share and may use collectives over the axis `DATA`; its results must be equal on
-    all devices of that axis. Gradients have to be taken of `varying` weights: see there.
+    all devices of that axis. Take gradients with respect to `varying` weights only.
 
     Args:
         function: Takes one positional argument for each of `inputs`.
         mesh: From `make_mesh`.
-        inputs: How each argument lies: `SAME`, `BY_RUN`, `BY_ROW` or `BY_ROW_AND_RUN`, or a tree of these. Of the
-            last two the function gets its device's entry of the leading axis.
-        outputs: How the results lie, `SAME` or `BY_RUN`.
-        mapping: `shard_map`, or its predecessor `pmap`, which knows no runs apart.
+        inputs: How each argument is laid out: `SAME`, `BY_RUN`, `BY_ROW` or `BY_ROW_AND_RUN`, or a tree of these. For
+            the last two the function gets its device's entry of the leading axis.
+        outputs: How the results are laid out, `SAME` or `BY_RUN`.
+        mapping: `shard_map`, or its predecessor `pmap`, which cannot divide the runs.
         donate: Arguments whose buffers the result may reuse.
         options: XLA's, for this program; `pmap` takes none.
     """
     by_row = [spec in (BY_ROW, BY_ROW_AND_RUN) for spec in inputs]
     if mapping == "pmap":
         if mesh.shape[RUNS] > 1 or jax.process_count() > 1:
-            raise UserError("training.mapping 'pmap' knows one process and no division of the runs; use shard_map")
+            raise UserError("training.mapping 'pmap' works in one process and cannot divide the runs; use shard_map")
         axes = tuple(0 if rows else None for rows in by_row)
         return jax.pmap(function, DATA, in_axes=axes, out_axes=None, donate_argnums=donate)
 
@@ -256,13 +257,13 @@ def sum_over_batch(tree: Any) -> Any:
     """Sums every leaf over the devices of a batch."""
     if jax.lax.axis_size(DATA) == 1:
         return tree
-    # One sum of one vector: several at once may meet in another order in another process.
+    # One sum of one vector: several sums at once may run in another order in another process.
     flat, shaped = ravel_pytree(tree)
     return shaped(jax.lax.psum(flat, DATA))
 
 
 def free_memory() -> int:
-    """Bytes that arrays can still take on the device that has the least."""
+    """Bytes free on the device with the least free memory."""
     found = []
     for device in jax.local_devices():
         stats = device.memory_stats() if device.platform != "cpu" else None
@@ -274,7 +275,7 @@ def free_memory() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """What computes: for the report, so that nobody takes a CPU's figures for a GPU's."""
+    """Platform, kind and number of the devices, for reports."""
     devices = jax.local_devices()
     return {"platform": devices[0].platform, "device": devices[0].device_kind, "count": jax.device_count()}
 

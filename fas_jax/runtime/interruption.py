@@ -1,4 +1,4 @@
-"""Being told to stop: SIGTERM is remembered, and obeyed where nothing is lost by it."""
+"""SIGTERM: the program notes the signal and stops at the next point where it loses nothing."""
 
 import signal
 import sys
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class TerminatedError(SystemExit):
-    """Ends the program with the exit code of a SIGTERM, after everything was saved."""
+    """Ends the program with the exit code of a SIGTERM once everything is saved."""
 
     def __init__(self, saved: str) -> None:
         super().__init__(128 + signal.SIGTERM)
@@ -20,7 +20,7 @@ class TerminatedError(SystemExit):
 def termination() -> Iterator[threading.Event]:
     """Yields an event that SIGTERM sets instead of ending the process.
 
-    Signals reach the main thread only; in another one the event is never set, and SIGTERM does what it did.
+    Signals reach the main thread only: in any other thread the event is never set, and SIGTERM acts as before.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -1,9 +1,9 @@
-"""Several processes of one job on this machine: started together, and ended together when one is lost. Imports no JAX.
+"""Several processes of one job on this machine, which start and end together. Imports no JAX.
 
-Each process finds its place in the job in three variables of its environment, which `devices.join` reads:
+Three variables of its environment tell each process about the job, and `devices.join` reads them:
 `FAS_JAX_COORDINATOR` (HOST:PORT of the first process), `FAS_JAX_PROCESSES` (how many) and `FAS_JAX_PROCESS` (which of
-them, from 0). On a cluster its scheduler starts the processes, with the same variables, or with
-`FAS_JAX_COORDINATOR=auto` alone where JAX finds the rest.
+them, from 0). On a cluster the scheduler starts the processes, with the same variables, or with
+`FAS_JAX_COORDINATOR=auto` alone if JAX can find the rest.
 """
 
 import collections
@@ -23,22 +23,22 @@ from typing import IO
 from fas_jax.base.errors import UserError
 
 COORDINATOR, PROCESSES, PROCESS = "FAS_JAX_COORDINATOR", "FAS_JAX_PROCESSES", "FAS_JAX_PROCESS"
-# Time for the others to end by themselves when one has ended badly.
+# Time for the others to end by themselves after one has failed.
 _GRACE_SECONDS = 5.0
 _LAST_LINES = 12
 
 
 def is_launched() -> bool:
-    """Whether this process is one of a job's."""
+    """Whether this process belongs to a job."""
     return COORDINATOR in os.environ
 
 
 def launch(command: Sequence[str], processes: int) -> int:
     """Runs `processes` copies of a command as one job, and returns its exit code.
 
-    What they print is passed on line by line, the process's number before each. SIGTERM and SIGINT are passed on to
-    all. When one ends badly, the others get a few seconds to end, too, and are killed then; it is said which one it
-    was, and how it ended. On a machine with NVIDIA GPUs each process sees its share of them.
+    It prints their output line by line, each line after its process's number, and passes SIGTERM and SIGINT on to all
+    of them. When one fails, it gives the others a few seconds to end, kills those that remain, and prints which process
+    failed, and how. On a machine with NVIDIA GPUs each process sees its share of them.
 
     Raises:
         UserError: The processes cannot share the GPUs evenly, or the command cannot be started.
@@ -73,7 +73,7 @@ def launch(command: Sequence[str], processes: int) -> int:
 
 
 class _Process:
-    """One of the processes, in a group of its own with all that it starts."""
+    """One of the processes, in its own process group together with all that it starts."""
 
     def __init__(
         self, index: int, command: Sequence[str], environment: Mapping[str, str], ended: "queue.Queue[_Process]"
@@ -108,11 +108,11 @@ class _Process:
         return int(self._popen.returncode)
 
     def send(self, number: int) -> None:
-        """A signal to the process, if it still runs."""
+        """Sends a signal to the process if it still runs."""
         self._popen.send_signal(number)
 
     def end(self) -> None:
-        """Kills it if it still runs, and passes on its last words."""
+        """Kills the process if it still runs, and prints the rest of its output."""
         if self._popen.poll() is None:
             os.killpg(self._popen.pid, signal.SIGKILL)
         for thread in self._readers:
@@ -124,7 +124,7 @@ class _Process:
 
     def _read(self, source: IO[str], target: IO[str], last: collections.deque[str] | None) -> None:
         for line in source:
-            # One write a line, so that the lines of several processes do not mix.
+            # One write for each line keeps the lines of several processes apart.
             target.write(f"[{self.index}] {line.rstrip()}\n")
             target.flush()
             if last is not None:
@@ -132,11 +132,11 @@ class _Process:
 
 
 def _wait(count: int, ended: "queue.Queue[_Process]") -> _Process | None:
-    """Until all have ended, or some time after one has ended badly; returns the first that has."""
+    """Waits until all have ended, or for some time after one has failed; returns the first that failed."""
     lost, deadline = None, float("inf")
     while count and time.monotonic() < deadline:
         try:
-            # Wakes up often, so that signals are seen.
+            # Short, so that signals are handled.
             job = ended.get(timeout=0.2)
         except queue.Empty:
             continue
@@ -147,15 +147,18 @@ def _wait(count: int, ended: "queue.Queue[_Process]") -> _Process | None:
 
 
 def _tell(lost: _Process, processes: int) -> None:
-    how = f"killed by {signal.Signals(-lost.code).name}" if lost.code < 0 else f"it ended with exit code {lost.code}"
-    print(f"process {lost.index} of {processes} (counted from 0) was lost: {how}; the job is ended", file=sys.stderr)
+    how = f"killed by {signal.Signals(-lost.code).name}" if lost.code < 0 else f"it exited with code {lost.code}"
+    print(
+        f"process {lost.index} of {processes} (counted from 0) was lost: {how}; all processes of the job were ended",
+        file=sys.stderr,
+    )
     if lost.last:
-        print("\n    ".join(["the last that it wrote:", *lost.last]), file=sys.stderr)
+        print("\n    ".join(["its last lines:", *lost.last]), file=sys.stderr)
     print("run the same command again to go on", file=sys.stderr, flush=True)
 
 
 def _environments(environment: Mapping[str, str], processes: int) -> list[dict[str, str]]:
-    """Each process's own, with its share of the GPUs."""
+    """The environment of each process, with its share of the GPUs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -170,7 +173,7 @@ def _environments(environment: Mapping[str, str], processes: int) -> list[dict[s
         **environment,
         COORDINATOR: address,
         PROCESSES: str(processes),
-        # Else it listens to the network.
+        # Without it, the coordinator would listen on all network interfaces.
         "JAX_COORDINATOR_BIND_ADDRESS": address,
         "PYTHONUNBUFFERED": "1",
     }
@@ -183,7 +186,7 @@ def _environments(environment: Mapping[str, str], processes: int) -> list[dict[s
 
 
 def _gpus(environment: Mapping[str, str]) -> list[str]:
-    """Those that JAX would use, by number or name."""
+    """The GPUs that JAX would use, by number or name."""
     if not {"", "cuda", "gpu"} & set(environment.get("JAX_PLATFORMS", "").split(",")):
         return []
     if (chosen := environment.get("CUDA_VISIBLE_DEVICES")) is not None:

@@ -1,4 +1,4 @@
-"""Progress bars that suit both a terminal and a log file."""
+"""Progress bars for terminals and log files."""
 
 import sys
 from typing import Any
@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 
 def progress_bar(**options: Any) -> Any:
-    """A tqdm bar; where nobody watches, a line every ten seconds instead of a moving one."""
+    """A tqdm bar; without a terminal, it prints a line every ten seconds instead of redrawing one."""
     watched = sys.stderr.isatty()
     own = {"dynamic_ncols": True} if watched else {"file": _Lines(), "mininterval": 10, "maxinterval": 10, "ncols": 0}
     return tqdm(**{"mininterval": 0.2, "leave": not watched} | own | options)

@@ -10,7 +10,7 @@ from fas_jax.synthetic.motion import Wander, wander
 from fas_jax.synthetic.pixels import scale_channels, spread
 from fas_jax.synthetic.seeds import generator
 
-# Frames between two looks of the automatic exposure.
+# Frames between two measurements of the automatic exposure.
 _METER_EVERY = 4
 
 
@@ -156,7 +156,7 @@ def _adapt(
     low, high = signal[int(0.02 * len(signal))], signal[int(0.98 * len(signal))]
     black = camera.contrast * float(min(low, 0.15))
     white = float(np.clip(1 + camera.contrast * (high * 1.08 - 1), 0.45, 2.5))
-    # The tone mapping changes the mean, so the exposure aims once more with it in place.
+    # The tone mapping changes the mean, so the exposure is adjusted again after it.
     for _ in range(2):
         toned = _tone(np.clip((signal - black) / (white - black), 0, 1).astype(np.float32), model.lift)
         correction = (model.target / toned.mean()) ** 2.2

@@ -1,6 +1,6 @@
-"""What the four domains look like: cameras, light, distances, instruments and codecs.
+"""The recording conditions of the four domains: cameras, light, distances, instruments and codecs.
 
-The numbers are choices of ours, in the spirit of the four datasets; none is measured on them.
+The numbers are chosen in the spirit of the four datasets; none is measured on them.
 """
 
 from dataclasses import dataclass

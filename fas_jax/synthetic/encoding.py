@@ -28,7 +28,7 @@ class Encoding:
 def write_video(
     target: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: int, encoding: Encoding, upside_down: bool = False
 ) -> None:
-    """Encodes RGB frames to `target`, which appears whole or not at all.
+    """Encodes RGB frames to `target`, which is written whole or not at all.
 
     `upside_down` stores the pixels turned by 180 degrees and a rotation tag that turns them back. Raises
     `UserError` where the file cannot be written.

@@ -1,4 +1,4 @@
-"""A subject's head: albedo, depth and normals, eyes and mouth that move; drawn from a handful of numbers.
+"""A subject's head: albedo, depth and normals, drawn from a handful of numbers; see `expression` for eyes and mouth.
 
 Canonical coordinates: x to the image's right, y down, the face's centre at 0, half its width about 0.78 and half
 its height about 1.05. Albedo is linear reflectance, 0 to 1.
@@ -63,7 +63,7 @@ class Head:
 
     appearance: Appearance
     albedo: Float32[np.ndarray, "h w 3"]
-    """Premultiplied by `alpha`. Eyes and mouth are not drawn yet: `draw_expression` adds them."""
+    """Premultiplied by `alpha`; without eyes and mouth, which `expression.draw_expression` adds."""
     alpha: Float32[np.ndarray, "h w"]
     normals: Float32[np.ndarray, "h w 3"]
     depth: Float32[np.ndarray, "h w"]
@@ -74,7 +74,7 @@ class Head:
 
 
 def draw_appearance(seed: int, dataset: str, subject: str) -> Appearance:
-    """The looks of a subject, from its name alone."""
+    """The appearance of a subject, from its name alone."""
     rng = generator("appearance", seed, dataset, subject)
     tone = rng.uniform(0.15, 0.98) * (len(_SKIN) - 1)
     low = min(int(tone), len(_SKIN) - 2)
@@ -129,9 +129,9 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
     albedo = _skin(appearance, rng, x, y, texture)
     if texture is None:
         _brows(appearance, rng, albedo, x, y)
-    alpha = _soft((1 - face_radius) * edge * 0.6)
+    alpha = soft((1 - face_radius) * edge * 0.6)
     ears = _ears(x, y)
-    ear_mask = _soft((1 - ears) * edge * 0.2)
+    ear_mask = soft((1 - ears) * edge * 0.2)
     alpha = np.maximum(alpha, ear_mask)
     strands = _strands(rng, x.shape)
     hair, hair_depth = _hair(appearance, rng, x, y, edge)
@@ -155,30 +155,8 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
     )
 
 
-def draw_expression(
-    head: Head, gaze: tuple[float, float], closure: float, mouth: float, photo: bool = False
-) -> Float32[np.ndarray, "h w 3"]:
-    """The head's albedo with eyes and mouth.
-
-    `gaze` is -1 to 1 in x and y, `closure` 0 (open) to 1 (shut), `mouth` 0 (closed) to 1. A photograph brings
-    its own open eyes and closed mouth, so that only lids and the opening are drawn over it.
-    """
-    albedo = head.albedo.copy()
-    for side in (-1, 1):
-        if photo and closure < 0.02:
-            continue
-        rows, columns = _patch(head, side * EYE_X, EYE_Y, 0.24, 0.17)
-        x, y = head.x[rows, columns] - np.float32(side * EYE_X), head.y[rows, columns] - np.float32(EYE_Y)
-        albedo[rows, columns] = _eye(head.appearance, albedo[rows, columns], x, y, gaze, closure, lid_only=photo)
-    if not photo or mouth > 0.02:
-        rows, columns = _patch(head, 0, MOUTH_Y, 0.4, 0.26)
-        x, y = head.x[rows, columns], head.y[rows, columns] - np.float32(MOUTH_Y)
-        albedo[rows, columns] = _mouth(head.appearance, albedo[rows, columns], x, y, mouth, opening_only=photo)
-    return albedo
-
-
-def _soft(value: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """0 to 1 in a linear ramp around 0: an edge that is anti-aliased, and no hard threshold."""
+def soft(value: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    """0 to 1 in a linear ramp around 0: an anti-aliased edge instead of a hard threshold."""
     return np.clip(value + np.float32(0.5), 0, 1)
 
 
@@ -197,7 +175,7 @@ def _depth(
     radius: Float32[np.ndarray, "h w"],
 ) -> Float32[np.ndarray, "h w"]:
     depth = 0.72 * np.sqrt(np.clip(1.05 - radius**2, 0.002, None))
-    ridge = np.clip((y + 0.3) / 0.62, 0, 1) * _soft((0.33 - y) / 0.1)
+    ridge = np.clip((y + 0.3) / 0.62, 0, 1) * soft((0.33 - y) / 0.1)
     nose = 0.24 * ridge * np.exp(-((x / (0.1 * appearance.nose_width + 0.07 * np.clip(y + 0.1, 0, 1))) ** 2))
     nose += 0.05 * np.exp(-(((np.abs(x) - 0.13 * appearance.nose_width) / 0.06) ** 2) - ((y - 0.27) / 0.07) ** 2)
     sockets = -0.075 * np.exp(-(((np.abs(x) - EYE_X) / 0.17) ** 2) - ((y - EYE_Y) / 0.1) ** 2)
@@ -206,7 +184,7 @@ def _depth(
     chin = 0.05 * np.exp(-((x / 0.2) ** 2) - ((y - 0.86) / 0.12) ** 2)
     cheeks = 0.045 * np.exp(-(((np.abs(x) - 0.42) / 0.2) ** 2) - ((y - 0.2) / 0.2) ** 2)
     folds = -0.016 * appearance.age * np.exp(-(((np.abs(x) - 0.2 - 0.35 * (y - 0.28)) / 0.035) ** 2))
-    folds = folds * _soft((y - 0.3) / 0.1) * _soft((0.62 - y) / 0.1)
+    folds = folds * soft((y - 0.3) / 0.1) * soft((0.62 - y) / 0.1)
     return (depth + nose + sockets + brows + lips + chin + cheeks + folds).astype(np.float32)
 
 
@@ -230,16 +208,16 @@ def _skin(
     nostrils = np.exp(-(((np.abs(x) - 0.09 * appearance.nose_width) / 0.04) ** 2) - ((y - 0.33) / 0.022) ** 2)
     colour *= 1 - 0.75 * nostrils[..., None]
     if appearance.age > 0.5:
-        lines = np.sin(y * 55 + 2 * smooth_noise(rng, x.shape, (4, 3))) ** 8 * _soft((-0.42 - y) / 0.06)
+        lines = np.sin(y * 55 + 2 * smooth_noise(rng, x.shape, (4, 3))) ** 8 * soft((-0.42 - y) / 0.06)
         colour *= 1 - 0.16 * (appearance.age - 0.5) * (lines * np.exp(-((x / 0.4) ** 2)))[..., None]
     if texture is not None:
         map_x = (x - LEFT) / (RIGHT - LEFT) * (texture.shape[1] - 1)
         map_y = (y - TOP) / (BOTTOM - TOP) * (texture.shape[0] - 1)
         photo = cv2.remap(texture, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
-        weight = _soft((0.8 - np.sqrt((x / 0.72) ** 2 + ((y - 0.08) / 0.98) ** 2)) * 4)
+        weight = soft((0.8 - np.sqrt((x / 0.72) ** 2 + ((y - 0.08) / 0.98) ** 2)) * 4)
         colour += (photo - colour) * weight[..., None]
     if appearance.beard:
-        area = _soft((y - 0.42) / 0.25) * _soft((np.abs(x) + y - 0.72) * 3)
+        area = soft((y - 0.42) / 0.25) * soft((np.abs(x) + y - 0.72) * 3)
         area = np.maximum(area, np.exp(-((x / 0.24) ** 2) - ((y - 0.46) / 0.05) ** 2))
         area *= 1 - np.exp(-((x / 0.26) ** 2) - ((y - MOUTH_Y) / 0.085) ** 2)
         stubble = np.clip(appearance.beard * area * (1 + 0.5 * smooth_noise(rng, x.shape, (150, 150))), 0, 0.9)
@@ -257,7 +235,7 @@ def _brows(
     away = np.abs(x) - 0.34
     arch = -0.3 + 0.5 * away**2 - 0.04 * (away > 0) * away
     thick = 0.062 * appearance.brow * np.clip(1.2 - np.abs(away) / 0.26, 0.1, 1)
-    brow = np.exp(-(((y - arch) / thick) ** 2)) * _soft((0.25 - np.abs(away)) / 0.06)
+    brow = np.exp(-(((y - arch) / thick) ** 2)) * soft((0.25 - np.abs(away)) / 0.06)
     brow *= np.clip(0.8 + 0.35 * smooth_noise(rng, x.shape, (30, 110)), 0, 1)
     albedo += (appearance.hair * 1.2 - albedo) * (0.85 * brow)[..., None]
 
@@ -281,17 +259,15 @@ def _hair(
     wobble = 0.035 * smooth_noise(rng, x.shape, (9, 22))
     volume = 0.1 + 0.08 * max(0.0, appearance.hair_length)
     cap = np.sqrt((x / (HALF_WIDTH + volume)) ** 2 + ((y + 0.12) / (HALF_HEIGHT + volume * 0.9)) ** 2)
-    outer = _soft((1 + wobble - cap) * edge * 0.5)
+    outer = soft((1 + wobble - cap) * edge * 0.5)
     # Hair lies where the face's opening, a curve below the hairline, does not show through.
     opening = appearance.hairline + 0.55 * x**2 + 1.4 * np.clip(np.abs(x) - 0.55, 0, None)
-    above = _soft((opening + wobble - y) * edge * 0.3)
+    above = soft((opening + wobble - y) * edge * 0.3)
     end = 0.1 + appearance.hair_length
-    sides = _soft((np.abs(x) - 0.66 + 0.12 * np.clip(y, 0, 1)) * edge * 0.3) * _soft(
-        (end + wobble * 2 - y) * edge * 0.15
-    )
+    sides = soft((np.abs(x) - 0.66 + 0.12 * np.clip(y, 0, 1)) * edge * 0.3) * soft((end + wobble * 2 - y) * edge * 0.15)
     if appearance.hair_length > 0:
         curtain = np.abs(x) / (HALF_WIDTH + volume + 0.08 * np.clip(y, 0, None))
-        outer = np.maximum(outer, _soft((1 + wobble - curtain) * edge * 0.5) * (y > -0.12))
+        outer = np.maximum(outer, soft((1 + wobble - curtain) * edge * 0.5) * (y > -0.12))
     hair = outer * np.maximum(above, sides)
     depth = 0.8 * np.sqrt(np.clip(1.02 - cap**2, 0.01, None)) + 0.02 * smooth_noise(rng, x.shape, (6, 50))
     return hair.astype(np.float32), depth.astype(np.float32)
@@ -301,9 +277,9 @@ def _glasses(
     albedo: Float32[np.ndarray, "h w 3"], x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"], edge: np.float32
 ) -> None:
     radius = (((np.abs(x) - EYE_X) / 0.25) ** 4 + ((y - EYE_Y - 0.02) / 0.18) ** 4) ** 0.25
-    rim = _soft((0.024 - np.abs(radius - 1) * 0.22) * edge)
-    bridge = _soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) < 0.1)
-    arms = _soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) > 0.57) * (np.abs(x) < 0.78)
+    rim = soft((0.024 - np.abs(radius - 1) * 0.22) * edge)
+    bridge = soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) < 0.1)
+    arms = soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) > 0.57) * (np.abs(x) < 0.78)
     frame = np.maximum(np.maximum(rim, bridge), arms)
     albedo += (np.float32(0.03) - albedo) * (0.95 * frame)[..., None]
 
@@ -315,76 +291,3 @@ def _normals(depth: Float32[np.ndarray, "h w"], width: int) -> Float32[np.ndarra
     slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3) * (scale / 8)
     normals = np.dstack([-slope_x, -slope_y, np.ones_like(slope_x)])
     return normals / np.linalg.norm(normals, axis=2, keepdims=True)
-
-
-def _patch(head: Head, x: float, y: float, half_width: float, half_height: float) -> tuple[slice, slice]:
-    height, width = head.alpha.shape
-    x = x * head.appearance.width
-    columns = [(x + sign * half_width - LEFT) / (RIGHT - LEFT) * width for sign in (-1, 1)]
-    rows = [(y + sign * half_height - TOP) / (BOTTOM - TOP) * height for sign in (-1, 1)]
-    return slice(max(0, int(rows[0])), int(rows[1]) + 1), slice(max(0, int(columns[0])), int(columns[1]) + 1)
-
-
-def _eye(
-    appearance: Appearance,
-    skin: Float32[np.ndarray, "h w 3"],
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
-    gaze: tuple[float, float],
-    closure: float,
-    lid_only: bool,
-) -> Float32[np.ndarray, "h w 3"]:
-    half_width, half_height = EYE_HALF_WIDTH * appearance.eye_scale, EYE_HALF_HEIGHT * appearance.eye_scale
-    arc = 1 - (x / np.float32(half_width)) ** 2
-    top, bottom = -half_height * arc, 0.7 * half_height * arc
-    lid = top + np.float32(min(1.0, closure)) * (bottom - top)
-    sharp = np.float32(60)
-    inside = _soft((y - lid) * sharp) * _soft((bottom - y) * sharp) * (arc > 0)
-    socket = _soft((y - top) * sharp) * _soft((bottom - y) * sharp) * (arc > 0)
-    covered = np.clip(socket - inside, 0, 1)
-    result = skin + (appearance.skin * np.float32(0.85) - skin) * covered[..., None]
-    if not lid_only:
-        distance = np.sqrt((x - np.float32(0.05 * gaze[0])) ** 2 + (y - np.float32(0.02 * gaze[1]) + 0.005) ** 2)
-        white = np.array([0.62, 0.58, 0.55], np.float32) * (1 - 0.35 * np.abs(x / half_width)[..., None] ** 2)
-        iris = _soft((0.078 - distance) * sharp)
-        pupil = _soft((0.032 - distance) * sharp)
-        ball = white + (appearance.iris * (0.6 + distance[..., None] * 8) - white) * iris[..., None]
-        ball = ball * (1 - 0.95 * pupil[..., None])
-        glint = np.exp(-(((x - 0.02) / 0.014) ** 2) - ((y + 0.025) / 0.014) ** 2)
-        ball = ball * (1 - 0.4 * np.exp(-((y - lid) / 0.03)))[..., None].clip(0.5, 1) + 0.7 * glint[..., None]
-        result += (ball - result) * inside[..., None]
-        crease = np.exp(-(((y - top + 0.035) / 0.014) ** 2)) * np.clip(arc * 1.5, 0, 1)
-        result *= 1 - 0.3 * crease[..., None]
-    lash = np.exp(-(((y - lid) / 0.014) ** 2)) * np.clip(arc * 3, 0, 1)
-    return (result * (1 - 0.85 * lash[..., None])).astype(np.float32)
-
-
-def _mouth(
-    appearance: Appearance,
-    skin: Float32[np.ndarray, "h w 3"],
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
-    opening: float,
-    opening_only: bool,
-) -> Float32[np.ndarray, "h w 3"]:
-    half_width = 0.27
-    arc = np.clip(1 - (x / np.float32(half_width)) ** 2, 0, None)
-    bow = 0.06 * arc**0.7 * (1 - 0.25 * np.exp(-((x / 0.05) ** 2)))
-    gap = np.float32(0.09 * opening) * arc
-    sharp = np.float32(40)
-    result = skin.copy()
-    if not opening_only:
-        lips = _soft((y + bow + gap * 0.3) * sharp) * _soft((0.085 * arc**0.6 + gap - y) * sharp) * (arc > 0)
-        shade = 1 - 0.25 * np.clip(-y / 0.06, 0, 1)
-        result += (appearance.lips * shade[..., None] - result) * (0.85 * lips)[..., None]
-    line = np.exp(-((y / 0.014) ** 2)) * np.clip(arc * 4, 0, 1) * (1 - min(1.0, opening * 3))
-    result *= 1 - 0.7 * line[..., None]
-    hole = _soft((y + gap * 0.2) * sharp) * _soft((gap - y) * sharp) * (arc > 0) * min(1.0, opening * 5)
-    teeth = _soft((gap * 0.35 - y) * sharp) * (np.abs(x) < 0.17)
-    inner = np.array([0.05, 0.012, 0.012], np.float32) + 0.4 * teeth[..., None]
-    return (result + (inner - result) * hole[..., None]).astype(np.float32)
-
-
-def eye_area(head: Head, side: int, shift: float) -> tuple[slice, slice]:
-    """Rows and columns around one eye (-1 left in the image, 1 right), shifted sideways in canonical units."""
-    return _patch(head, side * EYE_X + shift, EYE_Y, 0.21, 0.14)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from fas_jax.synthetic import face
+from fas_jax.synthetic.expression import draw_expression, eye_area
 from fas_jax.synthetic.face import Head
 from fas_jax.synthetic.motion import Events, Wander
 from fas_jax.synthetic.pixels import look_up, scale_channels, spread
@@ -53,7 +53,7 @@ class Print:
     margin: tuple[float, float]
     """Width of the paper's margin in units of u and v."""
     background: Image
-    """What is behind, divided by `lighting`."""
+    """The background, divided by `lighting`."""
     lighting: Image
     sheen: Float32[np.ndarray, "h w"]
     bend_u: Wander
@@ -232,7 +232,7 @@ def draw_print(
     """Reflectance of a print of `photo`, `size` camera pixels wide and high, on paper with a white margin.
 
     `period` is the screen's period in camera pixels; `amplitude` prints dots that grow (a rotated screen for each
-    ink), else dots of one size in random places. `dots` is how far the dots stand out, from 0 (dye that has run into
+    ink), else dots of one size at random positions. `dots` is how far the dots stand out, from 0 (dye that has run into
     a continuous tone) to 1.
     """
     coarse = (max(8, round(size[0])), max(8, round(size[1])))
@@ -249,7 +249,7 @@ def draw_print(
             wave = np.float32(2 * np.pi / pitch)
             threshold = 0.5 + 0.25 * (np.cos((x * cos + y * sin) * wave) + np.cos((y * cos - x * sin) * wave))
         else:
-            # Dots in random places, but evenly spread: noise without its low frequencies.
+            # Dots at random positions, but evenly spread: noise without its low frequencies.
             cells = (round(height / pitch * 2.5), round(width / pitch * 2.5))
             noise = smooth_noise(rng, (height, width), cells)
             threshold = 0.5 + 0.3 * (noise - cv2.GaussianBlur(noise, (0, 0), 0.8 * pitch))
@@ -305,10 +305,10 @@ def _harmonics(offset: float, duty: float, rate: float) -> Float32[np.ndarray, "
 def _with_eyes(instrument: Print, holes: EyeHoles, time: float) -> Image:
     texture = instrument.texture.copy()
     gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
-    albedo = face.draw_expression(holes.attacker, gaze, holes.blinks.at(time), 0.0)
+    albedo = draw_expression(holes.attacker, gaze, holes.blinks.at(time), 0.0)
     slip = holes.slip.at(time)
     for side, (left, top, right, bottom) in zip((-1, 1), holes.areas, strict=True):
-        rows, columns = face.eye_area(holes.attacker, side, slip)
+        rows, columns = eye_area(holes.attacker, side, slip)
         eye = albedo[rows, columns] * np.float32(0.75)
         height, width = bottom - top, right - left
         eye = cv2.resize(eye, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""The videos of a rendered dataset as they will be listed, before any of them is rendered."""
+"""The list of a rendered dataset's videos, before any of them is rendered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from fas_jax.synthetic.plan import LETTERS, planned_videos
 
 @dataclass(frozen=True)
 class _Planned(Tree):
-    """A tree whose protocol files are in memory, and whose videos are not there yet."""
+    """A dataset's folder whose protocol files are in memory and whose videos do not exist yet."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
 

@@ -35,7 +35,7 @@ _NOTE = (
 def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
     """Renders one dataset into `root` and returns it.
 
-    A tree that is complete is left as it is, an interrupted one is completed. Raises `UserError` for settings
+    A complete tree is left as it is, and an interrupted one is completed. Raises `UserError` for settings
     that cannot be met, a folder that holds something else or was rendered with other settings, pictures that cannot
     be read, and a disk that cannot be written.
 
@@ -64,7 +64,7 @@ def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
 
 def _marker(layout: str, settings: Synthesis, faces: str) -> dict[str, object]:
     content = dataclasses.asdict(settings)
-    # The number of workers and the place of the pictures change nothing in the files.
+    # The number of workers and the folder of the pictures change nothing in the files.
     del content["workers"]
     content["faces"] = faces
     return {
@@ -139,7 +139,7 @@ def _render(
         except pebble.ProcessExpired as error:
             pool.stop()
             raise UserError(
-                f"a rendering process died ({error}), perhaps for want of memory; start again with fewer --workers: "
+                f"a rendering process died ({error}), perhaps out of memory; start again with fewer --workers: "
                 "finished videos are kept"
             ) from error
         except BaseException:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fas_jax.synthetic import face
+from fas_jax.synthetic.expression import draw_expression
 from fas_jax.synthetic.face import Appearance, Head
 from fas_jax.synthetic.motion import Events, Wander, events, wander
 from fas_jax.synthetic.pixels import lay_over, scale_channels, spread
@@ -181,7 +182,7 @@ def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, np.n
     yaw, pitch = scene.yaw.at(time), scene.pitch.at(time)
     gaze = (scene.gaze_x.at(time), scene.gaze_y.at(time))
     speech = scene.speech.at(time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3.7 * time))
-    albedo = face.draw_expression(head, gaze, scene.blinks.at(time), max(0.0, speech), scene.photo)
+    albedo = draw_expression(head, gaze, scene.blinks.at(time), max(0.0, speech), scene.photo)
     # Turning the head by yaw turns the light the other way in the head's own coordinates.
     towards = light.direction + np.array([-yaw * light.direction[2], -pitch * light.direction[2], 0], np.float32)
     towards = (towards / np.linalg.norm(towards)).astype(np.float32)

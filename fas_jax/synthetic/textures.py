@@ -1,8 +1,9 @@
-"""Face photographs of the user's own as textures.
+"""The user's face photographs as textures.
 
 A file `eyes.csv` beside the pictures says where the eyes are, a line for each picture: file name, then x and y of the
-subject's right eye (left in the picture) and of the left eye, in pixels. Without it the face detector looks for them,
-and only a picture in which it finds exactly one face is used: whose face a subject gets is not to be left to chance.
+subject's right eye (left in the picture) and of the left eye, in pixels. Without it the face detector searches for
+them, and only pictures in which it finds exactly one face are used, so that chance does not decide whose face a subject
+gets.
 """
 
 import csv

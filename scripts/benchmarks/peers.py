@@ -1,4 +1,5 @@
-"""What benchmarks compare with: the feature stage in PyTorch and OpenVINO, and training in PyTorch, where installed.
+"""The software that benchmarks compare with, where installed: the feature stage in PyTorch and OpenVINO, and training
+in PyTorch.
 
 The only module that imports PyTorch; nothing else needs it.
 """
@@ -166,7 +167,7 @@ def side_by_side(kind: str, hidden: int, data: Data, runs: int, epochs: int) -> 
         return _torch_loss(states @ weights["output"] + weights["output_bias"], valid, label)
 
     gradient = torch.func.vmap(torch.func.grad(loss))
-    look = torch.func.vmap(loss, in_dims=(0, None, None, None))
+    validate = torch.func.vmap(loss, in_dims=(0, None, None, None))
 
     def train() -> None:
         torch.manual_seed(0)
@@ -181,7 +182,7 @@ def side_by_side(kind: str, hidden: int, data: Data, runs: int, epochs: int) -> 
                 optimiser.step()
         with torch.no_grad():
             for index in torch.arange(cut, len(values), device=device).split(_BATCH):
-                look(weights, values[index], mask[index], labels[index])
+                validate(weights, values[index], mask[index], labels[index])
         if device == "cuda":
             torch.cuda.synchronize()
 

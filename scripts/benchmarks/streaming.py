@@ -8,34 +8,42 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Evaluation, Execution, Folds, Training
-from fas_jax.experiment import planning, scoring
 from fas_jax.experiment.configuration import Experiment
-from fas_jax.experiment.corpus import Corpus, CorpusClips
+from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import fit_methods
+from fas_jax.experiment.planning import plan
+from fas_jax.experiment.scoring import score
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
-from fas_jax.methods.registry import BASELINES, PAPER, method_from_dict
+from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
+from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
+from fas_jax.methods.stack import LstmStack
 from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.reporting.grid import Grid, markdown
 from fas_jax.runtime import cli, devices
 from fas_jax.training import streaming
-from fas_jax.training.fitting import Clips, Look, Run, fit
+from fas_jax.training.fitting import Clips, Run, Validation, fit
 from fas_jax.training.sampling import batched
 
 # Two sources that share what the target leaves.
 _SHARES = {"synth-O": 0.45, "synth-C": 0.45, "synth-M": 0.1}
 _PER_FILE, _PER_SUBJECT = 64, 16
-_SMALL = {"hidden": 8, "batch_size": 1024, "max_epochs": 1, "validate_every": 1}
 # What the memory is measured with: every clip of the sources once, by small models, in parts of 16 MB.
+_ONCE: Any = {"batch_size": 1024, "max_epochs": 1, "validate_every": 1}
 _SETTINGS = Experiment(
     methods={
-        **{name: method_from_dict(name, {**table, **_SMALL}, "the benchmark") for name, table in PAPER.items()},
-        **{name: method_from_dict(name, table, "the benchmark") for name, table in BASELINES.items()},
+        "lstm": Lstm(hidden=8, **_ONCE),
+        "bilstm": BiLstm(hidden=4, **_ONCE),
+        "gru": Gru(hidden=8, **_ONCE),
+        "meta": LstmStack(hidden=4, **_ONCE),
+        "mean-feature": MeanFeature(),
+        "colour": Colour(),
+        "metadata": Metadata(),
     },
     training=Execution(resident_mb=1, part_mb=16),
     folds=Folds(count=2),
@@ -52,7 +60,7 @@ def main(
     folder: Path | None = None,
     part: Literal["all", "memory", "speed", "write", "train"] = "all",
 ) -> None:
-    """Prints two tables: peak memory of training and scoring by the number of clips, each in a process of its own; and
+    """Prints the peak memory of training and scoring by the number of clips, each measured in its own process, and the
     clips a second of a training with 1920-d features on the device and streamed from disk.
 
     The features are random, float16, in files of 64 clips; they are deleted afterwards.
@@ -64,7 +72,7 @@ def main(
         clips: For the speed; 0 measures none.
         epochs: Of each training whose speed is measured; the first is not counted.
         folder: Where the features are written; default is the system's folder for temporary files.
-        part: What is measured. `write` and `train` do a share of it, in `folder`, for the process that asks.
+        part: What is measured. `write` and `train` do one step in `folder`, for the process that measures the memory.
     """
     devices.use_cores()
     if part == "write":
@@ -84,7 +92,7 @@ def main(
 
 
 def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int, seed: int) -> FeatureStore:
-    """Random features; three quarters of the files' clips are of the official training set."""
+    """Writes random features; three quarters of the clips are of the official training split."""
     generator = np.random.default_rng(seed)
     identity = {"dataset": dataset, "clips": clips, "frames": frames, "dimension": dimension, "seed": seed}
     path = store_path(out, dataset, identity)
@@ -100,8 +108,7 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
             subject = f"{split}-{number // _PER_SUBJECT}"
             video = Video(name, dataset, subject, split, label, pai, pai, "camera", "room")
             colour = tuple(generator.uniform(0, 255, 6).tolist())
-            places = tuple(range(29, 30 * length, 30))
-            whole = RenditionInfo(places, colour)
+            whole = RenditionInfo(tuple(range(29, 30 * length, 30)), colour)
             facts = (30 * length, 25.0, 640, 480, "h264", 100_000 + number, 30 * length)
             rows.append((video, ClipInfo(*facts, renditions={"whole": whole})))
         count = sum(len(info.renditions["whole"].frame_indices) for _, info in rows)
@@ -109,7 +116,7 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
         units.append(write_unit(path, unit_name(len(units)), rows, "whole", noise[first : first + count]))
     provenance = {
         "dataset": dataset, "synthetic": True, "complete": False, "dimension": dimension, "prepared": "none",
-        "rendition": "whole", "backbone": "noise", "weights": "none", "weights_sha256": "",
+        "backbone": "noise", "weights": "none", "weights_sha256": "",
     }  # fmt: skip
     return write_manifest(path, identity, provenance, (), units)
 
@@ -117,8 +124,8 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
 def _memory_table(scratch: Path, counts: tuple[int, ...], frames: int, dimension: int) -> Grid:
     rows: list[list[str]] = []
     for count in counts:
-        with tempfile.TemporaryDirectory(dir=scratch) as place:
-            options = ["--folder", place, "--counts", str(count), "--frames", str(frames), "--dimension"]
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            options = ["--folder", folder, "--counts", str(count), "--frames", str(frames), "--dimension"]
             for part in ("write", "train"):
                 command = [
                     sys.executable,
@@ -157,7 +164,7 @@ def _measure_memory(folder: Path) -> dict[str, float]:
     devices.place(np.zeros(1), devices.one_device())
     found["start"] = _peak()
     corpus = Corpus.of({"whole": stores})
-    plans = planning.plan(_SETTINGS, corpus.videos)
+    plans = plan(_SETTINGS, corpus.videos)
     found["plan"] = _peak()
     start = time.perf_counter()
     features, _ = corpus.open().features("whole")
@@ -168,7 +175,7 @@ def _measure_memory(folder: Path) -> dict[str, float]:
     fitted = fit_methods(_SETTINGS, plans, corpus, folder / "run")
     found["train"], found["train_s"] = _peak(), time.perf_counter() - start
     start = time.perf_counter()
-    scoring.score(_SETTINGS, plans, corpus, fitted)
+    score(_SETTINGS, plans, corpus, fitted)
     found["score"], found["score_s"] = _peak(), time.perf_counter() - start
     return found
 
@@ -183,9 +190,8 @@ def _peak() -> float:
 
 def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     store = write_store(scratch, "synth-O", clips, frames, 1920, seed=0)
-    opened = Corpus.of({"whole": [store]}).open()
-    features, mask = opened.features("whole")
-    sequences = Clips(features, mask, opened.labels)
+    corpus = Corpus.of({"whole": [store]})
+    features, _ = corpus.open().features("whole")
     order = np.random.default_rng(0).permutation(clips)
     rows = []
     for name in ("cached", "from disk"):
@@ -201,36 +207,30 @@ def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     )
     for kind, hidden, runs, count in cases:
         every = [Run(str(i), i, order[64:count], order[:64]) for i in range(runs)]
-        # Opened anew each time, because clips keep where their features lie.
-        resident, streamed = (
-            _speed(Corpus.of({"whole": [store]}).open(), every, kind, hidden, epochs, where) for where in (1 << 20, 1)
-        )
-        cells = [f"{value:,.0f}" for value in (resident, streamed, _input_rate(sequences, every, Training()))]
+        resident, streamed = (_speed(corpus, every, kind, hidden, epochs, where) for where in (1 << 20, 1))
+        cells = [f"{value:,.0f}" for value in (resident, streamed, _input_rate(corpus, every, Training()))]
         plural = "s" if runs > 1 else ""
         rows.append([f"{kind}-{hidden}, {runs} run{plural}", *cells, f"{100 * (1 - streamed / resident):.0f} %"])
     return Grid(["clips a second, all runs together", "on the device", "streamed", "input alone", "slower by"], rows)
 
 
-def _speed(clips: CorpusClips, runs: list[Run], kind: Kind, hidden: int, epochs: int, resident_mb: int) -> float:
+def _speed(corpus: Corpus, runs: list[Run], kind: Kind, hidden: int, epochs: int, resident_mb: int) -> float:
     """Clips a second of the median epoch, over all runs."""
     settings = Training(max_epochs=epochs, validate_every=1, resident_mb=resident_mb)
     seen: list[float] = []
 
-    def watch(look: Look) -> None:
-        seen.append(look.steps_per_second)
+    def watch(validation: Validation) -> None:
+        seen.append(validation.steps_per_second)
 
-    fit(
-        RecurrentClassifier(kind, 1920, hidden, "he"),
-        runs,
-        clips.sequences("whole", resident_mb),
-        settings,
-        watch=watch,
-    )
+    clips = corpus.open().sequences("whole", resident_mb)
+    fit(RecurrentClassifier(kind, 1920, hidden, "he"), runs, clips, settings, watch=watch)
     return float(np.median(seen[1:])) * settings.batch_size
 
 
-def _input_rate(clips: Clips, runs: list[Run], settings: Training) -> float:
+def _input_rate(corpus: Corpus, runs: list[Run], settings: Training) -> float:
     """Clips a second, over all runs, of an epoch's parts without any training."""
+    opened = corpus.open()
+    clips = Clips(*opened.features("whole"), opened.labels)
     order = batched([run.train for run in runs], settings.batch_size, 1)
     start = time.perf_counter()
     for part, _ in streaming.parts(clips, order, 0, devices.one_device(), settings.part_mb << 20):
@@ -239,7 +239,7 @@ def _input_rate(clips: Clips, runs: list[Run], settings: Training) -> float:
 
 
 def _forget(store: FeatureStore) -> bool:
-    """Takes the files out of the system's cache, where it can be asked to."""
+    """Removes the files from the system's cache; False on systems that cannot."""
     if not hasattr(os, "posix_fadvise"):
         return False
     for unit in store.units:

@@ -1,4 +1,4 @@
-"""Fair timing: contestants that are all warm, measured in turns, so that a machine's moods hit them alike."""
+"""Fair timing: warm contestants are measured in turns, so that changes of the machine's speed affect all of them."""
 
 import statistics
 import time

@@ -38,7 +38,7 @@ def main(
     """Trains each model by this project and by PyTorch in turn, and prints the median times and their ratio.
 
     Both sides see the same clips, batches (32), lengths, Adam settings, number of epochs and losses at every real
-    frame, and look at the validation clips once; compilation is left out on both. PyTorch trains one run after the
+    frame, and score the validation clips once; compilation is left out on both. PyTorch trains one run after the
     other by `torch.nn.LSTM` and `GRU` (cuDNN on a GPU), and all at once by `torch.func.vmap` over a cell written by
     hand, for which its modules have no batching rule; the ratio is to the faster of the two.
 

@@ -159,7 +159,9 @@ def _fit(
     def step(params: Params, state: Any, active: Array) -> tuple[Params, Any]:
         def one(params: Params, state: Any, features: Array, labels: Array, active: Array) -> tuple[Params, Any]:
             grads = jax.grad(lambda p: _loss(architecture, p, features, labels))(params)
-            updates, new = adam.update(grads, state)
+            # Optax raises its decays to the power of an integer count, which strict promotion would refuse.
+            with jax.numpy_dtype_promotion("standard"):
+                updates, new = adam.update(grads, state)
             moved = optax.apply_updates(params, updates)
             return jax.tree.map(lambda n, o: jnp.where(active, n, o), (moved, new), (params, state))
 
