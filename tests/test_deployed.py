@@ -1,16 +1,29 @@
 """Detectors trained on everything: what the report says of them, with and without a leave-one-out estimate."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
+from fas_jax.base.settings import Evaluation
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.evaluate import evaluate, thresholds
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.fitting import fit_methods
+from fas_jax.experiment.inputs import BACKBONE, describe_inputs
+from fas_jax.experiment.planning import plan
+from fas_jax.experiment.results import report
+from fas_jax.experiment.run import open_run, write_inputs
+from fas_jax.methods.logistic import Colour, MeanFeature
 from fas_jax.reporting.deployed import deployment_section
 from fas_jax.reporting.naming import Models
 from fas_jax.reporting.report import write_report
+from tests import stores
 
 METHODS = {name: {"kind": name, "version": 1} for name in ("gru", "mean-feature")}
 TARGETS = {"CI_to_M": "M", "CM_to_I": "I", "IM_to_C": "C"}
@@ -167,3 +180,32 @@ def test_thresholds_are_those_of_the_evaluation():
             assert own.eer == each.values["validation_eer"]
     one_class = scores.rows(scores.label == 1)
     assert all(np.isnan(each.value) and np.isnan(each.eer) for each in thresholds(one_class, "pooled").values())
+
+
+@pytest.mark.parametrize("protocols", [("deploy",), ("deploy", "leave-one-out")])
+def test_a_run_goes_from_its_stored_inputs_to_a_report_and_bundles(protocols, tmp_path):
+    methods = {"mean-feature": MeanFeature(), "colour": Colour()}
+    settings = Experiment(methods=methods, evaluation=Evaluation(protocols=protocols), runs=str(tmp_path / "runs"))
+    folder, settings = open_run(settings)
+    corpus = Corpus.of({"whole": stores.make_stores(tmp_path / "stores")})
+    plans = plan(settings, corpus.videos)
+    write_inputs(folder, corpus, describe_inputs(settings, [], corpus, plans))
+    fit_methods(settings, plans, corpus, folder)
+    save_tree(
+        folder / BACKBONE,
+        {"w": np.ones(2, np.float32)},
+        {"backbone": "efficientnet_lite0", "weights": "n", "weights_sha256": ""},
+    )
+    report(folder)
+    assert (folder / "bundles" / "deploy" / "bundle.json").exists()
+    text = (folder / "results.md").read_text()
+    assert "Trained on all datasets at hand: synth-C (20 bona fide, 20 attacks, 10 subjects)" in text
+    assert ("leave-one-out HTER %" in text) == ("leave-one-out" in protocols)
+    assert ("no estimate of the error" in text) == (protocols == ("deploy",))
+    assert "exercises the pipeline and says nothing about real attacks" in text
+    assert "| baseline: colour | colour | colour | facts of whole |" in (folder / "report.md").read_text()
+    # Later reports are made from the stored scores: the inputs are not needed again.
+    before = (folder / "results.json").read_bytes(), text
+    shutil.rmtree(tmp_path / "stores")
+    report(folder)
+    assert ((folder / "results.json").read_bytes(), (folder / "results.md").read_text()) == before

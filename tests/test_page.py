@@ -16,6 +16,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
 from fas_jax.base.settings import to_toml
+from fas_jax.datasets import loading
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.breakdown import WORST
 from fas_jax.evaluation.evaluate import evaluate
@@ -304,7 +305,7 @@ def test_thumbnails_are_of_the_wanted_videos(monkeypatch):
         levels = {"one": (10, 90), "two": (200,)}[shards[0]]
         return [{"sequence": np.full((7, 120, 60, 3), level, np.uint8)} for level in levels]
 
-    monkeypatch.setattr(thumbnails, "FrameClips", clips)
+    monkeypatch.setattr(loading, "FrameClips", clips)
     found = thumbnails.read_thumbnails([Fake()], {("M", "b"), ("M", "c"), ("O", "a"), ("M", "absent")})
     assert found.keys() == {("M", "b"), ("M", "c")}
     for (_, name), pictures in found.items():

@@ -33,7 +33,9 @@ def write_report(
     """Writes `provenance.json`, `scores.csv`, `results` as JSON, Markdown, CSV and LaTeX, `breakdown.csv`, ROC
     figures, score files for other PAD tools (`pad/`), `report.html` and `report.md`.
 
-    `report.md` is written last. Every file is either whole or absent.
+    `report.md` is written last. Every file is either whole or absent. `results.csv` and `breakdown.csv` are for people:
+    names that a spreadsheet would take for formulas have an apostrophe before them. `scores.csv`, `pad/` and the JSON
+    files have all names as they are.
 
     Args:
         run: folder, made if needed.
