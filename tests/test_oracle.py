@@ -95,11 +95,12 @@ def test_snapshots_are_scored_without_training(kept, monkeypatch):
 def test_the_thresholds_follow_the_setting():
     """Of a large source and a small one, which is shifted: the rules part, and each is the report's own."""
     generator = np.random.default_rng(0)
-    datasets = np.repeat(["large", "small"], [60, 12])
-    labels = np.arange(72) % 2
-    values = generator.normal(size=72) + labels + 2 * (datasets == "small")
+    datasets = np.repeat(["large", "small"], [600, 60])
+    labels = np.arange(660) % 2
+    values = generator.normal(size=660) + labels + 2 * (datasets == "small")
     validation = oracle._Answers(values, labels, datasets)
-    test = oracle._Answers(generator.normal(size=40) + np.arange(40) % 2 + 1, np.arange(40) % 2, np.full(40, "target"))
+    truth = np.arange(400) % 2
+    test = oracle._Answers(generator.normal(size=400) + truth, truth, np.full(400, "target"))
     found = [oracle._judge(validation, test, rule)["hter"] for rule in RULES]
     taus = [metrics.threshold_by(rule, values, labels, datasets) for rule in RULES]
     assert found == [metrics.rates(test.scores, test.labels, tau).hter for tau in taus]

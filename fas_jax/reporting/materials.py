@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.reporting.naming import Models, dataset_name, protocol_name, rendered_to_real
 
 
+@runtime_checkable
 class Store(Protocol):
     """A feature store, or whatever else knows what it was made from."""
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,8 +30,8 @@ from fas_jax.experiment.scoring import keep_frames, score_clips
 from fas_jax.methods.base import Desk, Detector, Failed, Rows, Scores
 from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.reporting.grid import UNDEFINED, Grid
+from fas_jax.reporting.naming import model_name, protocol_name
 from fas_jax.reporting.page import ExtraTable, write_extra_table
-from fas_jax.reporting.tables import model_name, protocol_name
 from fas_jax.training.snapshots import read_snapshots
 
 _TEXT = (
@@ -147,10 +148,9 @@ def _equal(one: Detector | Failed, other: Detector | Failed) -> bool:
     return _same(one.params, other.params)
 
 
-def _same(one: object, other: object) -> bool:
-    if jax.tree.structure(one) != jax.tree.structure(other):
-        return False
-    return all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
+def _same(one: Any, other: Any) -> bool:
+    pairs = zip(jax.tree.leaves_with_path(one), jax.tree.leaves_with_path(other), strict=True)
+    return all(path == again and np.array_equal(leaf, twin) for (path, leaf), (again, twin) in pairs)
 
 
 def _snapshots(
@@ -239,8 +239,8 @@ def _reached(
                 for role, side in sides.items()
             }
             for place, (number, (_, chosen)) in enumerate(own.items()):
-                answers = (side.answered(number, scores[role][place]) for role, side in sides.items())
-                figures = _judge(*answers, experiment.evaluation.threshold)
+                validation, test = (side.answered(number, scores[role][place]) for role, side in sides.items())
+                figures = _judge(validation, test, experiment.evaluation.threshold)
                 found.append(Reached(name, plans[number].name, epoch, chosen, **figures))
     return found
 

@@ -20,6 +20,7 @@ from fas_jax.experiment.fitting import fit_methods
 from fas_jax.experiment.planning import plan
 from fas_jax.experiment.scoring import score
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
+from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
 from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
 from fas_jax.methods.stack import LstmStack
 from fas_jax.models.recurrent import Kind, RecurrentClassifier
@@ -40,6 +41,9 @@ _SETTINGS = Experiment(
         "bilstm": BiLstm(hidden=4, **_ONCE),
         "gru": Gru(hidden=8, **_ONCE),
         "meta": LstmStack(hidden=4, **_ONCE),
+        "mean-feature": MeanFeature(),
+        "colour": Colour(),
+        "metadata": Metadata(),
     },
     training=Execution(resident_mb=1, part_mb=16),
     folds=Folds(count=2),
