@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+from fas_jax.methods.baselines import mean_feature
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
 from fas_jax.features.store import FeatureStore
-from fas_jax.methods.baselines import mean_feature
 from fas_jax.reporting.grid import markdown
 from fas_jax.runtime import cli
 from fas_jax.runtime.progress import progress_bar

@@ -8,9 +8,10 @@ from fas_jax.runtime import devices
 if __name__ == "__main__":
     places, run = map(Path, sys.argv[1:])
     devices.join()
+    from fas_jax.features.corpus import Corpus
+
     from fas_jax import crossdataset
     from fas_jax.base.settings import Evaluation, Models, Stacking, Training
-    from fas_jax.features.corpus import Corpus
     from fas_jax.features.store import FeatureStore
     from tests import stores
 

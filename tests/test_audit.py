@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from fas_jax.features.corpus import Corpus
 
 from fas_jax.base.settings import Training
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import auc
-from fas_jax.features.corpus import Corpus
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.protocols.presets import make_protocol
 from fas_jax.studies import frames_curve as cost

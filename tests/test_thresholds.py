@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from fas_jax.methods.baselines import fit_logistic
 
 from fas_jax.evaluation import metrics
-from fas_jax.methods.baselines import fit_logistic
 from fas_jax.studies import thresholds
 
 
