@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from fas_jax.features.corpus import Corpus
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
