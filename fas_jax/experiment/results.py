@@ -11,7 +11,8 @@ from typing import Any
 
 from fas_jax.base.files import fingerprint, read_json, sha256_file, write_json
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.deployment.bundle import Decision, write_bundle
+from fas_jax.deployment.bundle import Decision
+from fas_jax.deployment.bundle_folder import write_bundle
 from fas_jax.evaluation.evaluate import Results, evaluate, thresholds
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
