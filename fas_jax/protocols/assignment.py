@@ -263,7 +263,7 @@ def _gaps(assignment: Assignment, table: VideoTable, exact: Mapping[str, str]) -
     return gaps
 
 
-def _named(table: VideoTable, row: int) -> str:
+def _named(table: VideoTable, row: int | np.integer) -> str:
     return f"{table.dataset[row]} {table.path[row]}"
 
 
