@@ -263,9 +263,8 @@ def _gaps(assignment: Assignment, table: VideoTable, exact: Mapping[str, str]) -
     return gaps
 
 
-def _named(table: VideoTable, row: SupportsIndex) -> str:
-    own = table[row.__index__()]
-    return f"{own.dataset} {own.path}"
+def _named(table: VideoTable, row: int | np.integer) -> str:
+    return f"{table.dataset[row]} {table.path[row]}"
 
 
 def _without(videos: VideoTable, rows: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:
