@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from fas_jax.base.parameters import load_tree
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.experiment import planning, scoring
 from fas_jax.experiment.corpus import Corpus

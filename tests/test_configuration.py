@@ -118,7 +118,10 @@ OPTIMISATION = {field.name: field.default for field in dataclasses.fields(Optimi
     [
         ("[models]\nlstm = 4", "[methods.lstm]"),
         ("[stacking]\nfolds = 4", "[folds] count = N"),
-        *((f"[training]\n{name} = {value!r}", f"write {name} in [methods.NAME]") for name, value in OPTIMISATION.items()),
+        *(
+            (f"[training]\n{name} = {value!r}", f"write {name} in [methods.NAME]")
+            for name, value in OPTIMISATION.items()
+        ),
         ("[evaluation]\nfusion = 'mean'", "write fusion in [methods.NAME]"),
         ("[search]\nalgorithms = ['lstm']", "one [methods.NAME] table for each"),
         ("[search]\nhidden = [3]", "write hidden in [methods.NAME.search]"),
@@ -164,7 +167,9 @@ def test_any_method_table_replaces_the_defaults_and_sets_can_be_added(load):
 
 
 def test_any_number_of_methods_of_one_kind(load):
-    found = load("[methods.a]\nkind='gru'\n[methods.b]\nkind='gru'\nhidden=3\n[methods.c]\nkind='lstm-stack'\nover=['b','a']")
+    found = load(
+        "[methods.a]\nkind='gru'\n[methods.b]\nkind='gru'\nhidden=3\n[methods.c]\nkind='lstm-stack'\nover=['b','a']"
+    )
     found.check()
     assert found.methods == {"a": Gru(), "b": Gru(hidden=3), "c": LstmStack(over=("b", "a"))}
 
@@ -215,7 +220,10 @@ def test_a_mistyped_option_names_the_nearest(parsed, capsys, options, nearest):
         ({"methods": {}}, 'write [methods.NAME] tables, or methods = "paper"'),
         ({"methods": {"lstm": Lstm(max_epochs=0)}}, "methods.lstm.max_epochs must be at least 1, not 0"),
         ({"methods": {"lstm": Lstm(learning_rate=-1e-4)}}, "methods.lstm.learning_rate must be above 0, not -0.0001"),
-        ({"methods": {"lstm": Lstm(learning_rate=float("nan"))}}, "methods.lstm.learning_rate must be above 0, not nan"),
+        (
+            {"methods": {"lstm": Lstm(learning_rate=float("nan"))}},
+            "methods.lstm.learning_rate must be above 0, not nan",
+        ),
         ({"methods": {"lstm": Lstm(learning_rate=float("inf"))}}, "methods.lstm.learning_rate must be a finite number"),
         ({"methods": {"lstm": Lstm(hidden=0)}}, "methods.lstm.hidden must be at least 1, not 0"),
         ({"methods": {"lstm": Lstm(batch_size=0)}}, "methods.lstm.batch_size must be at least 1"),
@@ -227,7 +235,10 @@ def test_a_mistyped_option_names_the_nearest(parsed, capsys, options, nearest):
         ({"renditions": {"whole": Rendition(segment=0)}}, "renditions.whole.segment must be at least 1"),
         ({"renditions": {"a-b": Rendition(), "a_b": Rendition()}}, "names must differ in more than '-' and '_'"),
         ({"methods": {"m": LstmStack(over=())}}, "methods.m.over must name at least one method"),
-        ({"methods": {"m": LstmStack(over=("g", "g")), "g": Gru()}}, "methods.m.over must name at least one method, each once"),
+        (
+            {"methods": {"m": LstmStack(over=("g", "g")), "g": Gru()}},
+            "methods.m.over must name at least one method, each once",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_before_anything_runs(changes, message):

@@ -77,7 +77,10 @@ def test_methods_come_behind_those_whose_scores_they_read_and_keep_their_order_o
     [
         ({"a": LstmStack(over=("b",)), "b": LstmStack(over=("a",))}, "in a circle: a <- b <- a"),
         ({"a": LstmStack(over=("a",))}, "in a circle: a <- a"),
-        ({"a": LstmStack(over=("gruu",)), "gru": Gru()}, "methods.a reads scores: unknown method 'gruu'; did you mean 'gru'"),
+        (
+            {"a": LstmStack(over=("gruu",)), "gru": Gru()},
+            "methods.a reads scores: unknown method 'gruu'; did you mean 'gru'",
+        ),
         (
             {"a": LstmStack(over=("mean",)), "mean": MeanFeature()},
             "methods.a reads the frames' scores of 'mean', a mean-feature, which scores clips alone",
