@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -21,24 +23,29 @@ from tests.backbone_cases import uniform
 from tests.made_up import FEATURES, METHODS, WHOLE, make_bundle, make_detector
 from tests.stores import clip_info
 
+Edit = Callable[[dict[str, Any]], object]
+
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    thresholds = {name: 0.3 + 0.05 * i for i, name in enumerate(METHODS)}
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle", thresholds=thresholds)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("made") / "bundle"
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Bundle:
+    return make_bundle(folder, thresholds={name: 0.3 + 0.05 * i for i, name in enumerate(METHODS)})
 
 
 @pytest.fixture
-def copied(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
-    """A copy of the bundle's files, and a way to change what bundle.json says."""
-    (source,) = tmp_path_factory.getbasetemp().glob("bundle*/bundle")
-    folder = shutil.copytree(source, tmp_path / "copy")
+def copied(bundle: Bundle, folder: Path, tmp_path: Path) -> Callable[[Edit], Path]:
+    """Makes a copy of the bundle's files and changes what its bundle.json says."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
 
-    def change(edit) -> Path:
-        about = json.loads((folder / ABOUT).read_text())
+    def change(edit: Edit) -> Path:
+        about = json.loads((copy / ABOUT).read_text())
         edit(about)
-        (folder / ABOUT).write_text(json.dumps(about))
-        return folder
+        (copy / ABOUT).write_text(json.dumps(about))
+        return copy
 
     return change
 
