@@ -15,7 +15,7 @@ from fas_jax.experiment import fitting, planning
 from fas_jax.experiment.corpus import ClipFeatures, Corpus, CorpusClips
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.store import FeatureStore
-from fas_jax.methods.base import WHOLE, Failed
+from fas_jax.methods.base import WHOLE, Desk, Failed, Job
 from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.logistic import MeanFeature
 from fas_jax.methods.recurrent import Lstm
@@ -117,19 +117,45 @@ def test_one_method_may_come_twice_with_other_settings(corpus, tmp_path):
     assert np.linalg.norm(two) < np.linalg.norm(one) / 2
 
 
-def test_a_loss_that_is_no_longer_finite_gives_no_detector_and_no_stack(corpus, tmp_path):
-    broken = Lstm(hidden=3, **{**SMALL, "learning_rate": 3e38})
-    with pytest.warns(UserWarning, match="lstm: .* CI_to_M"):
-        found = fit(corpus, tmp_path, {"lstm": broken, **STACK, "mean-feature": MeanFeature()})
-    (lstm,), (meta,), (mean,) = (found.detectors[name] for name in ("lstm", "meta", "mean-feature"))
-    assert isinstance(lstm, Failed)
-    assert "no longer finite in epoch" in lstm.reason
-    assert isinstance(meta, Failed)
-    assert "a method whose scores it reads failed" in meta.reason
-    assert not isinstance(mean, Failed)
-    # The note that it failed is kept, like a detector.
-    again = fit(corpus, tmp_path, {"lstm": broken, **STACK, "mean-feature": MeanFeature()})
-    assert again.detectors["lstm"] == [lstm]
+def test_a_loss_that_is_no_longer_finite_gives_no_detector(corpus):
+    """Beside others that are fitted in the same program, as in a search; of all, it is an error."""
+    plans = planning.plan(EXPERIMENT, corpus.videos)
+    clips = corpus.open(fitting.source_videos(plans))
+    ((task,),) = planning.tasks_of(plans, clips)
+    good = BELOW["lstm"]
+    broken = dataclasses.replace(good, learning_rate=3e38)
+    desk = Desk("lstm", EXPERIMENT.training)
+    with pytest.warns(UserWarning, match="lstm: .*CI_to_M"):
+        failed, fitted = Lstm.fit([Job(broken, task), Job(good, task)], clips, desk)
+    assert isinstance(failed, Failed)
+    assert "no longer finite in epoch" in failed.reason
+    assert not isinstance(fitted, Failed)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(fitted.params))
+    with pytest.raises(UserError, match="no longer finite in CI_to_M"):
+        Lstm.fit([Job(broken, task)], clips, desk)
+
+
+@pytest.mark.parametrize("part", [WHOLE, "fold 2/2"])
+def test_what_reads_scores_of_a_failed_fitting_has_no_detector_either(corpus, tmp_path, monkeypatch, part):
+    """The note that it failed is kept, like a detector; methods that do not read it are fitted."""
+    original = HeadMethod.fit.__func__
+
+    def fail(cls, jobs, clips, desk):
+        found = original(cls, jobs, clips, desk)
+        return [
+            Failed("on purpose") if cls is Lstm and job.task.part == part else each
+            for job, each in zip(jobs, found, strict=True)
+        ]
+
+    monkeypatch.setattr(HeadMethod, "fit", classmethod(fail))
+    found = fit(corpus, tmp_path, EXPERIMENT.methods)
+    again = fit(corpus, tmp_path, EXPERIMENT.methods)
+    for each in (found, again):
+        assert isinstance(each.detectors["lstm"][0], Failed) == (part == WHOLE)
+        (meta,), (mean,) = each.detectors["meta"], each.detectors["mean-feature"]
+        assert isinstance(meta, Failed)
+        assert "a method whose scores it reads failed" in meta.reason
+        assert not isinstance(mean, Failed)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A method of another package, from its entry point to its verdicts, with no line of this package changed."""
 
+import importlib
 import json
 import re
 import shutil
@@ -9,7 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fas_jax.base.declarations import check_ranges
+from fas_jax.base.record import Video
+from fas_jax.base.settings import Execution
+from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
+from fas_jax.methods.base import Desk, Job, Task
 from tests.commands import DATA, QUICK, done, refused
 
 PACKAGE = Path(__file__).parent / "packages" / "tcn_head"
@@ -166,3 +173,46 @@ def test_two_packages_with_one_kind_are_both_named(tmp_path):
     (tmp_path / "tiny.toml").write_text(DATA)
     message = refused("run", "--config", "tiny.toml", cwd=tmp_path, PYTHONPATH=str(site))
     assert "method kind 'lstm' is defined by fas_jax and by tcn-tail" in message
+
+
+def blocks(language):
+    page = Path(__file__).parents[1] / "docs" / "add-a-method.md"
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_about_methods_quotes_it():
+    code = (PACKAGE / "tcn_head.py").read_text()
+    quoted = [block for block in blocks("python") if "class Centroid" not in block]
+    assert len(quoted) == 3
+    assert all(block in code for block in quoted)
+    assert all(block.strip() in (PACKAGE / "pyproject.toml").read_text() for block in blocks("toml"))
+
+
+def test_the_pages_method_that_is_no_head_is_one(tmp_path, monkeypatch):
+    (example,) = (block for block in blocks("python") if "class Centroid" in block)
+    (tmp_path / "centroid_example.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module("centroid_example").Centroid
+    method = kind(sharpness=2.0)
+    rng = np.random.default_rng(0)
+    (item,) = method.inputs()
+    mask = np.arange(3) < np.array([3, 1, 2, 0] * 10)[:, None]
+    labels = np.arange(40) // 4 % 2
+    features = rng.normal(size=(40, 3, 4)) + 2 * labels[:, None, None]
+    clips = CorpusClips(
+        VideoTable.of(
+            Video(f"{row:02d}", "X", f"s{row}", "train", int(label), "print", "print", "", "")
+            for row, label in enumerate(labels)
+        ),
+        np.arange(40),
+        lambda _: ClipFeatures(features, mask, ()),
+    )
+    task = Task(0, "task", "A_to_B", 0, "whole", np.arange(20), np.arange(20, 24), np.arange(20, 24))
+    (detector,) = kind.fit([Job(method, task)], clips, Desk("centroid", Execution()))
+    found = detector.score(clips.read(np.arange(20, 40), [item]))
+    np.testing.assert_array_equal(np.isnan(found.clip), ~mask[20:].any(1))
+    known = mask[20:].any(1)
+    assert ((found.clip[known] > 0.5) == labels[20:][known]).mean() > 0.9
+    again = method.rebuild(detector.params, detector.about).score(clips.read(np.arange(20, 40), [item]))
+    np.testing.assert_array_equal(again.clip, found.clip)
+    check_ranges(method)

@@ -66,8 +66,14 @@ class Bundle:
         return self.decisions[name]
 
     def methods_for(self, name: str) -> dict[str, Method]:
-        """A detector's method and those whose scores it reads, in the order in which they have to score."""
+        """A detector's method and those whose scores it reads, in the order in which they have to score.
+
+        Raises:
+            UserError: The bundle has no such detector.
+        """
         methods = {each: detector.method for each, detector in self.detectors.items()}
+        if name not in methods:
+            raise unknown_name("detector", name, methods)
         wanted = [name]
         for each in wanted:
             wanted += [item.name for item in score_inputs(methods[each])]

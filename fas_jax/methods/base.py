@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from fas_jax.base.declarations import key
 from fas_jax.base.settings import Execution, to_dict
 
-Rows: TypeAlias = Int[np.ndarray, "_"]
+Rows: TypeAlias = Int[np.ndarray, " _"]
 """Indices of clips in the `Clips` that they belong to."""
 WHOLE = "whole"
 """The part of a task that is kept: trained on all of its training clips."""
