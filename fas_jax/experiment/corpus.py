@@ -91,13 +91,12 @@ class CorpusClips:
 
     def absent(self, item: Input) -> Sequence[str]:
         """Why an input could not be made, for each clip; empty where it could."""
-        if item.kind == "facts":
-            return [""] * len(self)
-        mask = self.mask(item)
-        missing = np.flatnonzero(~mask.any(1))
+        # Facts of a rendition are as absent as its frames.
+        mask = self.mask(item) if item.kind == "scores" else self.features(item.name)[1]
         reasons = [""] * len(self)
-        for row in missing.tolist():
-            reasons[row] = f"there are no {item.kind} of {item.name}"
+        for row in np.flatnonzero(~mask.any(1)).tolist():
+            made = None if item.kind == "scores" else self.facts(item.name)[row].renditions.get(item.name)
+            reasons[row] = (made.reason if made else "") or f"there are no {item.kind} of {item.name}"
         return reasons
 
     def read(self, rows: Rows, inputs: Sequence[Input], task: int = 0) -> Batch:
