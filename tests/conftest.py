@@ -50,3 +50,9 @@ def shared() -> Path:
     if not SHARED.exists():
         pytest.skip("no shared data beside the project")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all runs with the data of `tests.commands`; whoever changes its contents takes a copy."""
+    return tmp_path_factory.mktemp("tiny-cache")

@@ -96,7 +96,10 @@ def test_a_target_of_which_nothing_could_be_prepared_is_all_non_responses(plain,
 
 def test_a_method_whose_training_failed_has_no_decision_and_the_others_do(plain):
     """Nor has the stack that reads its scores: non-responses with a reason, not zeros."""
-    broken = {**plain.fitted.detectors, "gru": [Failed("its loss was no longer finite"), plain.fitted.detectors["gru"][1]]}
+    broken = {
+        **plain.fitted.detectors,
+        "gru": [Failed("its loss was no longer finite"), plain.fitted.detectors["gru"][1]],
+    }
     scores = scoring.score(EXPERIMENT, plain.plans, plain.corpus, Fitted(broken))
     first, second = (scores.select(protocol=each.protocol.name) for each in plain.plans)
     for name in ("gru", "meta"):

@@ -2,8 +2,7 @@
 
 import json
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,70 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fas_jax.base.settings import Experiment, to_dict
+from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.experiment.configuration import Experiment, experiment_to_dict
+from tests.commands import BASELINES, NETWORKS, QUICK, TINY, done, refused, script
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = ("synthesize", "prepare", "extract", "train", "evaluate", "run", "predict")
-
-# A whole experiment, as small as it goes: three datasets, few subjects, tiny videos and models.
-TINY = """
-name = "tiny"
-[data]
-synthesize = true
-[synthesis]
-subjects = 9
-videos_per_subject = 4
-frames = 12
-scale = 0.05
-[preparation]
-videos_per_shard = 16
-[renditions.whole]
-segment = 6
-size = 64
-[features]
-backbone = "densenet121"
-weights = "random"
-batch_size = 16
-[models]
-lstm = 4
-bilstm = 4
-gru = 4
-meta = 4
-[training]
-learning_rate = 1e-2
-max_epochs = 4
-validate_every = 2
-patience = 4
-monitor = "loss"
-[stacking]
-folds = 2
-max_epochs = 4
-[evaluation]
-targets = ["M", "I"]
-validation_fraction = 0.3
-"""
-
-
-def script(name: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=500,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tiny_cache, tmp_path_factory):
     """A finished tiny run: its folder, its working folder, and what was printed."""
     place = tmp_path_factory.mktemp("tiny")
-    (place / "tiny.toml").write_text(TINY)
-    done = script("run", "--config", "tiny.toml", cwd=place)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return place / "runs" / "tiny", place, done
+    (place / "tiny.toml").write_text(f'cache = "{tiny_cache}"\n{TINY}')
+    return place / "runs" / "tiny", place, done("run", "--config", "tiny.toml", cwd=place)
 
 
 def options(settings: dict[str, Any]) -> Iterator[str]:
@@ -85,13 +33,12 @@ def options(settings: dict[str, Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_is_complete(name):
-    shown = script(name, "--help", COLUMNS="200")
-    assert shown.returncode == 0
+    shown = done(name, "--help", COLUMNS="200")
     assert "show this help message" in shown.stdout
     if name in ("run", "train"):
         # Every setting of an experiment, with a description of its own.
-        for option in options(to_dict(Experiment())):
-            assert f"--{option}".replace("_", "-") in shown.stdout
+        for option in options(experiment_to_dict(Experiment())):
+            assert option.endswith(".kind") or f"--{option}".replace("_", "-") in shown.stdout
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -104,11 +51,11 @@ def test_a_mistyped_option_is_an_error(name):
 
 
 def test_the_run_ends_with_the_table_and_everything_behind_it(finished):
-    run, _, done = finished
-    assert "says nothing about real attacks" in done.stdout
-    assert "random (seed 0)" in done.stdout
+    run, _, printed = finished
+    assert "says nothing about real attacks" in printed.stdout
+    assert "random (seed 0)" in printed.stdout
     for model in ("LSTM", "BiLSTM", "GRU", "Meta-learner", "mean feature", "colour", "metadata"):
-        assert model in done.stdout
+        assert model in printed.stdout
     names = {path.name for path in run.iterdir()}
     assert {"config.json", "provenance.json", "scores.csv", "results.json", "results.md", "report.md"} <= names
     assert sum(path.suffix == ".png" for path in run.iterdir()) >= 2
@@ -118,35 +65,27 @@ def test_the_run_ends_with_the_table_and_everything_behind_it(finished):
     assert all(dataset["synthetic"] for dataset in provenance["datasets"])
 
 
+def files(*folders):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for each in folders for path in each.iterdir()}
+
+
 def test_a_second_run_computes_nothing_twice_and_says_the_same(finished):
-    run, place, done = finished
-    models = {path: path.stat().st_mtime_ns for path in (run / "models").iterdir()}
+    run, place, printed = finished
+    models = files(run / "models", run / "detectors" / "gru")
     scores = (run / "scores.csv").read_bytes()
-    again = script("run", "--config", "tiny.toml", cwd=place)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert {path: path.stat().st_mtime_ns for path in (run / "models").iterdir()} == models
+    again = done("run", "--config", "tiny.toml", cwd=place)
+    assert files(run / "models", run / "detectors" / "gru") == models
     assert (run / "scores.csv").read_bytes() == scores
     assert "rendering" not in again.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    table = [line for line in printed.stdout.splitlines() if line.startswith("|")]
     assert table
     assert [line for line in again.stdout.splitlines() if line.startswith("|")] == table
 
 
-def test_evaluate_makes_the_same_report_from_the_trained_run(finished):
-    run, place, _ = finished
-    before = (run / "results.json").read_bytes()
-    again = script("evaluate", "runs/tiny", cwd=place)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert (run / "results.json").read_bytes() == before
-
-
 def test_evaluating_scores_needs_no_jax(finished, tmp_path):
-    run, place, _ = finished
+    run, _, _ = finished
     (tmp_path / "jax.py").write_text("raise ImportError('JAX must not be imported')")
-    done = script(
-        "evaluate", "--scores", run / "scores.csv", "--out", tmp_path / "out", PYTHONPATH=f"{tmp_path}:{ROOT}"
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done("evaluate", "--scores", run / "scores.csv", "--out", tmp_path / "out", PYTHONPATH=str(tmp_path))
     ours = json.loads((run / "results.json").read_text())["figures"]
     theirs = json.loads((tmp_path / "out" / "results.json").read_text())["figures"]
     assert [each["values"] for each in ours] == [each["values"] for each in theirs]
@@ -156,40 +95,116 @@ def test_how_the_work_is_done_may_change_between_two_parts_of_a_run(finished):
     """What an error message proposes must be possible: allowing failures, less memory, another mapping."""
     _, place, _ = finished
     options = ["--preparation.allow-failures", "3", "--training.runs-per-program", "2", "--training.mapping", "pmap"]
-    again = script("run", "--config", "tiny.toml", *options, cwd=place)
-    assert again.returncode == 0, again.stderr[-3000:]
+    done("run", "--config", "tiny.toml", *options, cwd=place)
 
 
-def test_a_run_moved_elsewhere_is_refused_and_leaves_nothing(finished, tmp_path):
+def stable(run):
+    """The bytes of everything that a second evaluation has to make again as it was."""
+    kept = {}
+    for path in sorted(run.rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".csv", ".safetensors") and path.name not in CHANGING:
+            kept[path.relative_to(run).as_posix()] = path.read_bytes()
+    assert len(kept) > 20
+    return kept
+
+
+CHANGING = ("timings.json", "provenance.json")  # they hold seconds
+
+
+def test_evaluation_needs_no_videos_no_weights_and_no_fixed_place(finished, tiny_cache, tmp_path):
+    """From another working directory, after the run was moved: at first from the stored inputs, then without them."""
     run, _, _ = finished
-    refused = script("evaluate", run, cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "was made as" in refused.stderr
-    assert not list(tmp_path.iterdir())
+    moved = Path(shutil.copytree(run, tmp_path / "elsewhere" / "moved"))
+    cache = tmp_path / "cache"
+    shutil.copytree(tiny_cache / "features", cache / "features")
+    before = stable(moved)
+    tables = (moved / "results.md").read_text()
+    for name in ("scores.csv", "scored.json", "results.json", "results.md"):
+        (moved / name).unlink()
+    shutil.rmtree(moved / "bundles")
+    hidden = tiny_cache.with_name("hidden")
+    tiny_cache.rename(hidden)
+    try:
+        message = refused("evaluate", "moved", cwd=moved.parent)
+        assert "--cache" in message
+        done("evaluate", "moved", "--cache", cache, cwd=moved.parent)
+        assert stable(moved) == before
+        assert (moved / "results.md").read_text() == tables
+        # The stored scores do for a second time.
+        shutil.rmtree(cache)
+        (moved / "results.json").unlink()
+        done("evaluate", moved, cwd=tmp_path)
+        assert stable(moved) == before
+    finally:
+        hidden.rename(tiny_cache)
 
 
 def test_another_setting_under_the_same_name_is_refused(finished):
     _, place, _ = finished
-    refused = script("run", "--config", "tiny.toml", "--models.gru", "5", cwd=place)
-    assert refused.returncode == 2
-    assert "models.gru: 4 there, 5 now" in refused.stderr
+    message = refused("run", "--config", "tiny.toml", "--methods.gru.hidden", "5", cwd=place)
+    assert "methods.gru.hidden: 4 there, 5 now" in message
+    assert "folds.count: 2 there, 3 now" in refused("run", "--config", "tiny.toml", "--folds.count", "3", cwd=place)
 
 
-def test_predictions_equal_the_runs_own_scores(finished):
-    """A test video judged from its file by the bundle gets the score that the run's table has."""
-    from fas_jax.evaluation.scores import ScoreTable
-
+def test_a_finished_run_takes_a_further_method_and_trains_only_that(finished, tmp_path):
     run, place, _ = finished
-    scores = ScoreTable.read_csv(run / "scores.csv").select(role="test", model="meta", protocol="OCI_to_M")
-    (root,) = (place / "cache" / "synthetic").glob("*/msu_mfsd")
-    videos = [root / name for name in scores.video[:3]]
-    done = script("predict", *videos, "--bundle", run / "bundles" / "OCI_to_M", cwd=place)
-    assert done.returncode == 0, done.stderr[-3000:]
-    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
-    np.testing.assert_allclose([v["score"] for v in verdicts], scores.score[:3], atol=1e-5)
-    for verdict in verdicts:
-        assert verdict["decision"] == ("bona fide" if verdict["score"] >= verdict["threshold"] else "attack")
-    assert "rendered" in done.stderr
+    shutil.copytree(run, tmp_path / "runs" / "tiny")
+    mine = tmp_path / "runs" / "tiny"
+    before = files(*(mine / "detectors").iterdir())
+    models = files(mine / "models")
+    text = (place / "tiny.toml").read_text()
+    data = text[: text.index("[methods.")]
+    (tmp_path / "more.toml").write_text(f'{data}[methods.second]\nkind = "gru"\nhidden = 3\n{QUICK}')
+    printed = done("run", "--config", "more.toml", cwd=tmp_path)
+    assert "holds further methods, which stay in its report: lstm" in printed.stdout
+    after = files(*(mine / "detectors").iterdir())
+    assert {path: after[path] for path in before} == before
+    assert {path.parent.name for path in after.keys() - before.keys()} == {"second"}
+    assert {path.name for path in files(mine / "models").keys() - models.keys()} == {"second-0000.safetensors"}
+    old, new = (ScoreTable.read_csv(each / "scores.csv") for each in (run, mine))
+    assert set(new.distinct("model")) == {*NETWORKS, *BASELINES, "second"}
+    for name in (*NETWORKS, *BASELINES):
+        np.testing.assert_array_equal(new.select(model=name).score, old.select(model=name).score)
+
+
+def test_a_run_of_an_older_version_is_refused_in_one_sentence(finished, tmp_path):
+    run, _, _ = finished
+    old = tmp_path / "runs" / "tiny"
+    old.mkdir(parents=True)
+    config = json.loads((run / "config.json").read_text())
+    del config["format"]
+    (old / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tiny.toml").write_text(TINY)
+    for arguments in (("evaluate", "runs/tiny"), ("run", "--config", "tiny.toml")):
+        message = refused(*arguments, cwd=tmp_path)
+        assert "older version" in message
+        assert "[methods.NAME]" in message
+        assert len(message.splitlines()) == 1
+
+
+def test_predictions_equal_the_runs_own_scores(finished, tiny_cache):
+    """A test video judged from its file by the bundle gets the score that the run's table has, by any detector."""
+    run, place, _ = finished
+    scores = ScoreTable.read_csv(run / "scores.csv").select(role="test", protocol="OCI_to_M")
+    (root,) = (tiny_cache / "synthetic").glob("*/msu_mfsd")
+    for model in ("", "mean-feature", "metadata", "colour"):
+        own = scores.select(model=model or "meta")
+        videos = [root / name for name in own.video[:3]]
+        arguments = ["--detector", model] if model else []
+        said = done("predict", *videos, "--bundle", run / "bundles" / "OCI_to_M", *arguments, cwd=place)
+        verdicts = [json.loads(line) for line in said.stdout.splitlines()]
+        np.testing.assert_allclose([each["score"] for each in verdicts], own.score[:3], atol=1e-5)
+        for verdict in verdicts:
+            assert verdict["decision"] == ("bona fide" if verdict["score"] >= verdict["threshold"] else "attack")
+        assert "rendered" in said.stderr
+
+
+def test_where_several_bundles_could_be_meant_predict_lists_them(finished):
+    run, place, _ = finished
+    message = refused("predict", "x.mov", cwd=place)
+    for folder in (run / "bundles").iterdir():
+        assert not folder.is_dir() or str(folder.relative_to(place)) in message
+    assert "--bundle" in message
 
 
 def test_what_cannot_be_scored_is_never_accepted(finished, tmp_path):
@@ -198,39 +213,45 @@ def test_what_cannot_be_scored_is_never_accepted(finished, tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.mov")
     files = [tmp_path / "text.avi", tmp_path / "empty.mp4", tmp_path / "missing.mov", tmp_path, tmp_path / "pipe.mov"]
-    done = script("predict", *files, cwd=place)
-    assert done.returncode == 1
-    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    said = script("predict", *files, "--bundle", run / "bundles" / "OCI_to_M", cwd=place)
+    assert said.returncode == 1
+    verdicts = [json.loads(line) for line in said.stdout.splitlines()]
     assert [verdict["decision"] for verdict in verdicts] == ["no decision"] * 5
     assert all(verdict["reason"] and "score" not in verdict for verdict in verdicts)
 
 
 def test_a_damaged_bundle_is_refused(finished, tmp_path):
-    import shutil
-
     run, place, _ = finished
     bundle = tmp_path / "bundle"
     shutil.copytree(run / "bundles" / "OCI_to_M", bundle)
-    content = bytearray((bundle / "heads.safetensors").read_bytes())
+    path = bundle / "detectors" / "gru.safetensors"
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    (bundle / "heads.safetensors").write_bytes(content)
-    done = script("predict", "x.mov", "--bundle", bundle, cwd=place)
-    assert done.returncode == 2
-    assert "heads.safetensors is missing or damaged" in done.stderr
+    path.write_bytes(content)
+    assert "gru.safetensors is missing or damaged" in refused("predict", "x.mov", "--bundle", bundle, cwd=place)
 
 
 def test_weights_have_to_be_asked_for(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY.replace('weights = "random"\n', ""))
-    done = script("run", "--config", "tiny.toml", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "weights" in done.stderr
+    assert "weights" in refused("run", "--config", "tiny.toml", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_methods_that_cannot_be_are_refused_before_anything_is_rendered(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    for option, message in (
+        (["--methods.meta.over", "lstm", "meta"], "in a circle"),
+        (["--methods.meta.over", "colour"], "which scores clips alone"),
+        (["--methods.gru.rendition", "hole"], "did you mean 'whole'"),
+        (["--methods.gru.max-epochs", "0"], "methods.gru.max_epochs must be at least 1"),
+        (["--seeds", "1", "1"], "each once"),
+    ):
+        assert message in refused("run", "--config", "tiny.toml", *option, cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
 def test_no_data_is_told(tmp_path):
     (tmp_path / "none.toml").write_text('name = "none"')
-    done = script("run", "--config", "none.toml", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--data.synthesize" in done.stderr
-    missing = script("run", "--config", "none.toml", "--data.oulu-npu", "nowhere", "--data.msu-mfsd", "x", cwd=tmp_path)
-    assert missing.returncode == 2
-    assert "nowhere" in missing.stderr
+    assert "--data.synthesize" in refused("run", "--config", "none.toml", cwd=tmp_path)
+    folders = ["--data.oulu-npu", "nowhere", "--data.msu-mfsd", "x"]
+    assert "nowhere" in refused("run", "--config", "none.toml", *folders, cwd=tmp_path)

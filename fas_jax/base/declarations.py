@@ -7,6 +7,7 @@ faults stop the work. A setting without a declaration is an error, so that no ke
 
 import dataclasses
 import json
+import math
 import operator
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -102,7 +103,7 @@ def check_ranges(settings: Any, where: str = "") -> None:
         where: What the error names before the setting, such as `methods.lstm`.
 
     Raises:
-        UserError: A number lies outside of its range, or is NaN.
+        UserError: A number lies outside of its range, or is not finite.
     """
     if isinstance(settings, Mapping):
         for name, value in settings.items():
@@ -121,6 +122,8 @@ def check_ranges(settings: Any, where: str = "") -> None:
                 words, holds = _COMPARISONS[limit]
                 if not holds(number, bound):
                     raise UserError(f"{name} must be {words} {bound:g}, not {number:g}")
+            if not math.isfinite(number):  # JSON has no word for it
+                raise UserError(f"{name} must be a finite number, not {number:g}")
 
 
 _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {

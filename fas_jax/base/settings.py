@@ -30,7 +30,7 @@ class Synthesis:
     """Frames of a video before its random variation; 0 takes each dataset's official lengths."""
     scale: float = what(1.0, above=0)
     """Frame size as a share of the official one."""
-    seed: int = what(0)
+    seed: int = what(0, at_least=0)
     """Seed of everything that is drawn; the same seed gives the same files."""
     faces: str = what("")
     """Folder of face photographs to use as textures; empty renders faces from scratch. A file eyes.csv in it may say

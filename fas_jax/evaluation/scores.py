@@ -143,8 +143,9 @@ class ScoreTable:
 
     @classmethod
     def _of(cls, columns: Mapping[str, Sequence[Any]]) -> "ScoreTable":
-        numbers: dict[str, Any] = {name: np.array(columns[name], kind) for name, kind in _NUMBERS.items()}
-        return cls(**numbers, **{name: TextColumn.of(columns[name]) for name in COLUMNS if name not in numbers})
+        found: dict[str, Any] = {name: TextColumn.of(columns[name]) for name in COLUMNS if name not in _NUMBERS}
+        found |= {name: np.array(columns[name], kind) for name, kind in _NUMBERS.items()}
+        return cls(**found)
 
     @classmethod
     def concatenate(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":

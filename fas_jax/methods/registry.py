@@ -109,8 +109,11 @@ def method_from_dict(name: str, table: Mapping[str, Any], where: str) -> Method:
         raise UserError(f"{where} must be a table, not {table!r}")
     if "kind" not in table:
         raise UserError(f'{where} has no kind; write kind = "NAME", one of {", ".join(sorted(_known()))}')
+    kind = str(table["kind"])
+    if kind not in _known():
+        raise UserError(f"{where}: {unknown_name('method kind', kind, _known())}")
     settings = {setting: value for setting, value in table.items() if setting != "kind"}
-    return from_dict(find_kind(table["kind"]), settings, where)
+    return from_dict(find_kind(kind), settings, where)
 
 
 def in_order(methods: Mapping[str, Method]) -> list[str]:

@@ -30,7 +30,7 @@ class Frames(NamedTuple):
 
 def padded(inputs: Float[Array | np.ndarray, "b t d"], mask: Bool[Array | np.ndarray, "b t"]) -> Frames:
     """Every frame, real or not."""
-    return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, mask)
+    return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, jnp.asarray(mask))
 
 
 def spread(rows: Float[Array, "p g"], places: Int[Array, " p"] | None, mask: Bool[Array, "b t"]) -> Array:

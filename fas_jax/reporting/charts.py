@@ -13,8 +13,7 @@ from fas_jax.evaluation.curves import Band, mean_roc, roc_band
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting.figures import new_figure
-from fas_jax.reporting.palette import style
-from fas_jax.reporting.tables import model_name
+from fas_jax.reporting.naming import Models
 
 # The DET plot's ticks, and its ends.
 _DET = (0.002, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
@@ -61,23 +60,23 @@ class Line:
 
 
 def curves_of(
-    results: Results, scores: ScoreTable, protocol: str, models: Sequence[str], banded: str | None = None
+    results: Results, scores: ScoreTable, protocol: str, models: Models, banded: str | None = None
 ) -> list[Curve]:
-    """The curves of these models in order; that of the model `banded` gets a band by bootstrap over subjects."""
+    """The models' curves in order; that of the model `banded` gets a band by bootstrap over subjects."""
     found = []
-    for model in models:
-        colour, dashed = style(model, models)
+    for model in models.order:
+        label, (colour, dashed) = models.name(model), models.style(model)
         summary = results.summary(protocol, model)
         if summary is None or np.isnan(summary.mean["auc"]):
             nothing = np.zeros(0)
-            found.append(Curve(model_name(model), colour, dashed, nothing, nothing, (np.nan, np.nan), np.nan))
+            found.append(Curve(label, colour, dashed, nothing, nothing, (np.nan, np.nan), np.nan))
             continue
         rows = scores.select(protocol=protocol, model=model, role=TEST)
         runs = [rows.select(seed=seed) for seed in summary.seeds]
         mean, band = summary.mean, roc_band(runs) if model == banded else None
         point = mean["far"], mean["frr"]
         steps = len(runs) > 1
-        found.append(Curve(model_name(model), colour, dashed, *mean_roc(runs), point, mean["auc"], steps, band))
+        found.append(Curve(label, colour, dashed, *mean_roc(runs), point, mean["auc"], steps, band))
     return found
 
 

@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 
 from fas_jax.base.files import atomic_path
 
-# Ids that do not depend on chance, and text as text: smaller than outlines, and in the reader's own fonts.
-_SVG = {"svg.hashsalt": "fas_jax", "svg.fonttype": "none"}
-
 
 def new_figure(width: float, height: float, dpi: int = 130) -> Figure:
     """An empty figure of so many inches."""
@@ -34,7 +31,8 @@ def as_image(figure: Figure, title: str) -> str:
     An image and not inline SVG, whose ids would meet those of the page's other figures.
     """
     drawn = io.BytesIO()
-    with mpl.rc_context(_SVG):
+    # Ids that do not depend on chance, and text as text: smaller than outlines, and in the reader's own fonts.
+    with mpl.rc_context({"svg.hashsalt": "fas_jax", "svg.fonttype": "none"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     data = base64.b64encode(drawn.getvalue()).decode()
     return f'<img class="chart" alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'

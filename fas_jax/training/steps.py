@@ -35,7 +35,7 @@ class Clips(NamedTuple):
         return len(self.features.shape) == 4
 
 
-class Knobs(NamedTuple):
+class HyperParameters(NamedTuple):
     """What may differ between runs of one program."""
 
     learning_rate: Float[Array | np.ndarray, " r"]
@@ -89,15 +89,15 @@ def train(
     form: Form,
     state: State,
     clips: Clips,
-    knobs: Knobs,
+    hyper: HyperParameters,
     active: Bool[Array, " r"],
     order: Int[Array, "#r s b"],
 ) -> State:
     """s steps. `order` holds this device's rows of each batch, -1 for none; with one run if all see the same."""
 
-    def run_step(state: State, clips: Clips, knobs: Knobs, active: Array, index: Int[Array, " b"]) -> State:
+    def run_step(state: State, clips: Clips, hyper: HyperParameters, active: Array, index: Int[Array, " b"]) -> State:
         grads, (loss, weight, count) = mean_gradient(
-            architecture, state.params, clips, index, knobs.class_weights, form.frames
+            architecture, state.params, clips, index, hyper.class_weights, form.frames
         )
         # A run that has ended, or that has fewer batches than another, stays as it is.
         go = active & (count > 0)
@@ -106,19 +106,19 @@ def train(
             updates, optimiser = _adam(go).update(grads, state.optimiser)
 
         def moved(p: Array, u: Array) -> Array:
-            return p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u)
+            return p - hyper.learning_rate * (u + hyper.weight_decay * p if p.ndim > 1 else u)
 
         new = State(jax.tree.map(moved, state.params, updates), optimiser, state.loss + loss, state.weight + weight)
         old = state._replace(optimiser=optimiser._replace(count=state.optimiser.count))
         return _where(go, new, old)
 
-    def run(state: State, clips: Clips, knobs: Knobs, active: Array, order: Int[Array, "s b"]) -> State:
+    def run(state: State, clips: Clips, hyper: HyperParameters, active: Array, order: Int[Array, "s b"]) -> State:
         def step(state: State, index: Int[Array, " b"]) -> tuple[State, None]:
-            return run_step(state, clips, knobs, active, index), None
+            return run_step(state, clips, hyper, active, index), None
 
         return jax.lax.scan(step, state, order)[0]
 
-    return _over_runs(run, form, (0, _axes(form), 0, 0))(state, clips, knobs, active, order)
+    return _over_runs(run, form, (0, _axes(form), 0, 0))(state, clips, hyper, active, order)
 
 
 def mean_gradient(

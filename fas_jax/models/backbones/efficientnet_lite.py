@@ -203,7 +203,7 @@ def _shifted_sum(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Floa
     kernel, (b, h, w, c) = layer["kernel"].astype(x.dtype), x.shape
     (rows, above), (columns, left) = (_same(n, len(kernel), stride) for n in (h, w))
     x = jnp.pad(x, ((0, 0), above, left, (0, 0)))
-    total = per_channel(layer["bias"])
+    total = jnp.asarray(per_channel(layer["bias"]))
     for dy in range(len(kernel)):
         for dx in range(len(kernel)):
             end = (b, dy + (rows - 1) * stride + 1, dx + (columns - 1) * stride + 1, c)

@@ -97,7 +97,7 @@ def _linear(values: Float[Array, "b t d"], layer: Params) -> Float[Array, "b t c
 
 
 def _convolve(values: Float[Array, "b t c"], kernel: Float[Array, "k c c"], dilation: int) -> Float[Array, "b t c"]:
-    # A sum of products, not lax.conv: with an axis of runs a convolution would become one of many groups, which is slow.
+    # A sum of products, not lax.conv: with an axis of runs a convolution becomes one of many groups, which is slow.
     time, reach = values.shape[1], dilation * (len(kernel) // 2)
     padded = jnp.pad(values, ((0, 0), (reach, reach), (0, 0)))
     return sum(padded[:, i * dilation : i * dilation + time] @ tap for i, tap in enumerate(kernel))

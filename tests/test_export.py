@@ -1,6 +1,7 @@
 """Exported programs, run in a fresh process that cannot import the project."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -10,38 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fas_jax.methods.stacking import META, Ensemble, build_architectures
-from fas_jax.methods.stacking import fuse as host_fuse
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Evaluation, Experiment, Features, Models, Rendition
-from fas_jax.deployment.bundle import Bundle, load_bundle, write_bundle
-from fas_jax.deployment.export import RUNNER, SCORE, WEIGHTS, fuse, scorer, write_serving
+from fas_jax.base.settings import Rendition
+from fas_jax.deployment.bundle import Bundle
+from fas_jax.deployment.export import ABOUT, RUNNER, SCORE, WEIGHTS, scorer, serving_weights, write_serving
 from fas_jax.features.extraction import frame_features
-from fas_jax.models import backbones
+from fas_jax.methods.recurrent import Gru, Lstm
+from fas_jax.methods.stack import LstmStack
 from tests.backbone_cases import uniform
+from tests.made_up import FEATURES, WHOLE, make_bundle
 
-EXPERIMENT = Experiment(
-    renditions={"whole": Rendition(size=48, max_frames=3)},
-    features=Features(backbone="efficientnet_lite0", weights="random", batch_size=4),
-    models=Models(lstm=5, bilstm=4, gru=3, meta=6),
-)
 # Frames of each clip; the batch is none that was exported.
 LENGTHS = (3, 1, 2, 3, 1)
-
-
-def make_bundle(folder: Path, experiment: Experiment = EXPERIMENT) -> Bundle:
-    backbone = backbones.get(experiment.features.backbone)
-    combine = experiment.stacking.combine
-    architectures = build_architectures(experiment.models, backbone.dimension, combine)
-    params = {
-        name: jax.tree.map(lambda leaf: leaf[None] * 3, architecture.init(jax.random.key(i)))
-        for i, (name, architecture) in enumerate(architectures.items())
-    }
-    about = {"protocol": "test", "seed": 0, "thresholds": dict.fromkeys(architectures, 0.5)}
-    about |= {"backbone": backbone.name, "weights": "random (seed 0)"}
-    write_bundle(folder, experiment, Ensemble(architectures, params, combine), backbone.init(0), about)
-    return load_bundle(folder)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +35,14 @@ def clips() -> tuple[np.ndarray, np.ndarray]:
     mask = np.arange(3) < np.array(LENGTHS)[:, None]
     frames = uniform("clips", (len(LENGTHS), 3, 48, 48, 3), 0, 256).astype(np.uint8)
     return frames * mask[..., None, None, None], mask
+
+
+def scores_of(bundle: Bundle, name: str, count: int = len(LENGTHS)) -> list[float]:
+    frames, _ = clips()
+    return [
+        bundle.score({"whole": clip[:length]}, name=name).clip[0]
+        for clip, length in zip(frames[:count], LENGTHS, strict=False)
+    ]
 
 
 def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path) -> dict[str, np.ndarray]:
@@ -83,8 +73,7 @@ def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path
     found = run(tmp_path / "served", np.stack([*frames, noisy]), np.stack([*mask, mask[1]]), tmp_path)
     assert found["score"][-1] == found["score"][1]
     found = {name: values[: len(frames)] for name, values in found.items()}
-    wanted = [bundle.score(clip[:length])[META] for clip, length in zip(frames, LENGTHS, strict=True)]
-    np.testing.assert_allclose(found["score"], wanted, atol=2e-5)
+    np.testing.assert_allclose(found["score"], scores_of(bundle, "meta"), atol=2e-5)
     assert found["score"].std() > 1e-3
     assert np.array_equal(found["bona_fide"], found["score"] >= 0.5)
     for clip, length, features in zip(frames, LENGTHS, found["features"], strict=True):
@@ -99,61 +88,70 @@ def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path
         run(tmp_path / "served", frames, mask, tmp_path)
 
 
-def test_bundles_beside_each_other_share_a_backbone_only_if_it_is_the_same(tmp_path: Path) -> None:
-    other = dataclasses.replace(EXPERIMENT, features=dataclasses.replace(EXPERIMENT.features, backbone="densenet121"))
-    bundles = [
-        make_bundle(tmp_path / str(i), experiment) for i, experiment in enumerate((EXPERIMENT, EXPERIMENT, other))
-    ]
-    assert [list(bundle.backbone_params) == list(bundles[0].backbone_params) for bundle in bundles] == [
-        True,
-        True,
-        False,
-    ]
-    first, second, third = (tmp_path / str(i) / "backbone.safetensors" for i in range(3))
-    assert first.samefile(second)
-    assert not first.samefile(third)
-    load_bundle(tmp_path / "0")
-
-
-@pytest.mark.parametrize("model", ["bilstm"])
-def test_base_models_can_be_served(bundle: Bundle, model: str) -> None:
+@pytest.mark.parametrize("name", ["bilstm", "mean-feature"])
+def test_other_detectors_can_be_exported(bundle: Bundle, name: str) -> None:
     frames, mask = clips()
-    weights = {"backbone": bundle.backbone_params, "heads": jax.tree.map(lambda x: x[0], bundle.ensemble.params)}
-    found = jax.jit(scorer(bundle, model))(weights, jnp.asarray(frames[:2]), jnp.asarray(mask[:2]))
-    wanted = [bundle.score(clip[:length])[model] for clip, length in zip(frames[:2], LENGTHS, strict=False)]
-    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    score = jax.jit(scorer(bundle, name))
+    found = score(serving_weights(bundle, name), jnp.asarray(frames[:2]), jnp.asarray(mask[:2]))
+    np.testing.assert_allclose(found, scores_of(bundle, name, 2), atol=2e-5)
+    empty = score(serving_weights(bundle, name), jnp.asarray(frames[:2]), jnp.zeros_like(mask[:2]))
+    assert np.isnan(empty).all()
 
 
-@pytest.mark.parametrize("fusion", ["mean", "last", "median", "minimum"])
-def test_fusion_is_that_of_the_evaluation(fusion: str) -> None:
-    mask = np.arange(4) < np.array([1, 2, 3, 4])[:, None]
-    values = uniform(fusion, (4, 4), 0, 1)
-    found = fuse(jnp.asarray(values), jnp.asarray(mask), fusion)
-    np.testing.assert_allclose(found, host_fuse(values, mask, fusion), rtol=1e-6)
-    assert np.isnan(fuse(jnp.asarray(values), jnp.zeros((4, 4), bool), fusion)).all()
+def test_thresholds_are_compared_in_float64_there_too(tmp_path: Path) -> None:
+    """All scores are 0.5; a threshold that float32 rounds to 0.5 must still reject them."""
+    above = float(np.nextafter(0.5, 1))
+    thresholds = {"gru": above, "other": 0.5}
+    methods = {"gru": Gru(hidden=3), "other": Gru(hidden=3)}
+    made = make_bundle(tmp_path / "bundle", methods, thresholds, params=np.zeros_like)
+    write_serving(made, tmp_path / "served", "gru")
+    frames, mask = clips()
+    found = run(tmp_path / "served", frames, mask, tmp_path)
+    np.testing.assert_array_equal(found["score"], np.full(len(LENGTHS), 0.5, np.float32))
+    assert not found["bona_fide"].any()
+    # The same program with the other threshold accepts them: the comparison decides, and nothing else.
+    about = json.loads((tmp_path / "served" / ABOUT).read_text())
+    assert about["threshold"] == above
+    (tmp_path / "served" / ABOUT).write_text(json.dumps({**about, "threshold": 0.5}))
+    assert run(tmp_path / "served", frames, mask, tmp_path)["bona_fide"].all()
 
 
 @pytest.mark.slow
 def test_other_settings_can_be_exported_too(tmp_path: Path) -> None:
-    experiment = dataclasses.replace(
-        EXPERIMENT,
+    made = make_bundle(
+        tmp_path / "bundle",
+        {"lstm": Lstm(hidden=5, fusion="minimum"), "meta": LstmStack(over=("lstm",), hidden=4, fusion="median")},
         renditions={"whole": Rendition(size=48, max_frames=0)},
-        features=dataclasses.replace(EXPERIMENT.features, precision="bfloat16", backbone="densenet121"),
-        evaluation=Evaluation(fusion="median"),
+        features=dataclasses.replace(FEATURES, precision="bfloat16", backbone="densenet121"),
     )
-    bundle = make_bundle(tmp_path / "bundle", experiment)
-    write_serving(bundle, tmp_path / "served")
+    about = write_serving(made, tmp_path / "served")
+    assert about["fusion"] == {"lstm": "minimum", "meta": "median"}
+    assert about["rendition"]["name"] == "whole"
     frames, mask = clips()
     found = run(tmp_path / "served", frames, mask, tmp_path)
-    wanted = [bundle.score(clip[:length])[META] for clip, length in zip(frames, LENGTHS, strict=True)]
-    np.testing.assert_allclose(found["score"], wanted, atol=5e-3)
+    np.testing.assert_allclose(found["score"], scores_of(made, "meta"), atol=5e-3)
 
 
 def test_mistakes_are_told(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'meta'"):
         write_serving(bundle, tmp_path / "served", "mta")
+    for name in ("metadata", "colour"):
+        with pytest.raises(UserError, match=f"detector {name} .* cannot be exported"):
+            write_serving(bundle, tmp_path / "served", name)
+    assert not (tmp_path / "served").exists()
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
         write_serving(bundle, tmp_path / "own")
     assert (tmp_path / "own" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_detector_of_several_renditions_is_refused(tmp_path: Path) -> None:
+    methods = {
+        "one": Gru(hidden=3),
+        "two": Gru(hidden=3, rendition="near"),
+        "both": LstmStack(over=("one", "two"), hidden=3),
+    }
+    made = make_bundle(tmp_path / "bundle", methods, renditions={**WHOLE, "near": Rendition(size=32, max_frames=3)})
+    with pytest.raises(UserError, match=r"detector both reads 2 renditions \(whole, near\); an export reads one"):
+        write_serving(made, tmp_path / "served", "both")

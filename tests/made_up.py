@@ -1,0 +1,120 @@
+"""Detectors that nobody trained, the batches that they score, and bundles of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle_folder import load_bundle, write_bundle
+from fas_jax.methods.base import Batch, Detector, Input, Method, Scores
+from fas_jax.methods.head_training import HeadDetector
+from fas_jax.methods.heads import HeadMethod
+from fas_jax.methods.logistic import Colour, Logistic, LogisticDetector, MeanFeature, Metadata
+from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
+from fas_jax.methods.registry import score_inputs
+from fas_jax.methods.stack import LstmStack
+from fas_jax.models import backbones
+from tests.stores import clip_info
+
+WIDTH = 6
+METHODS: dict[str, Method] = {
+    "lstm": Lstm(hidden=5),
+    "bilstm": BiLstm(hidden=4),
+    "gru": Gru(hidden=3),
+    "meta": LstmStack(hidden=6),
+    "mean-feature": MeanFeature(),
+    "colour": Colour(),
+    "metadata": Metadata(),
+}
+
+
+def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector:
+    """A detector with drawn parameters, whose scores spread."""
+    if isinstance(method, HeadMethod):
+        stacked = len(score_inputs(method))
+        own = 2 * stacked or width
+        params = method.architecture(own).init(jax.random.key(seed))
+        return HeadDetector(method, own, jax.tree.map(lambda leaf: np.asarray(leaf) * 3, params))
+    assert isinstance(method, Logistic)
+    numbers = method.numbers(make_batch(method.inputs(), [2, 3], width))
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=numbers.shape[1]) / np.sqrt(numbers.shape[1])
+    params = {"mean": numbers.mean(0).astype(float), "scale": 1 + numbers.std(0, dtype=float), "weights": weights}
+    return LogisticDetector(method, {**params, "bias": np.float64(0.1)})
+
+
+def make_batch(
+    inputs: Sequence[Input], lengths: Sequence[int], width: int = WIDTH, frames: int = 0, seed: int = 0
+) -> Batch:
+    """Clips of these lengths, padded to `frames`; a clip's contents depend on its place and the seed alone."""
+    frames = frames or max(lengths)
+    data: dict[Input, Any] = {}
+    real = np.arange(frames) < np.array(lengths)[:, None]
+    absent = ["" if length else "there are no frames" for length in lengths]
+    for item in inputs:
+        rngs = [np.random.default_rng([seed, place]) for place in range(len(lengths))]
+        if item.kind == "facts":
+            data[item] = [
+                clip_info(length, colour=tuple(rng.uniform(0, 255, 6).tolist()), frame_count=10 + place)
+                for place, (length, rng) in enumerate(zip(lengths, rngs, strict=True))
+            ]
+        elif item.kind == "scores":
+            values = np.stack([rng.uniform(size=9) for rng in rngs])[:, :frames].astype(np.float32)
+            data[item] = Scores(np.zeros(len(lengths)), values)
+        else:
+            values = np.stack([rng.normal(size=(9, width)) for rng in rngs])[:, :frames].astype(np.float32)
+            data[item] = values * real[..., None]
+    masks = {item: real for item in inputs if item.kind != "facts"}
+    return Batch(data, masks, {item: absent for item in masks if any(absent)})
+
+
+def take(batch: Batch, rows: Sequence[int]) -> Batch:
+    """Some clips of a batch."""
+    rows = list(rows)
+    data = {}
+    for item, values in batch.data.items():
+        if isinstance(values, Scores):
+            assert values.frame is not None
+            data[item] = Scores(values.clip[rows], values.frame[rows])
+        else:
+            data[item] = values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+    masks = {item: mask[rows] for item, mask in batch.mask.items()}
+    return Batch(data, masks, {item: [why[row] for row in rows] for item, why in batch.absent.items()})
+
+
+WHOLE = {"whole": Rendition(size=48, max_frames=3)}
+FEATURES = Features(backbone="efficientnet_lite0", weights="random", batch_size=4)
+
+
+def make_bundle(
+    folder: Path,
+    methods: Mapping[str, Method] = METHODS,
+    thresholds: Mapping[str, float] | None = None,
+    renditions: Mapping[str, Rendition] = WHOLE,
+    features: Features = FEATURES,
+    params: Any = None,
+) -> Bundle:
+    """A bundle of drawn detectors; the threshold is 0.5 where none is given. `params` maps a detector's to others."""
+    backbone = backbones.get(features.backbone)
+    detectors = {name: make_detector(method, backbone.dimension, i) for i, (name, method) in enumerate(methods.items())}
+    if params is not None:
+        detectors = {
+            name: method.rebuild(jax.tree.map(params, detectors[name].params), detectors[name].about)
+            for name, method in methods.items()
+        }
+    write_bundle(
+        folder,
+        detectors=detectors,
+        decisions={name: Decision((thresholds or {}).get(name, 0.5)) for name in methods},
+        preparation=Preparation(workers=1),
+        renditions=renditions,
+        features=features,
+        backbone=backbone.init(0),
+        origin={"backbone": backbone.name, "weights": "random (seed 0)", "weights_sha256": "none"},
+        about={"protocol": "test", "seed": 0, "sources": ["A", "B"], "lineage": {"parent": None}},
+    )
+    return load_bundle(folder)
