@@ -4,9 +4,9 @@ Frames go to the feature stage shard by shard, without regard to clips; single c
 """
 
 import contextlib
-import queue
-import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, TypeVar
 
@@ -26,6 +26,7 @@ DECODING_THREADS = min(16, max(2, core_count()))
 BUFFERED_CLIPS = 8 * DECODING_THREADS
 
 Item = TypeVar("Item")
+_END = object()
 
 
 @dataclass(frozen=True)
@@ -86,42 +87,16 @@ def prefetched(source: Generator[Item, None, None], ahead: int) -> Iterator[Item
 
     What it raises is raised here. It is closed when this iterator is.
     """
-    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(ahead)
-    closed = threading.Event()
-
-    def put(item: Item | None, error: BaseException | None) -> None:
-        while not closed.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-
-    def run() -> None:
-        end: BaseException = StopIteration()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, source, _END) for _ in range(ahead))
         try:
-            for item in source:
-                put(item, None)
-                if closed.is_set():
-                    break
-        except BaseException as error:
-            end = error
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(thread.submit(next, source, _END))
+                yield item  # type: ignore[misc]
         finally:
+            # Once the item that it is at is made: a generator that runs cannot be closed.
+            thread.shutdown(cancel_futures=True)
             source.close()
-        put(None, end)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        closed.set()
-        thread.join()
 
 
 class FrameClips:
