@@ -1,17 +1,15 @@
 """What does a score really use? Shortcuts, controls, and the published protocol beside ours."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from fas_jax.features.corpus import Corpus
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.settings import Features, Training, from_dict
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.features.extraction import load_backbone
+from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
@@ -21,6 +19,7 @@ from fas_jax.studies.audit import frames, planted, sequence, verdict
 from fas_jax.studies.audit.controls import run_controls
 from fas_jax.studies.audit.sequence import Outcome, Part, Split
 from fas_jax.studies.audit.shortcuts import find_shortcuts
+from fas_jax.studies.one_method import QUICK, method_of, open_stores
 
 
 def _same_features(stores: list[FeatureStore], weights: str) -> Features:
@@ -44,8 +43,8 @@ def main(
     out: Path = Path("audit"),
     target: str = "M",
     preset: str = "strict",
-    model: Literal["lstm", "bilstm", "gru"] = "gru",
-    hidden: int = 20,
+    kind: str = "gru",
+    settings: tuple[str, ...] = QUICK,
     seeds: int = 3,
     prepared: tuple[Path, ...] = (),
     background: bool = False,
@@ -58,7 +57,7 @@ def main(
     frame_aucs: tuple[float, ...] = (0.5, 0.566, 0.704),
     run: Path | None = None,
 ) -> None:
-    """Writes audit.html and audit.json: what the scores of a model under a protocol really use.
+    """Writes audit.html and audit.json: what the scores of a method under a protocol really use.
 
     Without --stores, the published protocol is compared with ours on made-up features alone, which carry a known
     amount of information.
@@ -68,9 +67,9 @@ def main(
         out: Folder for the page.
         target: Dataset that is left out.
         preset: Protocol preset.
-        model: The recurrent model whose controls are run.
-        hidden: Its size.
-        seeds: Trainings of the model and of each control.
+        kind: Kind of the method whose controls are run.
+        settings: Of the method, as NAME=VALUE; they replace the defaults, which are a small head's.
+        seeds: Fittings of the method and of each control.
         prepared: Folders of the prepared datasets, for the edges of frames and --background.
         background: Whether to extract features of frames without their middle; needs the stores' weights.
         weights: As in features.weights, for --background.
@@ -83,35 +82,35 @@ def main(
         run: Folder of a run whose next report shall show the audit.
     """
     tables, said = [], []
-    settings = Training(learning_rate=1e-3, max_epochs=60, validate_every=1, patience=15, monitor="loss")
     as_published = Training(learning_rate=1e-3, max_epochs=sequence_epochs, validate_every=30, patience=90)
     numbers = list(range(sequence_seeds))
     if stores:
         opened = [FeatureStore.open(path) for path in stores]
-        pool = Corpus.of(opened).open().loaded()
-        (protocol,) = leave_one_out(preset, (target,), pool.videos.dataset.present())
-        assignment = assign(protocol, pool.videos, 0.2, 0)
+        clips, rendition = open_stores(opened)
+        method = method_of(kind, settings, rendition)
+        (protocol,) = leave_one_out(preset, (target,), clips.videos.dataset.present())
+        assignment = assign(protocol, clips.videos, 0.2, 0)
         edges, masked = None, None
         if prepared:
             extraction = None
             if background:
                 extraction = _same_features(opened, weights)
-            edges, masked = frames.read_frames([Prepared.open(path) for path in prepared], pool, extraction)
+            edges, masked = frames.read_frames([Prepared.open(path) for path in prepared], clips, rendition, extraction)
         elif background:
             raise UserError("--background needs the frames: give the folders of the prepared datasets by --prepared")
-        found = find_shortcuts(pool.videos, pool.infos, edges)
+        found = find_shortcuts(clips.videos, clips.facts(rendition), edges, rendition)
         tables.append(verdict.shortcut_table(found))
         said += [
             f"{each.dataset}: {each.quantity} tells the label (AUC {each.auc:.3f})." for each in found if each.flagged
         ]
         said += [] if any(each.flagged for each in found) else ["No quantity was flagged in any dataset."]
-        results = evaluate(run_controls(pool, assignment, range(seeds), model, hidden, settings, masked))
-        tables.append(verdict.control_table(results))
-        said += verdict.statements(results)
+        results = evaluate(run_controls(clips, rendition, assignment, range(seeds), method, masked))
+        tables.append(verdict.control_table(results, rendition))
+        said += verdict.statements(results, rendition)
         if published:
-            labels = pool.videos.label
+            features, mask = clips.loaded(rendition)
             parts = (
-                Part(pool.features[rows], pool.mask[rows], labels[rows])
+                Part(features[rows], mask[rows], clips.labels[rows])
                 for rows in (assignment.train, assignment.validation, assignment.test)
             )
             splits = [Split(*parts)] * sequence_seeds
@@ -128,7 +127,7 @@ def main(
             truth[name] = f"{auc:.3f} a frame, {planted.video_auc(auc, 4):.3f} a video"
         named = "The published protocol beside ours, known information"
         tables.append(verdict.sequence_table(named, by_condition, truth))
-    about = {"preset": preset, "target": target, "model": model, "hidden": hidden, "seeds": seeds}
+    about = {"preset": preset, "target": target, "kind": kind, "settings": settings, "seeds": seeds}
     verdict.write_audit(
         out,
         f"Audit: {target} left out ({preset})" if stores else "Audit of the published protocol",

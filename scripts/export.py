@@ -16,7 +16,7 @@ def main(bundle: Path, out: Path, detector: str = "") -> None:
         detector: The detector to export, by its name in the run's [methods.NAME] tables; without it, the bundle's
             default.
     """
-    from fas_jax.deployment.bundle import load_bundle
+    from fas_jax.deployment.bundle_folder import load_bundle
     from fas_jax.deployment.export import write_serving
 
     about = write_serving(load_bundle(bundle), out, detector)

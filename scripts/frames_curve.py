@@ -1,16 +1,14 @@
 """Error against cost: HTER and time a video for 1 to 15 frames a clip."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from fas_jax.features.corpus import Corpus
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json, write_text
-from fas_jax.base.settings import Features, Training
+from fas_jax.base.settings import Features
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.features.extraction import load_backbone
+from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
@@ -18,6 +16,7 @@ from fas_jax.reporting.grid import markdown, to_csv
 from fas_jax.reporting.page import simple_page
 from fas_jax.runtime import cli
 from fas_jax.studies import frames_curve as cost
+from fas_jax.studies.one_method import QUICK, method_of, open_stores
 
 
 def main(
@@ -26,8 +25,9 @@ def main(
     target: str = "M",
     preset: str = "strict",
     counts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 15),
-    model: Literal["lstm", "bilstm", "gru"] = "gru",
-    hidden: int = 20,
+    kind: str = "gru",
+    settings: tuple[str, ...] = QUICK,
+    beside: tuple[str, ...] = ("mean-feature",),
     seeds: int = 3,
     time_features: bool = True,
     frame_size: int = 224,
@@ -44,31 +44,33 @@ def main(
         target: Dataset that is left out.
         preset: Protocol preset.
         counts: Frames a clip.
-        model: The recurrent model; the mean-feature baseline stands beside it.
-        hidden: Its size.
-        seeds: Trainings for each count.
+        kind: Kind of the method.
+        settings: Of the method, as NAME=VALUE; they replace the defaults, which are a small head's.
+        beside: Kinds of the methods that stand beside it, with their default settings.
+        seeds: Fittings for each count.
         time_features: Whether to measure the feature stage here, now (with random weights: they take as long).
         frame_size: Side of the frames that it is measured on.
         batch_size: Frames in a step there.
     """
     opened = [FeatureStore.open(path) for path in stores]
-    pool = Corpus.of(opened).open().loaded()
-    if pool.mask.shape[1] < max(counts):
+    clips, rendition = open_stores(opened)
+    lengths = clips.features(rendition)[1].sum(1)
+    if lengths.max() < max(counts):
         raise UserError(
-            f"the longest clip of the stores has {pool.mask.shape[1]} frames, and counts asks for {max(counts)}; "
-            "prepare and extract with a larger max_frames in [renditions.whole], or give smaller --counts"
+            f"the longest clip of the stores has {lengths.max()} frames, and counts asks for {max(counts)}; prepare "
+            f"and extract with a larger max_frames in [renditions.{rendition}], or give smaller --counts"
         )
-    (protocol,) = leave_one_out(preset, (target,), pool.videos.dataset.present())
-    assignment = assign(protocol, pool.videos, 0.2, 0)
-    settings = Training(learning_rate=1e-3, max_epochs=60, validate_every=1, patience=15, monitor="loss")
-    results = evaluate(cost.curve(pool, assignment, counts, range(seeds), model, hidden, settings))
+    (protocol,) = leave_one_out(preset, (target,), clips.videos.dataset.present())
+    assignment = assign(protocol, clips.videos, 0.2, 0)
+    methods = {name: method_of(name, settings if name == kind else (), rendition) for name in (kind, *beside)}
+    results = evaluate(cost.curve(clips, rendition, assignment, counts, range(seeds), methods))
     seconds = np.nan
     if time_features:
         backbone, params, _ = load_backbone(Features(backbone=opened[0].provenance["backbone"], weights="random"))
         seconds = cost.seconds_a_frame(backbone, params, frame_size, batch_size)
     table, figure = cost.report(results, counts, seconds)
     title = f"Error against cost, {protocol.display} ({preset})"
-    said = [f"Clips have {pool.mask.sum(1).min()} to {pool.mask.sum(1).max()} frames."]
+    said = [f"Clips have {lengths.min()} to {lengths.max()} frames."]
     write_json(out / "frames.json", {"header": table.grid.header, "rows": table.grid.rows, "text": table.text})
     write_text(out / "frames.csv", to_csv(table.grid))
     write_text(out / "frames.html", simple_page(title, said, [table], {"Figure": figure}))

@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.deployment.bundle import NO_DECISION, find_bundles, load_bundle
+from fas_jax.deployment.bundle import NO_DECISION
+from fas_jax.deployment.bundle_folder import find_bundles, load_bundle
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
 

@@ -10,9 +10,8 @@ def main(settings: Experiment) -> None:
     for scripts/train.py go to RUN/search/PROTOCOL. The target is not read. An interrupted search goes on, and one with
     more --search.trials adds to what it finds there.
     """
-    from fas_jax.studies.search.run import search
-
     from fas_jax.runtime import devices
+    from fas_jax.studies.search.run import search
 
     folders = search(settings)
     for folder in folders if devices.is_first() else ():

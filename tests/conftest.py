@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before JAX is imported, here and in the processes that tests start: what one test compiled, the next ones read.
@@ -12,14 +13,35 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+# Likewise: our own code promotes no dtype and no rank in silence.
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+import jaxtyping
+import numpy as np
 import pytest
+from beartype import BeartypeConf, FrozenDict, beartype
 from hypothesis import settings
+
+# Before anything of the package is imported: every call is checked against the types and shapes that it declares. An
+# int may stand for a float, as static checkers have it, and NumPy's numbers for Python's.
+_NUMBERS = {int: int | np.integer, float: float | int | np.floating | np.integer}
+check_types = beartype(conf=BeartypeConf(hint_overrides=FrozenDict(_NUMBERS)))
+jaxtyping.install_import_hook("fas_jax", "tests.conftest.check_types")
 
 # Machines that run tests are often busy; a time limit for each example would fail at random.
 settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("fas_jax")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """For tests of arguments of other types than declared: what the package refuses by itself, and stand-ins."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

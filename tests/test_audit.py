@@ -5,17 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import auc
-from fas_jax.features.corpus import Corpus
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.protocols.presets import make_protocol
 from fas_jax.studies import frames_curve as cost
-from fas_jax.studies.audit import frames, planted, sequence, verdict
+from fas_jax.studies.audit import frames, sequence, verdict
 from fas_jax.studies.audit.controls import (
-    MEAN,
-    MODEL,
+    METHOD,
     NOISE,
     ONE_FRAME,
     SHUFFLED,
@@ -24,8 +23,11 @@ from fas_jax.studies.audit.controls import (
     run_controls,
     shuffle_frames,
 )
+from fas_jax.studies.audit.planted import gaussian_features, video_auc
 from fas_jax.studies.audit.sequence import Part, Split
 from fas_jax.studies.audit.shortcuts import edge_brightness, find_shortcuts
+from fas_jax.studies.one_method import baselines, method_of, open_stores
+from tests import planted
 from tests.synthetic_stores import make_stores
 
 # Which quantities a planted shortcut shows in; a longer video has more kept frames, too.
@@ -40,8 +42,8 @@ SHOWS = {
 
 
 def flags(shortcut, seed):
-    pool, edges = planted.plant(shortcut, seed)
-    return {each.quantity for each in find_shortcuts(pool.videos, pool.infos, edges) if each.flagged}
+    clips, edges = planted.plant(shortcut, seed)
+    return {each.quantity for each in find_shortcuts(clips.videos, clips.facts("whole"), edges) if each.flagged}
 
 
 @pytest.mark.parametrize("shortcut", planted.SHORTCUTS)
@@ -56,8 +58,9 @@ def test_clean_sets_get_no_flag():
 
 
 def test_a_perfect_shortcut_of_few_subjects_is_flagged_though_resamples_agree():
-    pool, edges = planted.plant("order", 0, subjects=8)
-    (order,) = [s for s in find_shortcuts(pool.videos, pool.infos, edges) if s.quantity == "order in the list"]
+    clips, edges = planted.plant("order", 0, subjects=8)
+    found = find_shortcuts(clips.videos, clips.facts("whole"), edges)
+    (order,) = [each for each in found if each.quantity == "order in the list"]
     assert order.auc == 0.0
     assert order.flagged
     assert np.isfinite(order.z)
@@ -79,43 +82,93 @@ def test_the_middle_is_masked_and_the_rest_is_not():
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory):
-    return Corpus.of(make_stores(tmp_path_factory.mktemp("stores"), strength=1.5)).open().loaded()
+def clips(tmp_path_factory):
+    found, rendition = open_stores(make_stores(tmp_path_factory.mktemp("stores"), strength=1.5))
+    assert rendition == "whole"
+    return found
 
 
-def test_controls_change_what_they_say_and_nothing_else(pool):
-    shuffled, one, noise = shuffle_frames(pool, 0), middle_frame(pool), noise_of_real_lengths(pool, 0)
-    for row, length in enumerate(pool.mask.sum(1)):
-        real = pool.features[row, :length]
-        assert {tuple(frame) for frame in shuffled.features[row, :length]} == {tuple(frame) for frame in real}
-        assert not shuffled.features[row, length:].any()
-        assert np.array_equal(one.features[row, 0], real[length // 2])
-        assert not noise.features[row, length:].any()
-    assert not np.array_equal(shuffled.features, pool.features)
-    assert np.array_equal(noise.mask, pool.mask)
-    # Noise has nothing of the features' information.
-    labels = np.array([video.label for video in pool.videos])
-    assert auc(noise.features[:, 0, 0], labels) < 0.7 < 0.9 < auc(pool.features[:, 0, 0], labels)
+def head(**settings):
+    """A small recurrent method."""
+    own = {"hidden": 6, "learning_rate": 2e-2, "validate_every": 1, "patience": 10, "monitor": "loss", **settings}
+    return method_of("gru", [f"{name}={value}" for name, value in own.items()], "whole")
 
 
-def test_controls_and_what_is_said_of_them(pool, tmp_path):
-    datasets = np.array([video.dataset[-1] for video in pool.videos])
-    first = np.array([int(video.subject[1:]) < 3 for video in pool.videos])
-    target = np.flatnonzero(datasets == "M")
+def assign(clips):
+    """M left out; the sources' first three subjects of each dataset validate."""
+    datasets = np.array([video.dataset[-1] for video in clips.videos])
+    first = np.array([int(video.subject[1:]) < 3 for video in clips.videos])
     sources = datasets != "M"
-    parts = (np.flatnonzero(sources & ~first), np.flatnonzero(sources & first), target)
-    assignment = Assignment(make_protocol("strict", "OCI", "M"), *parts)
-    settings = Training(learning_rate=2e-2, max_epochs=10, validate_every=1, patience=10, monitor="loss")
-    results = evaluate(run_controls(pool, assignment, [0], "gru", 6, settings))
+    parts = (np.flatnonzero(sources & ~first), np.flatnonzero(sources & first), np.flatnonzero(datasets == "M"))
+    return Assignment(make_protocol("strict", "OCI", "M"), *parts)
+
+
+def test_a_method_is_given_by_kind_and_settings():
+    method = head(fusion="last")
+    assert (method.kind, method.hidden, method.learning_rate, method.fusion) == ("gru", 6, 2e-2, "last")
+    assert method.rendition == "whole"
+    assert method_of("mean-feature", (), "face") == baselines("face")["mean-feature"]
+    for kind, settings, message in (
+        ("grru", (), "did you mean 'gru'"),
+        ("gru", ("hiden=3",), "did you mean 'hidden'"),
+        ("gru", ("hidden=many",), "must be of type int"),
+        ("gru", ("hidden",), "'hidden' is not NAME=VALUE"),
+    ):
+        with pytest.raises(UserError, match=message):
+            method_of(kind, settings, "whole")
+
+
+def test_controls_change_what_they_say_and_nothing_else(clips):
+    features, mask = clips.features("whole")
+    shuffled, one, noise = (
+        each.features("whole")
+        for each in (
+            shuffle_frames(clips, "whole", 0), middle_frame(clips, "whole"), noise_of_real_lengths(clips, "whole", 0)
+        )
+    )  # fmt: skip
+    for row, length in enumerate(mask.sum(1)):
+        real = features[row, :length]
+        assert {tuple(frame) for frame in shuffled[0][row, :length]} == {tuple(frame) for frame in real}
+        assert not shuffled[0][row, length:].any()
+        assert np.array_equal(one[0][row, 0], real[length // 2])
+        assert not noise[0][row, length:].any()
+    assert not np.array_equal(shuffled[0], features)
+    assert np.array_equal(shuffled[1], mask)
+    assert np.array_equal(noise[1], mask)
+    assert one[1].shape == (len(mask), 1)
+    assert one[1].all()
+    assert shuffle_frames(clips, "whole", 0).facts("whole") is clips.facts("whole")
+    # Noise has nothing of the features' information.
+    assert auc(noise[0][:, 0, 0], clips.labels) < 0.7 < 0.9 < auc(features[:, 0, 0], clips.labels)
+
+
+def test_a_clip_without_frames_has_none_in_any_control(clips):
+    features, mask = (each.copy() for each in clips.features("whole"))
+    features[3], mask[3] = 0, False
+    lacking = clips.with_features("whole", features, mask)
+    for changed in (shuffle_frames(lacking, "whole", 0), middle_frame(lacking, "whole")):
+        assert not changed.features("whole")[1][3].any()
+        assert not changed.features("whole")[0][3].any()
+
+
+def test_controls_and_what_is_said_of_them(clips, tmp_path):
+    results = evaluate(run_controls(clips, "whole", assign(clips), [0], head(max_epochs=10)))
     reached = {each.model: each.mean["auc"] for each in results.summaries}
-    assert reached[MODEL] > 0.9
-    assert reached[MEAN] > 0.9
+    assert reached[METHOD] > 0.9
+    assert reached["mean-feature"] > 0.9
     assert abs(reached[NOISE] - 0.5) < 0.3
-    assert {SHUFFLED, ONE_FRAME} < reached.keys()
-    said = verdict.statements(results)
-    assert any(line.startswith("No evidence that the lengths of clips give the label away") for line in said)
-    assert any(line.startswith("No evidence that the order of frames matters") for line in said)
-    verdict.write_audit(tmp_path, "<b>", said, [verdict.control_table(results)], {"seeds": 1})
+    assert {SHUFFLED, ONE_FRAME, *baselines("whole")} < reached.keys()
+    said = verdict.statements(results, "whole")
+    for words in (
+        "No evidence that the lengths of clips give the label away",
+        "No evidence that the order of frames matters",
+        "No evidence that metadata separates the classes of the target without a look at the face",
+        "No evidence that the method beats the baseline mean-feature",
+    ):
+        assert any(line.startswith(words) for line in said)
+    table = verdict.control_table(results, "whole")
+    assert all(row[-1] for row in table.grid.rows)
+    verdict.write_audit(tmp_path, "<b>", said, [table], {"seeds": 1})
     assert json.loads((tmp_path / "audit.json").read_text())["statements"] == said
     assert "<b></h1>" not in (tmp_path / "audit.html").read_text()
 
@@ -125,15 +178,15 @@ def split(frame_auc, seed, counts=(60, 30, 30), dimension=8):
     parts = []
     for count in counts:
         labels = (np.arange(count) % 3 == 0).astype(np.int64)
-        parts.append(Part(*planted.gaussian_features(labels, 3, dimension, frame_auc, generator), labels))
+        parts.append(Part(*gaussian_features(labels, 3, dimension, frame_auc, generator), labels))
     return Split(*parts)
 
 
 def test_made_up_information_is_what_is_stated():
     labels = np.repeat([0, 1], 20_000)
-    features, _ = planted.gaussian_features(labels, 4, 2, 0.65, np.random.default_rng(0))
+    features, _ = gaussian_features(labels, 4, 2, 0.65, np.random.default_rng(0))
     assert auc(features[:, 0, 0], labels) == pytest.approx(0.65, abs=0.01)
-    assert auc(features[..., 0].mean(1), labels) == pytest.approx(planted.video_auc(0.65, 4), abs=0.01)
+    assert auc(features[..., 0].mean(1), labels) == pytest.approx(video_auc(0.65, 4), abs=0.01)
 
 
 def test_the_published_variant_uses_its_neighbours_and_ours_cannot():
@@ -163,30 +216,27 @@ def test_frames_are_joined_as_the_published_code_does():
     assert len(set(whose.tolist())) == 60
 
 
-def test_frames_are_kept_evenly(pool):
-    kept = {count: cost.keep_evenly(pool, count) for count in (1, 2, 5, 9)}
-    for row, length in enumerate(pool.mask.sum(1).tolist()):
+def test_frames_are_kept_evenly(clips):
+    features, mask = clips.features("whole")
+    kept = {count: cost.keep_evenly(clips, "whole", count).features("whole") for count in (1, 2, 5, 9)}
+    for row, length in enumerate(mask.sum(1).tolist()):
         for count, own in kept.items():
-            number = own.mask[row].sum()
+            number = own[1][row].sum()
             assert number == min(count, length)
             places = [
-                next(i for i in range(length) if np.array_equal(pool.features[row, i], frame))
-                for frame in own.features[row, :number]
+                next(i for i in range(length) if np.array_equal(features[row, i], frame))
+                for frame in own[0][row, :number]
             ]
             # In order, none twice, and as far from both ends.
             assert places == sorted(set(places))
             assert abs(places[0] - (length - 1 - places[-1])) <= 1
-    assert np.array_equal(kept[5].features, pool.features)
+    assert np.array_equal(kept[5][0], features)
 
 
 @pytest.mark.slow
-def test_the_curve_has_every_count(pool):
-    datasets = np.array([video.dataset[-1] for video in pool.videos])
-    first = np.array([int(video.subject[1:]) < 3 for video in pool.videos])
-    parts = (np.flatnonzero((datasets != "M") & ~first), np.flatnonzero((datasets != "M") & first))
-    assignment = Assignment(make_protocol("strict", "OCI", "M"), *parts, np.flatnonzero(datasets == "M"))
-    settings = Training(learning_rate=2e-2, max_epochs=2, validate_every=1, patience=10, monitor="loss")
-    results = evaluate(cost.curve(pool, assignment, (1, 3), [0], "gru", 3, settings))
+def test_the_curve_has_every_count(clips):
+    methods = {"gru": head(hidden=3, max_epochs=2), "mean-feature": baselines("whole")["mean-feature"]}
+    results = evaluate(cost.curve(clips, "whole", assign(clips), (1, 3), [0], methods))
     table, figure = cost.report(results, (1, 3), 0.01)
     assert [row[:2] for row in table.grid.rows] == [
         ["gru", "1"], ["gru", "3"], ["mean-feature", "1"], ["mean-feature", "3"],

@@ -80,7 +80,7 @@ def test_two_processes_killed_and_restarted_as_one_make_the_store_of_one(prepare
     (resumed,) = start(prepared, tmp_path / "killed", devices=4)
     (alone,) = start(prepared, tmp_path / "one")
     texts = finish([*both, resumed, alone])
-    assert all("32 frames, weights random (seed 0)" in text for text in texts)
+    assert all("32 frames (whole), weights random (seed 0)" in text for text in texts)
     # Each computed its own share: the bars count the frames of the shards that are theirs.
     assert sorted("process 1 of 2" in text for text in texts) == [False, False, False, True]
     wanted = contents(tmp_path / "one")

@@ -1,4 +1,4 @@
-"""Learning curves are read back by TensorBoard itself, each look once, whatever interrupted the training."""
+"""Learning curves are read back by TensorBoard itself, each validation once, whatever interrupted the training."""
 
 import struct
 from pathlib import Path
@@ -8,17 +8,16 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fas_jax.base.settings import Training
-from fas_jax.training import chunks as waves
-from fas_jax.training import events, fitting
+from fas_jax.training import chunks, events, fitting
 from fas_jax.training.events import EventFiles
-from fas_jax.training.fitting import Look
+from fas_jax.training.fitting import Validation
 from tests.device_trial import ARCHITECTURE, RUNS, clips
 
 
-def look(epoch: int, running: int = 2) -> Look:
+def validate(epoch: int, running: int = 2) -> Validation:
     second = np.nan if running < 2 else epoch / 20
     losses = np.array([epoch / 10, second], np.float32)
-    return Look(epoch, losses, losses + 1, losses / 2, running, 100.0 + epoch)
+    return Validation(epoch, losses, losses + 1, losses / 2, running, 100.0 + epoch)
 
 
 def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -30,7 +29,7 @@ def read(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_reads_every_curve(tmp_path):
     with EventFiles(tmp_path, "gru", ["A to B seed 0", "../b"]) as files:
         for epoch in (1, 300, 70000):
-            files(look(epoch, running=2 if epoch < 70000 else 1))
+            files(validate(epoch, running=2 if epoch < 70000 else 1))
     first, second = read(tmp_path / "gru" / "A to B seed 0"), read(tmp_path / "gru" / "%2E%2E%2Fb")
     assert first["loss/train"] == [(epoch, pytest.approx(epoch / 10)) for epoch in (1, 300, 70000)]
     assert first["loss/validation"][0] == (1, pytest.approx(1.1))
@@ -45,7 +44,7 @@ def test_tensorboard_reads_every_curve(tmp_path):
 def test_what_a_kill_left_is_cut_off_and_nothing_is_written_twice(tmp_path):
     with EventFiles(tmp_path, "gru", ["a", "b"]) as files:
         for epoch in (1, 2, 3):
-            files(look(epoch))
+            files(validate(epoch))
     (path,) = (tmp_path / "gru" / "a").iterdir()
     whole = path.read_bytes()
     lengths = []
@@ -60,7 +59,7 @@ def test_what_a_kill_left_is_cut_off_and_nothing_is_written_twice(tmp_path):
         path.write_bytes(whole[:left])
         with EventFiles(tmp_path, "gru", ["a", "b"]) as files:
             for epoch in (1, 2, 3, 4):
-                files(look(epoch))
+                files(validate(epoch))
         for name in "ab":
             assert [step for step, _ in read(tmp_path / "gru" / name)["loss/train"]] == [1, 2, 3, 4]
         path.write_bytes(whole)
@@ -90,12 +89,12 @@ def test_a_training_that_goes_on_continues_its_curves(tmp_path, monkeypatch, kep
     )
 
     def train(folder: Path) -> None:
-        waves.train_in_waves("gru", ARCHITECTURE, RUNS, clips(), settings, folder, "data")
+        chunks.train_in_chunks("gru", ARCHITECTURE, RUNS, clips(), settings, folder, "data")
 
     train(tmp_path / "whole")
     write = EventFiles.__call__
 
-    def stop(files: EventFiles, seen: Look) -> None:
+    def stop(files: EventFiles, seen: Validation) -> None:
         write(files, seen)
         if seen.epoch == 5:
             raise KeyboardInterrupt
@@ -118,13 +117,13 @@ def test_a_training_that_goes_on_continues_its_curves(tmp_path, monkeypatch, kep
 
 def test_no_curves_where_they_are_not_wanted(tmp_path):
     settings = Training(batch_size=12, max_epochs=1, validate_every=1, events=False)
-    waves.train_in_waves("gru", ARCHITECTURE, RUNS, clips(), settings, tmp_path, "data")
+    chunks.train_in_chunks("gru", ARCHITECTURE, RUNS, clips(), settings, tmp_path, "data")
     assert not (tmp_path / "events").exists()
 
 
 def test_looks_before_a_resumption_are_told_again(tmp_path):
     settings = Training(batch_size=12, max_epochs=4, validate_every=1, patience=1, learning_rate=1e-2)
-    seen: list[Look] = []
+    seen: list[Validation] = []
     fitting.fit(ARCHITECTURE, RUNS, clips(), settings, watch=seen.append)
     assert [each.epoch for each in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].running == 0

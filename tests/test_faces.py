@@ -207,6 +207,7 @@ class Detector:
         return 1, np.array(found, np.float32)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_a_yunet_file_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     search = detection._yunet(Detector())
     monkeypatch.setattr(detection, "_detector", lambda model: search)

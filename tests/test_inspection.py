@@ -83,7 +83,7 @@ def test_every_rendition_is_shown_and_what_lacks_it(tmp_path: Path) -> None:
     prepared = prepare_dataset(root, tmp_path / "out", SMALL, {**RENDITIONS, "face": face})
     write_inspection(prepared, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    cells = [re.sub("<[^>]*>", "|", row) for row in re.findall("<tr>.*?</tr>", text)]
+    cells = [re.sub("<[^>]*>", "|", row) for row in re.findall(r"<tr.*?</tr>", text, re.DOTALL)]
     rows = [[cell for cell in row.split("|") if cell] for row in cells]
     assert ["whole", "16", "0", "1", "1", "1", "0"] in rows
     assert ["face", "15", "1", "4", "4", "4", "0"] in rows

@@ -9,12 +9,13 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
-from fas_jax.base.settings import Data, Evaluation, Experiment, Features, Preparation, Rendition
+from fas_jax.base.settings import Data, Evaluation, Features, Preparation, Rendition
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.frame_lists import convert_lists
 from fas_jax.datasets.manifest import natural_order, read_manifest
 from fas_jax.datasets.preparation import prepare_listing
-from fas_jax.experiment import prepare
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.stages import prepare
 from fas_jax.pixels.video import unpack_frame
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.names import choose_protocols

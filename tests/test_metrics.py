@@ -240,6 +240,7 @@ def test_balanced_threshold_weighs_domains_alike():
         lambda scores, labels: metrics.rates(scores, labels, 0.5),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_bad_scores_are_errors_that_say_which(figure, scores, labels, message):
     with pytest.raises(metrics.MetricError, match=message) as caught:
         figure(np.array(scores), np.array(labels))
@@ -247,6 +248,7 @@ def test_bad_scores_are_errors_that_say_which(figure, scores, labels, message):
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_bad_species_and_limits_are_errors():
     scores, labels = joined([0.1, 0.2], [0.8])
     with pytest.raises(metrics.MetricError, match="1 attacks have no PAI species"):

@@ -13,7 +13,7 @@ from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import devices
 from fas_jax.training import steps
 from fas_jax.training.sampling import batched, frames_to_compute
-from fas_jax.training.steps import Clips, Form, Knobs
+from fas_jax.training.steps import Clips, Form, HyperParameters
 
 KINDS = ("lstm", "bilstm", "gru")
 LENGTHS = np.array([5, 1, 3, 2, 5, 4, 1, 1, 2])
@@ -30,14 +30,14 @@ def trained(kind: str, form: Form, order: np.ndarray) -> steps.State:
     """Two runs, a step for each of the order's batches."""
     architecture = RecurrentClassifier(kind, 7, 3, "he")  # type: ignore[arg-type]
     state = steps.fresh(architecture.init_each(jax.random.split(jax.random.key(0), 2)))
-    knobs = Knobs(*map(jnp.asarray, ([0.01, 0.02], [0.1, 0.0], [[1.0, 1.0], [0.5, 1.5]])))
+    hyper = HyperParameters(*map(jnp.asarray, ([0.01, 0.02], [0.1, 0.0], [[1.0, 1.0], [0.5, 1.5]])))
     train = devices.parallel(
         partial(steps.train, architecture, form),
         devices.one_device(),
         (devices.BY_RUN, devices.SAME, devices.BY_RUN, devices.BY_RUN, devices.BY_ROW_AND_RUN),
         devices.BY_RUN,
     )
-    return train(state, clips(), knobs, jnp.ones(2, bool), order)
+    return train(state, clips(), hyper, jnp.ones(2, bool), order)
 
 
 def assert_close(found: steps.State, wanted: steps.State) -> None:

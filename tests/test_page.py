@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -14,11 +15,13 @@ import pytest
 from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
-from fas_jax.base.settings import Experiment, load_experiment, to_dict, to_toml
+from fas_jax.base.settings import to_toml
+from fas_jax.datasets import loading
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.breakdown import WORST
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.experiment.configuration import Experiment, experiment_to_dict, load_experiment
 from fas_jax.reporting import breakdown_tables, charts, grid, report, thumbnails
 from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.learning import History, read_histories
@@ -67,7 +70,7 @@ def test_the_page_needs_nothing_else_and_shows_everything():
         {(worst.dataset, worst.video): ("data:image/jpeg;base64,AAAA",)},
         (ExtraTable("An audit's verdict", "what it is", Grid(["a"], [["1"]])),),
     )
-    about = provenance("synth-", "strict", experiment=to_dict(Experiment()), versions={"numpy": "2"})
+    about = provenance("synth-", "strict", experiment=experiment_to_dict(Experiment()), versions={"numpy": "2"})
     text = page(scores, about, extras)
     found = Tags(text)
     assert not {"script", "link", "iframe", "object"} & set(found.tags)
@@ -107,7 +110,7 @@ def test_nothing_from_files_becomes_markup(tmp_path):
 
 def test_settings_on_the_page_are_those_of_the_run(tmp_path):
     experiment = Experiment(name='odd "name"', seeds=(1, 2))
-    (tmp_path / "settings.toml").write_text(to_toml(to_dict(experiment)))
+    (tmp_path / "settings.toml").write_text(to_toml(experiment_to_dict(experiment)))
     assert load_experiment(tmp_path / "settings.toml") == experiment
 
 
@@ -302,7 +305,7 @@ def test_thumbnails_are_of_the_wanted_videos(monkeypatch):
         levels = {"one": (10, 90), "two": (200,)}[shards[0]]
         return [{"sequence": np.full((7, 120, 60, 3), level, np.uint8)} for level in levels]
 
-    monkeypatch.setattr(thumbnails, "FrameClips", clips)
+    monkeypatch.setattr(loading, "FrameClips", clips)
     found = thumbnails.read_thumbnails([Fake()], {("M", "b"), ("M", "c"), ("O", "a"), ("M", "absent")})
     assert found.keys() == {("M", "b"), ("M", "c")}
     for (_, name), pictures in found.items():
@@ -311,3 +314,67 @@ def test_thumbnails_are_of_the_wanted_videos(monkeypatch):
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (96, 48, 3)
         assert abs(int(picture.mean()) - {"b": 90, "c": 200}[name]) <= 1
+
+
+def test_markdown_holds_no_html_and_no_links_of_others():
+    shown = grid.markdown(Grid(["a"], [['<img src=x>&lt; a\\|b "R&D" ![p](http://x)'], ["two\nlines"]]))
+    assert shown.splitlines()[2] == '| &lt;img src=x>&amp;lt; a\\\\\\|b "R&D" ![p]\\(http://x) |'
+    assert shown.splitlines()[3] == "| two lines |"
+    assert grid.bullets(["<b>", "`a`: 5 <= 6"]) == "- &lt;b>\n- `a`: 5 &lt;= 6"
+    assert grid.quoted(["<i>", "x"]) == "> **&lt;i>**\n\n> **x**"
+
+
+def test_no_page_in_markdown_holds_html_of_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.plots, "draw_roc", lambda *arguments: None)
+    evil = "<script>alert(1)</script>"
+    scores = table("", protocols=("OCI_to_M",), silent=1)
+    changed = {name: np.array([f"{evil}{value}" for value in getattr(scores, name)]) for name in ("video", "model")}
+    changed["pai"] = np.where(scores.label == 1, "bonafide", evil)
+    changed["reason"] = np.where(np.isnan(scores.score), evil, "")
+    nasty = dataclasses.replace(scores, **changed)
+    about = provenance(name=evil, weights=evil, versions={evil: evil})
+    about["datasets"][0]["failures"] = [{"video": evil, "reason": evil}, evil]
+    table_of_others = ExtraTable(evil, evil, Grid([evil], [[evil]]))
+    report.write_report(tmp_path, evaluate(nasty), nasty, about, Extras(tables=(table_of_others,)))
+    for name in ("results.md", "report.md"):
+        assert "<script" not in (tmp_path / name).read_text()
+        assert "&lt;script" in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-x", "'-x"),
+        ("\t=1", "'\t=1"),
+        ("-0.5", "-0.5"),
+        ("+1e-3", "+1e-3"),
+        ("−", "−"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_cells_that_a_spreadsheet_would_run_are_text(cell, written):
+    shown = Grid([cell], [[cell]])
+    assert list(csv.reader(io.StringIO(grid.to_csv(shown), newline=""))) == [[written], [written]]
+    assert list(csv.reader(io.StringIO(grid.to_csv(shown, exact=True), newline=""))) == [[cell], [cell]]
+
+
+def test_formulas_in_names_are_text_for_people_and_names_for_programs(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.plots, "draw_roc", lambda *arguments: None)
+    scores = table("", protocols=("OCI_to_M",))
+    changed = {name: np.array([f"=1+{value}" for value in getattr(scores, name)]) for name in ("video", "model")}
+    changed["device"] = np.array(["@SUM(A1)"] * len(scores))
+    nasty = dataclasses.replace(scores, **changed)
+    report.write_report(tmp_path, evaluate(nasty), nasty, provenance())
+    for name in ("results.csv", "breakdown.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            read = [cell for row in csv.reader(file) for cell in row]
+        assert not any(cell.startswith(("=", "@")) for cell in read)
+        assert "'=1+gru" in read
+    again = ScoreTable.read_csv(tmp_path / "scores.csv")
+    assert again.video.tolist() == nasty.video.tolist()
+    assert again.model.tolist() == nasty.model.tolist()
+    (path,) = (tmp_path / "pad").glob("*gru*test*")
+    assert set(ScoreTable.read_csv(path).video) <= {f"M/{video}" for video in nasty.video}

@@ -40,8 +40,8 @@ def test_the_bar_of_a_training_says_how_many_runs_have_finished(capsys, patience
     settings = Training(
         batch_size=12, max_epochs=12, validate_every=1, patience=patience, learning_rate=0.1, monitor="accuracy"
     )
-    looks = []
-    found = fitting.fit(ARCHITECTURE, RUNS, clips(), settings, title="gru", watch=looks.append)
+    validations = []
+    found = fitting.fit(ARCHITECTURE, RUNS, clips(), settings, title="gru", watch=validations.append)
     last = capsys.readouterr().err.splitlines()[-1]
     ended = int(found.history["epoch"][-1])
     assert ended < 12 if patience == 2 else ended == 12
@@ -49,4 +49,4 @@ def test_the_bar_of_a_training_says_how_many_runs_have_finished(capsys, patience
     assert "finished=2/2" in last
     assert f"ends=epoch {ended}" in last
     assert re.search(r"loss=[\d.]+, validation=[\d.]+, accuracy=[\d.]+, steps/s=\d+", last)
-    assert looks[-1].running == 0
+    assert validations[-1].running == 0

@@ -9,6 +9,7 @@ from fas_jax.base.record import Video
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.reporting.folds import fold_figures, fold_table
+from fas_jax.reporting.naming import Models
 from fas_jax.reporting.report import write_report
 
 PAI = ("print", "bonafide")
@@ -47,7 +48,7 @@ def test_mean_and_deviation_over_folds_in_the_report(tmp_path: Path) -> None:
     assert "Results within one dataset" in text
     assert "only partly there" in text
     # Five folds are not the protocol.
-    five = fold_table(evaluate(fold_scores(dict.fromkeys(range(1, 6), 0.0))), {})
+    five = fold_table(evaluate(fold_scores(dict.fromkeys(range(1, 6), 0.0))), Models(("gru",)))
     assert five is not None
     assert set(five.rows[0][2:]) == {"undefined"}
 

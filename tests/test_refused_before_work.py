@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from fas_jax import experiment
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Data, Evaluation, Experiment, Features, Synthesis
+from fas_jax.base.settings import Data, Evaluation, Features, Synthesis
 from fas_jax.datasets.layouts import LAYOUTS, scan
+from fas_jax.experiment import stages as experiment
+from fas_jax.experiment.configuration import Experiment
 from fas_jax.synthetic.layouts import protocol_files
 from fas_jax.synthetic.listing import planned_listing
 from fas_jax.synthetic.plan import planned_videos
@@ -21,7 +22,7 @@ def nothing_is_rendered_or_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("work has begun")
 
-    for name in ("render_dataset", "prepare_dataset", "prepare_listing"):
+    for name in ("render_dataset", "prepare_listing"):
         monkeypatch.setattr(experiment, name, refuse)
 
 

@@ -15,11 +15,25 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import ScoreTable
-from fas_jax.reporting import report, tables
+from fas_jax.reporting import report
 from fas_jax.reporting.published import PAPER_PROTOCOLS, TABLE_I, published_rows
 
 METHOD = Path(__file__).parents[2] / "shared" / "reference" / "method.md"
 MODELS = {"zeta": 0.3, "metadata": 0.1, "meta": 2.6, "gru": 0.5, "lstm": 0.6}
+METHODS = {
+    "zeta": {"kind": "my-own", "version": 1},
+    "metadata": {"kind": "metadata", "version": 1},
+    "meta": {"kind": "lstm-stack", "version": 1, "over": ["gru", "lstm"], "fusion": "mean"},
+    "gru": {"kind": "gru", "version": 1, "hidden": 8, "fusion": "mean"},
+    "lstm": {"kind": "lstm", "version": 1, "hidden": 8, "fusion": "mean"},
+}
+READS = {
+    "zeta": [["features", "whole"]],
+    "metadata": [["facts", "whole"]],
+    "meta": [["scores", "gru"], ["scores", "lstm"]],
+    "gru": [["features", "whole"]],
+    "lstm": [["features", "whole"]],
+}
 
 
 def videos(dataset):
@@ -49,7 +63,7 @@ def table(prefix="", seeds=(0,), protocols=PAPER_PROTOCOLS, silent=0):
 
 def provenance(prefix="", preset="dle2023", **options):
     datasets = [{"dataset": prefix + name, "synthetic": bool(prefix), "complete": True} for name in "OCIM"]
-    return {"name": "trial", "preset": preset, "datasets": datasets, **options}
+    return {"name": "trial", "preset": preset, "datasets": datasets, "methods": METHODS, "reads": READS, **options}
 
 
 def write(folder, scores, about):
@@ -83,8 +97,10 @@ def test_the_folder_is_complete_and_agrees_with_itself(tmp_path):
     # The table's cells are the JSON's figures.
     header, _, *rows = rows_of(main)[: 2 + len(MODELS)]
     assert header[:3] == ["model", "O&C&I to M: HTER %", "AUC %"]
-    names = {tables.model_name(model): model for model in MODELS}
-    assert [names[row[0]] for row in rows] == ["lstm", "gru", "meta", "metadata", "zeta"]
+    # In the order of the configuration; names of the paper's methods and of the baselines, by kind.
+    named = ["zeta", "baseline: metadata", "Meta-learner", "GRU", "LSTM"]
+    assert [row[0] for row in rows] == named
+    names = dict(zip(named, MODELS, strict=True))
     found = {(each["protocol"], each["model"]): each for each in results["summaries"]}
     for row in rows:
         for number, protocol in enumerate(PAPER_PROTOCOLS):
@@ -104,7 +120,7 @@ def test_the_folder_is_complete_and_agrees_with_itself(tmp_path):
 
 
 def test_what_must_be_said_is_said(tmp_path, no_pictures):
-    about = provenance("synth-", "strict", weights="random (seed 7)", experiment={"models": {"lstm": 8}})
+    about = provenance("synth-", "strict", weights="random (seed 7)")
     about["datasets"][0] |= {"complete": False, "failures": [{"video": "a.avi", "reason": "no frames"}]}
     main, report = write(tmp_path, table("synth-", silent=2), about)
     top = main.split("## Cross-dataset table")[0]
@@ -112,12 +128,22 @@ def test_what_must_be_said_is_said(tmp_path, no_pictures):
     assert "random (seed 7)" in top
     # A rendered dataset has as many videos as were asked for; that it is not the full official list says nothing.
     assert "only partly there" not in top
-    assert "1 videos of synth-O could not be read" in top
-    assert "40 test scores are missing" in top
-    for text in ("LSTM 8", "Unit: the video", "target takes no part in it", "One seed (0)", "`strict`"):
+    assert "1 video of synth-O could not be read" in top
+    # Of each of four targets two videos, however many models they were shown to.
+    assert "8 test videos have no score by one model or several" in top
+    for text in (
+        "mean of its frames",
+        "whole is read by zeta",
+        "Unit: the video",
+        "target takes no part in it",
+        "One seed (0)",
+        "`strict`",
+    ):
         assert text in main
     assert "- synth-O: a.avi: no frames" in report
-    assert "40 scores: no frame left" in report
+    assert "- 8 videos: no frame left" in report
+    assert "| LSTM | lstm | lstm | features of whole | hidden 8, fusion mean |" in report
+    assert "test video has no score" in write(tmp_path, table("synth-", protocols=("OCI_to_M",), silent=1), about)[0]
     # And nothing of this where it is not so.
     partial = provenance(weights="densenet201.pth")
     partial["datasets"][0] |= {"complete": False}
@@ -239,10 +265,3 @@ def test_what_is_undefined_is_reported_as_such(tmp_path):
     assert "known, seed 0: threshold undefined: there are no scores" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     assert json.loads((tmp_path / "out" / "results.json").read_text())["figures"][0]["values"]["hter"] is None
-
-
-def test_names_of_protocols_and_models():
-    assert tables.protocol_name("OCI_to_M") == "O&C&I to M"
-    assert tables.protocol_name("own+O_to_M") == "own&O to M"
-    assert tables.protocol_name("scores") == "scores"
-    assert tables.model_name("anything") == "anything"

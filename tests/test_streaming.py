@@ -11,20 +11,25 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from fas_jax.features.corpus import Corpus
-from fas_jax.methods.stacked_inputs import StackedInputs
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from fas_jax import crossdataset
 from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import load_tree
 from fas_jax.base.record import Video
+from fas_jax.base.settings import Evaluation, Execution
 from fas_jax.evaluation.scores import COLUMNS
-from fas_jax.features.rows import StoredFeatures, StoredInfos
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.features.frame_scores import StackedScores
+from fas_jax.features.rows import StoredFeatures
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
-from fas_jax.methods import baselines, stacking
+from fas_jax.methods.base import WHOLE, Desk, Job, Task
+from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
+from fas_jax.methods.recurrent import Gru
+from fas_jax.methods.stack import LstmStack
+from fas_jax.models import logistic
+from fas_jax.models.logistic import fit_logistic
 from fas_jax.runtime import devices
 from fas_jax.training import streaming
 from tests import stores
@@ -51,8 +56,17 @@ def write(out, dataset, units, dtype=np.float16, width=WIDTH, seed=0):
         written.append(
             write_unit(path, unit_name(number), rows, "whole", np.concatenate([np.zeros((0, width), dtype), *features]))
         )
-    provenance = {"dataset": dataset, "dimension": width}
+    provenance = {"dataset": dataset, "dimension": width, "backbone": "numbers", "weights_sha256": ""}
     return write_manifest(path, {"dataset": dataset}, provenance, (), written), clips
+
+
+def corpus_of(*made):
+    return Corpus.of({"whole": made})
+
+
+def features_of(clips):
+    """Features, mask, and what decoding found."""
+    return *clips.features("whole"), clips.facts("whole")
 
 
 LENGTHS = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1, max_size=4)
@@ -70,47 +84,49 @@ def test_any_rows_are_read_as_they_were_written(tmp_path_factory, first, second,
     out = tmp_path_factory.mktemp("stores")
     made = [write(out, name, units, kind) for name, units, kind in zip("AB", (first, second), kinds, strict=True)]
     wanted = [features for _, clips in made for split, features in clips if split in splits]
-    corpus = Corpus.of([store for store, _ in made])
+    corpus = corpus_of(*(store for store, _ in made))
     numbers = np.flatnonzero(corpus.videos.split.isin(splits))
+    clips = corpus.open(numbers)
+    features, mask, infos = features_of(clips)
+    everything, _ = clips.loaded("whole")
     if not wanted:
-        assert corpus.open(numbers).loaded().features.shape == (0, 1, WIDTH)
+        assert everything.shape == (0, 1, WIDTH)
         return
-    pool = corpus.open(numbers)
-    loaded = pool.loaded()
-    assert len(pool.videos) == len(wanted) == pool.features.shape[0]
-    assert pool.find(numbers[::-1]).tolist() == [*range(len(wanted))][::-1]
-    assert tuple(pool.infos) == loaded.infos
-    assert pool.infos[:] == [pool.infos[i] for i in range(len(wanted))]
+    assert len(clips) == len(clips.videos) == len(wanted) == features.shape[0]
+    assert clips.find(numbers[::-1]).tolist() == [*range(len(wanted))][::-1]
+    assert infos[:] == [infos[i] for i in range(len(wanted))] == list(infos)
     rows = np.array(data.draw(st.lists(st.integers(0, len(wanted) - 1), max_size=9)), np.int64)
     # Picking and reading commute.
-    for found in (pool.features[rows], pool.features.take(rows)[np.arange(len(rows))]):
+    for found in (features[rows], features.take(rows)[np.arange(len(rows))]):
         assert found.dtype in (*kinds, np.float32)
-        for row, got, mask in zip(rows, found, pool.mask[rows], strict=True):
+        for row, got, real in zip(rows, found, mask[rows], strict=True):
             length = len(wanted[row])
             np.testing.assert_array_equal(got[:length], wanted[row])
             assert not got[length:].any()
-            assert mask.sum() == length
-            assert mask[:length].all()
-    np.testing.assert_array_equal(pool.features[rows], loaded.features[rows])
-    some = pool.take(np.unique(rows))
-    assert some.infos[:] == [loaded.infos[row] for row in np.unique(rows)]
-    assert some.find(numbers[rows]).tolist() == np.searchsorted(np.unique(rows), rows).tolist()
+            assert real.sum() == length
+            assert real[:length].all()
+    np.testing.assert_array_equal(features[rows], everything[rows])
+    some = corpus.open(numbers[np.unique(rows)]) if len(rows) else None
+    if some is not None:
+        assert some.facts("whole")[:] == [infos[row] for row in np.unique(rows)]
+        assert some.find(numbers[rows]).tolist() == np.searchsorted(np.unique(rows), rows).tolist()
 
 
 def test_clips_that_do_not_rise_are_refused_not_confused(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1], [2, 2]])
-    corpus = Corpus.of([store])
+    corpus = corpus_of(store)
+    clips = corpus.open()
     for numbers in (np.array([2, 0]), np.array([1, 1])):
         with pytest.raises(ValueError, match="rise"):
             store.rows(corpus.videos, numbers)
         with pytest.raises(ValueError, match="order"):
-            corpus.open().take(numbers)
+            dataclasses.replace(clips, numbers=numbers)
 
 
 @pytest.mark.parametrize("rows", [1, 40])
 def test_a_device_takes_what_was_read_without_a_copy(tmp_path, rows):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 40)
-    read = Corpus.of([store]).open().features[np.arange(rows)]
+    read = corpus_of(store).open().features("whole")[0][np.arange(rows)]
     assert read.ctypes.data % 64 == 0
     placed = devices.place(read, devices.one_device())
     np.testing.assert_array_equal(placed, read)
@@ -120,14 +136,14 @@ def test_a_device_takes_what_was_read_without_a_copy(tmp_path, rows):
 
 def test_threads_read_the_same_and_leave_no_file_open(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 40)
-    pool = Corpus.of([store]).open()
+    features, _ = corpus_of(store).open().features("whole")
     rows = [np.random.default_rng(i).integers(0, 120, 50) for i in range(40)]
     folder = Path("/proc/self/fd")
     before = len(list(folder.iterdir())) if folder.exists() else 0
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(pool.features.__getitem__, rows))
+        found = list(threads.map(features.__getitem__, rows))
     for own, got in zip(rows, found, strict=True):
-        np.testing.assert_array_equal(got, pool.features[own])
+        np.testing.assert_array_equal(got, features[own])
     assert not folder.exists() or len(list(folder.iterdir())) <= before
 
 
@@ -141,25 +157,25 @@ def test_a_flipped_bit_is_refused_before_anything_is_trained(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 3)
     damage(store.path / unit_name(1), -1)
     with pytest.raises(UserError, match=r"00001\.safetensors was changed or damaged"):
-        Corpus.of([FeatureStore.open(store.path)]).open()
+        corpus_of(FeatureStore.open(store.path)).open().features("whole")
     # Of files of no clip that is asked for nobody reads more than the header.
-    assert len(Corpus.of([store]).open(np.array([0, 2, 6])).videos) == 3
+    assert corpus_of(store).open(np.array([0, 2, 6])).features("whole")[0].shape[0] == 3
 
 
 def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path):
     store, _ = write(tmp_path, "A", [[3, 1, 2]] * 3)
-    pool = Corpus.of([store]).open()
+    features, _, infos = features_of(corpus_of(store).open())
     path = store.path / unit_name(1)
     old = path.stat()
     damage(path, -1)
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns + 1))
-    assert pool.features[np.array([0, 8])].any()
-    for read in (lambda: pool.features[np.array([0, 4])], lambda: pool.infos[3:6]):
+    assert features[np.array([0, 8])].any()
+    for read in (lambda: features[np.array([0, 4])], lambda: infos[3:6]):
         with pytest.raises(UserError, match=r"00001.* was changed"):
             read()
     path.unlink()
     with pytest.raises(UserError, match=r"00001.* cannot be read"):
-        pool.features[np.array([4])]
+        features[np.array([4])]
 
 
 def test_videos_that_were_read_before_are_compared_with_what_was_hashed(tmp_path):
@@ -168,26 +184,29 @@ def test_videos_that_were_read_before_are_compared_with_what_was_hashed(tmp_path
     path = store.path / unit_name(0)
     content = path.read_bytes()
     path.write_bytes(content.replace(b'\\"label\\": 1', b'\\"label\\": 0', 1))
-    corpus = Corpus.of([store])
+    corpus = corpus_of(store)
     path.write_bytes(content)
     with pytest.raises(UserError, match="was changed"):
-        corpus.open()
+        corpus.open().features("whole")
 
 
 def test_features_of_different_width_are_refused(tmp_path):
     made = [write(tmp_path, "A", [[1]])[0], write(tmp_path, "B", [[1]], width=WIDTH + 1)[0]]
-    with pytest.raises(UserError, match=r"differ in width \(\[3, 4\]\)"):
-        Corpus.of(made)
+    with pytest.raises(UserError, match=r"several backbones or weights .*3 wide.*4 wide"):
+        corpus_of(*made)
 
 
 def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, capsys):
     store, _ = write(tmp_path, "A", [[3, 1, 2]])
-    pool = Corpus.of([store]).open()
-    clips = pool.clips()
-    assert isinstance(clips.features, jax.Array)
+    clips = corpus_of(store).open()
+    found = clips.sequences("whole")
+    assert isinstance(found.features, jax.Array)
+    # Whoever asks again gets the same array.
+    assert clips.sequences("whole").features is found.features
     assert not capsys.readouterr().out
-    monkeypatch.setattr(streaming, "limit", lambda resident_mb: streaming.size(pool.features) - 1)
-    assert isinstance(pool.clips().features, StoredFeatures)
+    features, _ = clips.features("whole")
+    monkeypatch.setattr(streaming, "limit", lambda resident_mb: streaming.size(features) - 1)
+    assert isinstance(corpus_of(store).open().sequences("whole").features, StoredFeatures)
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "features of 3 clips" in out
@@ -198,14 +217,15 @@ def test_size_decides_where_features_lie_and_is_told(tmp_path, monkeypatch, caps
 def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monkeypatch, capsys):
     """Everything from the stores to the scores, over files of three datasets with clips of different lengths."""
     monkeypatch.setattr(stores, "DIMENSION", 100)
-    # One kind does, and spares two thirds of the compilations.
-    monkeypatch.setattr(stacking, "BASE_MODELS", ("gru",))
     made = stores.make_stores(tmp_path / "stores")
-    settings = stores.experiment(
-        training=stores.Training(batch_size=16, max_epochs=4, validate_every=2, monitor="loss", learning_rate=1e-2),
-        stacking=stores.Stacking(folds=2, max_epochs=2, learning_rate=1e-2),
-        evaluation=stores.Evaluation(targets=("M",)),
-    )
+    quick = {"batch_size": 16, "max_epochs": 4, "validate_every": 2, "monitor": "loss", "learning_rate": 1e-2}
+    # One base method does, and spares two thirds of the compilations.
+    methods = {
+        "gru": Gru(hidden=5, **quick),
+        "meta": LstmStack(over=("gru",), hidden=4, **quick),
+        "mean": MeanFeature(),
+    }
+    settings = stores.experiment(methods=methods, evaluation=Evaluation(targets=("M",)))
     # The meta-learner's inputs, of which each run has its own, are 6 kB.
     limit = streaming.limit
     monkeypatch.setattr(streaming, "limit", lambda most: 1000 if most else limit(most))
@@ -213,23 +233,21 @@ def test_streamed_and_resident_experiments_end_with_the_same_bits(tmp_path, monk
     monkeypatch.setattr(streaming, "parts", lambda clips, *rest: streamed.append(clips.features) or parts(clips, *rest))
     found = []
     for resident_mb in (0, 1):
-        training = dataclasses.replace(settings.training, resident_mb=resident_mb, part_mb=1)
-        own = dataclasses.replace(settings, training=training)
-        corpus = Corpus.of(made)
-        trials = crossdataset.plan(own, corpus.videos)
-        trained = crossdataset.train(own, trials, corpus, tmp_path / f"run{resident_mb}")
-        found.append((trained, crossdataset.score(own, trials, corpus, trained)))
+        own = dataclasses.replace(settings, training=Execution(resident_mb=resident_mb, part_mb=1))
+        found.append(stores.outcome(own, made, tmp_path / f"run{resident_mb}"))
         # Once for training, and once for each part that is scored.
         assert capsys.readouterr().out.count("they are streamed") == (3 if resident_mb else 0)
         assert not list(tmp_path.glob("run*/tmp*"))
         kinds = {type(each) for each in streamed if not isinstance(each, jax.Array)}
-        assert kinds == ({StoredFeatures, StackedInputs} if resident_mb else set())
-    (resident, expected), (streamed, scores) = found
-    leaves = zip(jax.tree.leaves(resident.ensemble.params), jax.tree.leaves(streamed.ensemble.params), strict=True)
-    assert all(np.array_equal(one, other) for one, other in leaves)
+        assert kinds == ({StoredFeatures, StackedScores} if resident_mb else set())
+    resident, streamed = found
+    for name in methods:
+        (one,), (other,) = (each.fitted.detectors[name] for each in found)
+        leaves = zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True)
+        assert all(np.array_equal(*pair) for pair in leaves)
     for column in COLUMNS:
-        np.testing.assert_array_equal(getattr(expected, column), getattr(scores, column))
-    assert np.isfinite(scores.score).all()
+        np.testing.assert_array_equal(getattr(resident.scores, column), getattr(streamed.scores, column))
+    assert np.isfinite(streamed.scores.score).all()
 
 
 def test_logistic_regression_is_scikit_learns(tmp_path):
@@ -237,34 +255,30 @@ def test_logistic_regression_is_scikit_learns(tmp_path):
     inputs = generator.normal(size=(3000, 5)) * (1, 10, 1e-3, 1e6, 1) + (0, 5, 1, 1e7, 0)
     inputs[:, 4] = 0.1
     labels = (generator.normal(size=3000) + inputs[:, 0] - 1 > 0).astype(int)
-    model = baselines.fit_logistic(inputs, labels)
+    model = fit_logistic(inputs, labels)
     assert abs(model.weights[4]) < 1e-12
     scaled = (inputs - inputs.mean(0)) / np.where(np.arange(5) == 4, 1, inputs.std(0))
     scaled[:, 4] = 0
     peer = LogisticRegression(tol=1e-8, max_iter=10_000).fit(scaled, labels)
     np.testing.assert_allclose(model.scores(inputs), peer.predict_proba(scaled)[:, 1], atol=2e-3)
     with pytest.raises(ValueError, match="both classes"):
-        baselines.fit_logistic(inputs, np.ones(3000))
+        fit_logistic(inputs, np.ones(3000))
 
 
-def test_baselines_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", [MeanFeature(), Colour(), Metadata()], ids=lambda method: method.kind)
+def test_regressions_on_disk_and_in_memory_are_the_same_bits(tmp_path, monkeypatch, method):
     store, _ = write(tmp_path, "A", [[3, 1, 2, 4] * 20] * 20)
-    pool = Corpus.of([store]).open()
+    clips = corpus_of(store).open()
     rows = np.random.default_rng(0).permutation(1600)[:1300]
-    labels = np.array([video.label for video in pool.videos])[rows]
-    wanted = {
-        name: make(pool.features[rows], pool.mask[rows], StoredInfos(pool.features.take(rows))[:])
-        for name, make in baselines.BASELINES.items()
-    }
-    in_memory = {name: baselines.fit_logistic(wanted[name], labels) for name in wanted}
-    monkeypatch.setattr(baselines, "_IN_MEMORY", 0)
-    with baselines.scratch_inputs(tmp_path / "scratch", pool.features, pool.mask, pool.infos) as inputs:
-        assert not list((tmp_path / "scratch").iterdir())
-        for name, values in inputs.items():
-            np.testing.assert_array_equal(values.take(rows)[:], wanted[name])
-            on_disk = baselines.fit_logistic(values.take(rows), labels)
-            for field in dataclasses.fields(on_disk):
-                np.testing.assert_array_equal(getattr(on_disk, field.name), getattr(in_memory[name], field.name))
+    wanted = method.numbers(clips.read(np.arange(1600), method.inputs()))[rows]
+    in_memory = fit_logistic(wanted, clips.labels[rows])
+    monkeypatch.setattr(logistic, "_IN_MEMORY", 0)
+    nothing = np.zeros(0, np.int64)
+    task = Task(0, "all", "", 0, WHOLE, rows, nothing, nothing)
+    (on_disk,) = method.fit([Job(method, task)], clips, Desk(method.kind, Execution(), tmp_path / "scratch"))
+    assert not list((tmp_path / "scratch").iterdir())
+    for field in dataclasses.fields(in_memory):
+        np.testing.assert_array_equal(getattr(on_disk.model, field.name), getattr(in_memory, field.name))
 
 
 @pytest.mark.slow

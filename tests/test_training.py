@@ -17,11 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
-from fas_jax.methods import stacking
 from fas_jax.models.architecture import padded
 from fas_jax.models.recurrent import RecurrentClassifier
 from fas_jax.runtime import devices
-from fas_jax.training import chunks as waves
+from fas_jax.training import chunks as chunks
 from fas_jax.training import fitting
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Clips, Run
@@ -118,7 +117,7 @@ def test_a_run_among_others_equals_the_run_alone():
 
 
 def test_stops_after_patience_and_keeps_the_best():
-    """Random labels: validation gets worse soon. The best look's parameters come back, and epochs count as stated."""
+    """Random labels: validation gets worse soon. The best parameters come back, and epochs count as stated."""
     rng = np.random.default_rng(0)
     everything = clips()._replace(labels=jnp.asarray(rng.integers(0, 2, 40), jnp.int32))
     settings = replace(SETTINGS, max_epochs=200, validate_every=3, patience=9, learning_rate=5e-2)
@@ -283,45 +282,46 @@ def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
     assert_same(resident.history, streamed.history)
 
 
-def test_more_runs_than_memory_holds_are_trained_in_waves(tmp_path, monkeypatch, capsys):
+def test_more_runs_than_memory_holds_are_trained_in_chunks(tmp_path, monkeypatch, capsys):
     """Said, the same results, and kept when the memory is another on going on."""
     runs = [replace(RUNS[i % 2], name=str(i), seed=i) for i in range(5)]
     settings = replace(SETTINGS, max_epochs=2)
 
     def train(folder):
-        return stacking._train("gru", ARCHITECTURE, runs, clips(), settings, folder, "data", None)
+        found = chunks.train_in_chunks("gru", ARCHITECTURE, runs, clips(), settings, folder=folder)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *(each["params"] for each in found))
 
     whole = train(tmp_path / "a")
-    assert "waves" not in capsys.readouterr().out
-    monkeypatch.setattr(waves, "wave_size", lambda *_: 2)
+    assert "chunks" not in capsys.readouterr().out
+    monkeypatch.setattr(chunks, "chunk_size", lambda *_: 2)
     parts = train(tmp_path / "b")
-    assert "5 runs are more than the memory holds; they are trained in 3 waves of up to 2" in capsys.readouterr().out
-    monkeypatch.setattr(waves, "wave_size", lambda *_: 4)
+    assert "5 runs are more than the memory holds; they are trained in 3 chunks of up to 2" in capsys.readouterr().out
+    monkeypatch.setattr(chunks, "chunk_size", lambda *_: 4)
     assert_same(parts, train(tmp_path / "b"))
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_wave_size_follows_the_memory(monkeypatch):
+def test_chunk_size_follows_the_memory(monkeypatch):
     architecture = RecurrentClassifier("lstm", 1920, 1000, "he")
     source = Clips(OnDisk(np.broadcast_to(np.float16(0), (2000, 8, 1920))), np.ones((2000, 8), bool), np.zeros(2000))
     monkeypatch.setattr(devices, "free_memory", lambda: 16 << 30)
-    some = fitting.wave_size(architecture, 100, source, Training())
+    some = fitting.chunk_size(architecture, 100, source, Training())
     assert 10 < some < 40
     monkeypatch.setattr(jax, "device_count", lambda: 4)
-    assert fitting.wave_size(architecture, 1000, source, Training()) == 4 * some
+    assert fitting.chunk_size(architecture, 1000, source, Training()) == 4 * some
     # Devices that share a batch hold all runs.
-    assert fitting.wave_size(architecture, 1000, source, Training(run_devices=1)) == some
-    assert fitting.wave_size(architecture, 1000, source, Training(mapping="pmap")) == some
+    assert fitting.chunk_size(architecture, 1000, source, Training(run_devices=1)) == some
+    assert fitting.chunk_size(architecture, 1000, source, Training(mapping="pmap")) == some
     monkeypatch.setattr(devices, "are_cores", lambda: False)
-    assert fitting.wave_size(architecture, 1000, source, Training()) == some
+    assert fitting.chunk_size(architecture, 1000, source, Training()) == some
     # ... unless they are told to share runs.
-    assert fitting.wave_size(architecture, 1000, source, Training(run_devices=2)) == 2 * some
+    assert fitting.chunk_size(architecture, 1000, source, Training(run_devices=2)) == 2 * some
     monkeypatch.undo()
     monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
-    assert fitting.wave_size(architecture, 100, source, Training()) == 100
+    assert fitting.chunk_size(architecture, 100, source, Training()) == 100
     monkeypatch.setattr(devices, "free_memory", lambda: 1 << 20)
-    assert fitting.wave_size(architecture, 100, source, Training()) == 1
+    assert fitting.chunk_size(architecture, 100, source, Training()) == 1
 
 
 @pytest.mark.parametrize(("capped", "low", "high"), [(True, 0.4, 0.6), (False, 0.97, 1.0)])

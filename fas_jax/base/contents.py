@@ -1,4 +1,4 @@
-"""Whether a file still holds the bytes that it held: by its size and times where these tell, else by its hash."""
+"""Whether a file still holds the same bytes: its size and times are compared first, and its hash where they differ."""
 
 import os
 import stat
@@ -11,23 +11,23 @@ from fas_jax.base.files import inside, sha256_file
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What a file was when it was read."""
+    """The state of a file when it was read."""
 
     size: int
-    """Bytes; -1 where there was no plain file to read, or only by a link that leads out of the folder."""
+    """Bytes; -1 where there was no plain file, or only a link that leads out of the folder."""
     modified_ns: int
     changed_ns: int
-    """Time at which the file system last changed anything about it, its name included."""
+    """Time of the last change of the file or of anything about it, such as its name."""
     sha256: str
     """Hex, of its bytes."""
 
     @classmethod
     def of(cls, root: Path, path: str) -> "FileState":
-        """The state of `root / path`, all of whose bytes are read."""
+        """The state of `root / path`; reads all of its bytes."""
         try:
             file = inside(root, path)
             found = file.stat()
-            # Opening a pipe would wait for a writer that never comes.
+            # Opening a pipe would wait for a writer.
             if stat.S_ISREG(found.st_mode):
                 return cls(*_marks(found), sha256_file(file))
         except (UserError, OSError):
@@ -35,7 +35,7 @@ class FileState:
         return cls(-1, 0, 0, "")
 
     def now(self, root: Path, path: str) -> "FileState":
-        """The state of `root / path` now; its bytes are read only where size or times are not these."""
+        """The state of `root / path` now; reads its bytes only if size or times differ."""
         try:
             found = inside(root, path).stat()
             if stat.S_ISREG(found.st_mode) and _marks(found) == (self.size, self.modified_ns, self.changed_ns):

@@ -1,4 +1,4 @@
-"""What is known of a video, before and after it is decoded; shared by all datasets and all stages."""
+"""What is known about a video before and after it is decoded; shared by all datasets and stages."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ COARSE_PAI = ("print", "cut", "warped", "replay")
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A video file and what its dataset says of it."""
+    """A video file and what its dataset says about it."""
 
     path: str
     """Relative to the dataset's root, with forward slashes."""
@@ -30,14 +30,14 @@ class Video:
     pai_fine: str
     """The dataset's own PAI species, or `bonafide`."""
     device: str
-    """Capture device, in the dataset's own words; empty where not told."""
+    """Capture device, in the dataset's own words; empty where not known."""
     session: str
-    """Session or lighting, in the dataset's own words; empty where not told."""
+    """Session or lighting, in the dataset's own words; empty where not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenditionInfo:
-    """What was made of a video as one rendition, without the frames."""
+    """One rendition of a video, without its frames."""
 
     frame_indices: tuple[int, ...] = ()
     """Zero-based indices of the kept frames, rising; empty where the rendition could not be made."""
@@ -46,26 +46,26 @@ class RenditionInfo:
     frames."""
     boxes: tuple[float, ...] = ()
     """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
-    where no face was found; empty where none was looked for."""
+    where no face was found; empty if the rendition crops no faces."""
     no_face: int = 0
-    """Frames in which a face was looked for and not found, those that were left out for it included."""
+    """Frames in which no face was found, including those that were left out for that reason."""
     reason: str = ""
     """Why this rendition of this video could not be made; empty where it was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipInfo:
-    """What decoding a video found, without the frames: facts of the file, and what was made of it."""
+    """What decoding a video found, without the frames: facts of the file, and its renditions."""
 
     frame_count: int
     """Frames that could be decoded."""
     fps: float
-    """Frame rate that the container tells; 0 where it tells none."""
+    """Frame rate according to the container; 0 where it names none."""
     width: int
     """Pixels, after any rotation tag."""
     height: int
     codec: str
-    """Four-character code that the container tells."""
+    """Four-character code according to the container."""
     file_bytes: int
     announced_frames: int = 0
     """Frames that the container announces; 0 where it announces none."""
@@ -77,12 +77,12 @@ class ClipInfo:
 
 @dataclass(frozen=True)
 class Source:
-    """What has to be known to read a video, besides its file."""
+    """What reading a video needs besides its file."""
 
     frames: tuple[str, ...] = ()
     """Image files in order, relative to the root, for a video that is a folder of frames."""
     fps: float = 0.0
-    """Frame rate of `frames`, or what a manifest says of a file that tells none; 0 where it is not known."""
+    """Frame rate of `frames`, or the manifest's frame rate of a file that names none; 0 where it is not known."""
     upside_down: bool | None = None
     """What the dataset's list of turned videos says; None where it has no such list."""
     annotation: str = ""
@@ -107,7 +107,7 @@ def to_row(value: Any) -> dict[str, Any]:
 
 
 def clip_info(row: Mapping[str, Any]) -> ClipInfo:
-    """A `ClipInfo` from the dictionary that `to_row` made, also after JSON, which knows no tuples."""
+    """A `ClipInfo` from the dictionary that `to_row` made, also after JSON, which has no tuples."""
     renditions = {name: RenditionInfo(**_with_tuples(each)) for name, each in row["renditions"].items()}
     return ClipInfo(**{**row, "renditions": renditions})
 

@@ -61,7 +61,7 @@ class TextColumn:
         return map(self.texts.__getitem__, self.codes.tolist())
 
     @overload
-    def __getitem__(self, which: int | np.integer[Any]) -> str: ...
+    def __getitem__(self, which: int | np.integer) -> str: ...
     @overload
     def __getitem__(self, which: np.ndarray | slice) -> "TextColumn": ...
     def __getitem__(self, which: Any) -> "str | TextColumn":
@@ -129,7 +129,7 @@ class PackedTexts(Sequence[str]):
         return len(self._starts)
 
     @overload
-    def __getitem__(self, which: int | np.integer[Any]) -> str: ...
+    def __getitem__(self, which: int | np.integer) -> str: ...
     @overload
     def __getitem__(self, which: np.ndarray | slice) -> "PackedTexts": ...
     def __getitem__(self, which: Any) -> "str | PackedTexts":
@@ -138,7 +138,7 @@ class PackedTexts(Sequence[str]):
             return PackedTexts(self._bytes, self._starts[which], self._lengths[which])
         return self.encoded(which).decode("utf-8", "surrogatepass")
 
-    def encoded(self, row: int | np.integer[Any]) -> bytes:
+    def encoded(self, row: int | np.integer) -> bytes:
         """A text's bytes, which are ordered as the texts are."""
         start = self._starts[row]
         return self._bytes[start : start + self._lengths[row]].tobytes()

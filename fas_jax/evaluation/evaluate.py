@@ -8,7 +8,7 @@ undefined figure is NaN, with a note that says why.
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -82,6 +82,34 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
         groups=parts,
         worst=worst,
     )
+
+
+class Threshold(NamedTuple):
+    """What validation videos say of one model; NaN where they lack a class or have no scores."""
+
+    value: float
+    """Scores at or above it are accepted as bona fide."""
+    eer: float
+    """(FAR + FRR) / 2 of the validation videos there."""
+
+
+def thresholds(scores: ScoreTable, rule: ThresholdRule) -> dict[tuple[str, int, str], Threshold]:
+    """The threshold of every protocol, seed and model in the table that has validation videos."""
+    found = {}
+    rows = scores.select(role=VALIDATION)
+    for protocol in rows.distinct("protocol"):
+        for seed in rows.select(protocol=protocol).distinct("seed"):
+            of_seed = rows.select(protocol=protocol, seed=seed)
+            for model in of_seed.distinct("model"):
+                own = of_seed.select(model=model)
+                own = own.rows(own.answered)
+                try:
+                    tau = metrics.threshold_by(rule, own.score, own.label, np.asarray(own.dataset))
+                    eer = metrics.rates(own.score, own.label, tau).hter
+                except metrics.MetricError:
+                    tau, eer = np.nan, np.nan
+                found[str(protocol), int(seed), str(model)] = Threshold(float(tau), float(eer))
+    return found
 
 
 def _figures(

@@ -145,6 +145,11 @@ class Results:
     worst: tuple[WorstVideo, ...] = ()
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
 
+    @classmethod
+    def empty(cls, threshold_rule: ThresholdRule) -> "Results":
+        """Of a run in which nothing is tested."""
+        return cls(threshold_rule, (), (), (), (), (), (), ())
+
     def summary(self, protocol: str, model: str) -> Summary | None:
         """The summary of one model under one protocol, if it was scored there."""
         return next((s for s in self.summaries if (s.protocol, s.model) == (protocol, model)), None)

@@ -17,6 +17,7 @@ from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing, rise
 from fas_jax.features.store import FeatureStore
 from fas_jax.methods.base import Batch, Input, Rows, Scores
+from fas_jax.reporting.materials import materials_of
 from fas_jax.training.steps import Clips as Sequences
 from fas_jax.training.streaming import resident
 
@@ -164,17 +165,9 @@ class Corpus:
             stores: By rendition, one a dataset, in one order of datasets.
 
         Raises:
-            UserError: See `FeatureStore.videos`; or a rendition's stores were made with several backbones.
+            UserError: See `FeatureStore.videos` and `Materials.check`.
         """
-        for rendition, own in stores.items():
-            made = {(store.provenance["dimension"], store.provenance["backbone"], store.provenance["weights_sha256"])
-                    for store in own}  # fmt: skip
-            if len(made) > 1:
-                names = ", ".join(sorted(f"{backbone} ({width} wide, {sha[:8]})" for width, backbone, sha in made))
-                raise UserError(
-                    f"rendition {rendition}: the features come from several backbones or weights ({names}); extract "
-                    "all with one"
-                )
+        materials_of(stores).check()
         first = next(iter(stores.values()))
         failures = tuple(failure for store in first for failure in store.failures)
         found = (video for store in first for video in store.videos())

@@ -20,6 +20,7 @@ from fas_jax.experiment.planning import Plan
 from fas_jax.features.extraction import load_backbone
 from fas_jax.models.backbones import Params
 from fas_jax.protocols.assignment import describe
+from fas_jax.reporting.materials import materials_of
 
 BACKBONE = "backbone.safetensors"
 
@@ -46,6 +47,7 @@ def describe_inputs(
             }
             for store in stores
         ],
+        "materials": materials_of(corpus.stores).to_json(),
         "prepared": [str(each.directory.resolve()) for each in prepared],
         "plans": [each.name for each in plans],
         "detectors": {name: detector_data(experiment, name, plans, corpus) for name in experiment.methods},

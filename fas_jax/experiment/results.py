@@ -5,18 +5,16 @@ weights.
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, sha256_file, write_json
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.deployment.bundle import Decision, write_bundle
-from fas_jax.evaluation import metrics
-from fas_jax.evaluation.evaluate import Results, evaluate
-from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.deployment.bundle import Decision
+from fas_jax.deployment.bundle_folder import write_bundle
+from fas_jax.evaluation.evaluate import Results, evaluate, thresholds
+from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
 from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.fitting import Fitted
@@ -24,7 +22,7 @@ from fas_jax.experiment.inputs import kept_backbone
 from fas_jax.experiment.planning import plan
 from fas_jax.experiment.run import Seconds, open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import score
-from fas_jax.methods.base import Detector, Failed, identity
+from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras, read_extra_tables
@@ -49,11 +47,13 @@ def report(folder: Path, cache: Path | None = None) -> Path:
     experiment, inputs, seconds = read_run(folder), read_inputs(folder), Seconds(Path(folder))
     with seconds.stage("evaluate"):
         scores = run_scores(experiment, folder, inputs, cache)
+        rule = experiment.evaluation.threshold
         judged = with_target(scores)
-        results = evaluate(judged, experiment.evaluation.threshold)
+        # A run that trains detectors to deploy alone has a report, too: it says that there is no estimate.
+        results = evaluate(judged, rule) if len(judged) else Results.empty(rule)
         _write_bundles(experiment, folder, inputs, scores)
     write_report(
-        folder, results, judged, _provenance(experiment, inputs, seconds.known), _extras(folder, inputs, results)
+        folder, results, scores, _provenance(experiment, inputs, seconds.known), _extras(folder, inputs, results)
     )
     return folder
 
@@ -68,7 +68,7 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
             return ScoreTable.read_csv(path)
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
-    fitted = Fitted({name: _detectors(experiment, folder, inputs, name) for name in experiment.methods})
+    fitted = stored_detectors(experiment, folder, inputs)
     scores = score(experiment, plans, corpus, fitted)
     scores.write_csv(path)
     write_json(note, {"key": wanted, "sha256": sha256_file(path)})
@@ -77,36 +77,8 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
 
 
 def with_target(scores: ScoreTable) -> ScoreTable:
-    """The rows of protocols that test on a target; `deploy` has none.
-
-    Raises:
-        UserError: No protocol has one.
-    """
-    tested = set(scores.select(role=TEST).distinct("protocol"))
-    if not tested:
-        raise UserError(
-            "no protocol of this run tests on a target, so that there is nothing to report; add leave-one-out to "
-            "evaluation.protocols for an estimate of the error"
-        )
-    return scores.rows(scores.protocol.isin(tuple(tested)))
-
-
-def thresholds(experiment: Experiment, scores: ScoreTable) -> dict[tuple[str, int, str], float]:
-    """The threshold of every protocol, seed and method from its validation videos; NaN where there is none."""
-    found = {}
-    rows = scores.select(role=VALIDATION)
-    for protocol in rows.distinct("protocol"):
-        for seed in rows.select(protocol=protocol).distinct("seed"):
-            for model in rows.distinct("model"):
-                own = rows.select(protocol=protocol, seed=seed, model=model)
-                own = own.rows(own.answered)
-                try:
-                    rule = experiment.evaluation.threshold
-                    tau = metrics.threshold_by(rule, own.score, own.label, np.asarray(own.dataset))
-                except metrics.MetricError:
-                    tau = math.nan
-                found[str(protocol), int(seed), str(model)] = float(tau)
-    return found
+    """The rows of protocols that test on a target; `deploy` has none."""
+    return scores.rows(scores.protocol.isin(tuple(scores.select(role=TEST).distinct("protocol"))))
 
 
 def _scored_key(folder: Path, inputs: dict[str, Any]) -> str:
@@ -116,24 +88,31 @@ def _scored_key(folder: Path, inputs: dict[str, Any]) -> str:
     return fingerprint([hashes, inputs["stores"], inputs["assignments"]])
 
 
-def _detectors(experiment: Experiment, folder: Path, inputs: dict[str, Any], name: str) -> list[Detector | Failed]:
-    """The stored detectors of a method, one a plan."""
-    store = DetectorStore(folder, name, experiment.methods[name], inputs["detectors"][name])
-    return [store.load(each) for each in inputs["plans"]]
+def stored_detectors(experiment: Experiment, folder: Path, inputs: Mapping[str, Any]) -> Fitted:
+    """The detectors of a trained run, with what `read_inputs` found.
+
+    Raises:
+        UserError: One is missing or damaged, or was fitted otherwise.
+    """
+    found = {}
+    for name, method in experiment.methods.items():
+        store = DetectorStore(folder, name, method, inputs["detectors"][name])
+        found[name] = [store.load(each) for each in inputs["plans"]]
+    return Fitted(found)
 
 
 def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any], scores: ScoreTable) -> None:
     """One bundle for each plan: its detectors with their thresholds."""
-    taus = thresholds(experiment, scores)
+    known = thresholds(scores, experiment.evaluation.threshold)
     backbone, origin = kept_backbone(folder)
-    detectors = {name: _detectors(experiment, folder, inputs, name) for name in experiment.methods}
+    fitted = stored_detectors(experiment, folder, inputs)
     for number, (name, about) in enumerate(zip(inputs["plans"], inputs["assignments"], strict=True)):
-        own = {each: found for each in detectors if not isinstance(found := detectors[each][number], Failed)}
+        own = {each: found for each, found in fitted.of_plan(number).items() if not isinstance(found, Failed)}
         decisions = {
-            each: Decision(tau)
+            each: Decision(tau.value)
             for each in own
             # A detector without a threshold cannot be asked for a decision.
-            if math.isfinite(tau := taus.get((about["protocol"], about["seed"], each), math.nan))
+            if (tau := known.get((about["protocol"], about["seed"], each))) and math.isfinite(tau.value)
         }
         seed = f"-seed{about['seed']}" if len(experiment.seeds) > 1 else ""
         write_bundle(
@@ -162,7 +141,7 @@ def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any],
 
 def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
     """What the figures were made from and with, JSON-able."""
-    kept = ("datasets", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with")
+    kept = ("datasets", "materials", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with")
     return {
         "name": experiment.name,
         "preset": used_preset(experiment.evaluation),
@@ -170,6 +149,9 @@ def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[st
         **{name: inputs[name] for name in kept},
         "devices": devices.describe(),
         "methods": {name: identity(method) for name, method in experiment.methods.items()},
+        "reads": {
+            name: [[item.kind, item.name] for item in method.inputs()] for name, method in experiment.methods.items()
+        },
         "seconds": seconds,
     }
 

@@ -10,7 +10,7 @@ from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, frame_mask, undecided
 from fas_jax.experiment.planning import Plan
 from fas_jax.features.frame_scores import FrameScores
-from fas_jax.methods.base import Desk, Detector, Failed, Rows, Scores
+from fas_jax.methods.base import Desk, Detector, Failed, Method, Rows, Scores
 from fas_jax.methods.registry import in_order, score_inputs
 
 
@@ -69,8 +69,17 @@ def score_clips(
             by_plan[number] if number in by_plan else undecided(len(part), name) for number, part in enumerate(rows)
         ]
         if name in read:
-            frame_scores[name] = FrameScores.in_memory(len(rows), frame_mask(method, own))
-            for number, each in by_plan.items():
-                assert each.frame is not None  # in_order refuses methods without scores of frames
-                frame_scores[name].put(number, rows[number], np.asarray(each.frame, np.float32))
+            frame_scores[name] = keep_frames(method, own, rows, found[name])
+    return found
+
+
+def keep_frames(method: Method, clips: CorpusClips, rows: Sequence[Rows], scores: Sequence[Scores]) -> FrameScores:
+    """The scores of frames among `scores`, of `rows[i]` by the detector of plan i, for methods that read them.
+
+    Nothing is kept of a plan without scores of frames, as where the fitting failed.
+    """
+    found = FrameScores.in_memory(len(rows), frame_mask(method, clips))
+    for number, each in enumerate(scores):
+        if each.frame is not None:
+            found.put(number, rows[number], np.asarray(each.frame, np.float32))
     return found

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -136,6 +136,7 @@ class Desk:
     """Writes no learning curves, and accepts without a warning that fittings fail."""
 
 
+@runtime_checkable
 class Clips(Protocol):
     """Clips with their labels, for whoever fits, and their inputs. `fas_jax.experiment.corpus` opens them."""
 
@@ -169,6 +170,7 @@ class Clips(Protocol):
         """Some clips' inputs in memory; of `scores`, those that belong to the task of this number."""
 
 
+@runtime_checkable
 class Detector(Protocol):
     """A fitted method. It can be stored as its method's settings, its `about` and its `params`."""
 
@@ -202,6 +204,9 @@ class Method(ABC):
     """Its name in `[methods.NAME] kind = ...`."""
     frame_scores: ClassVar[bool] = False
     """Whether its detectors score frames, which a stack over sequences needs."""
+    epochs: ClassVar[bool] = False
+    """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
+    where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""
     version: ClassVar[int] = 1
     """Raised when the same settings and data give another detector."""
 

@@ -25,6 +25,7 @@ class HeadSettings(Optimisation, Method):
     """
 
     frame_scores: ClassVar[bool] = True
+    epochs: ClassVar[bool] = True
     side_by_side: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay", "balance")
 
     fusion: Literal["mean", "last", "median", "minimum"] = what("mean")

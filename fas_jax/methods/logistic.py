@@ -82,10 +82,6 @@ class Logistic(Method):
             raise UserError(f"the parameters of a {self.kind} are mean, scale, weights and bias, not {sorted(params)}")
         return LogisticDetector(self, params)
 
-    def variants(self) -> Variants:
-        """See `Method.variants`."""
-        return vary(LogisticSearch())
-
 
 @dataclass(frozen=True)
 class LogisticDetector:
@@ -162,7 +158,7 @@ class MeanFeature(Logistic):
             mean = jnp.where(real, data[item].astype(jnp.float32), 0).sum(1) / real.sum(1).astype(jnp.float32)
             named = {name: jnp.asarray(values, jnp.float32) for name, values in params.items()}
             standard = (mean - named["mean"][None]) / named["scale"][None]
-            return jax.nn.sigmoid(standard @ named["weights"] + named["bias"]), None
+            return jax.nn.sigmoid(jnp.dot(standard, named["weights"], precision="highest") + named["bias"]), None
 
         return score
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 # A pure nested dictionary of float32 arrays: what is trained, stored and passed to jitted functions.
@@ -27,9 +28,9 @@ class Frames(NamedTuple):
         return jnp.moveaxis(spread(self.values, self.places, self.mask), 0, 1)
 
 
-def padded(inputs: Float[Array, "b t d"], mask: Bool[Array, "b t"]) -> Frames:
+def padded(inputs: Float[Array | np.ndarray, "b t d"], mask: Bool[Array | np.ndarray, "b t"]) -> Frames:
     """Every frame, real or not."""
-    return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, mask)
+    return Frames(jnp.moveaxis(inputs, 1, 0).reshape(-1, inputs.shape[-1]), None, jnp.asarray(mask))
 
 
 def spread(rows: Float[Array, "p g"], places: Int[Array, " p"] | None, mask: Bool[Array, "b t"]) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +14,7 @@ _BLOCK = 1024
 _IN_MEMORY = 256 << 20
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """An array [n d], or what offers as much of one as a fit needs."""
 

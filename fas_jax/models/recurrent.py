@@ -42,7 +42,7 @@ class LSTM(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
         return _states(_lstm_step, 2, False, self.recurrent_weights[...], projected, frames)
 
 
@@ -58,7 +58,7 @@ class GRU(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
         reset_update, candidate = projected[..., : 2 * self.hidden], projected[..., 2 * self.hidden :]
         recurrent_candidate = jnp.broadcast_to(self.candidate_bias[...], candidate.shape)
         projected = jnp.concatenate([candidate, reset_update, recurrent_candidate], axis=-1)
@@ -75,9 +75,9 @@ class Bidirectional(nnx.Module):
         self.bias = nnx.Param(jnp.concatenate([cell.bias[...] for cell in cells]))
         self.forward_weights, self.backward_weights = (cell.recurrent_weights for cell in cells)
 
-    def __call__(self, frames: Frames) -> Float[Array, "b t 2*h"]:
+    def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """States of both directions after every frame."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[...]
+        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
         forward, backward = jnp.split(projected, 2, axis=-1)
         states = (
             _states(_lstm_step, 2, False, self.forward_weights[...], forward, frames),
@@ -101,7 +101,7 @@ class Classifier(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1); those of padded frames mean nothing."""
-        return self.cell(frames) @ self.output_kernel[...] + self.output_bias[...]
+        return _exact("bth,hc->btc", self.cell(frames), self.output_kernel[...]) + self.output_bias[None, None]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class RecurrentClassifier(Architecture):
 Step: TypeAlias = Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]]
 
 
-def _lstm_step(carry: tuple[Array, ...], _: Array, joint: Float[Array, "b 4*h"]) -> tuple[Array, ...]:
+def _lstm_step(carry: tuple[Array, ...], _: Array, joint: Float[Array, "b g"]) -> tuple[Array, ...]:
     i, f, g, o = jnp.split(joint, 4, axis=-1)
     cell = jax.nn.sigmoid(f) * carry[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(cell), cell
@@ -161,9 +161,14 @@ def _gru_step(
     return ((1 - z) * n + z * carry[0],)
 
 
+def _exact(shape: str, left: Array, right: Array) -> Array:
+    # In float32: by default recent GPUs multiply in TF32 and TPUs in bfloat16, which keep three digits.
+    return jnp.einsum(shape, left, right, precision=jax.lax.Precision.HIGHEST)
+
+
 def _product(rows: Float[Array, "p d"], weights: Float[Array, "g d"]) -> Float[Array, "p g"]:
     # Not `rows @ weights.T`: XLA would write the transpose down before it multiplies.
-    return jnp.einsum("pd,gd->pg", rows, weights)
+    return _exact("pd,gd->pg", rows, weights)
 
 
 def _states(
@@ -231,7 +236,7 @@ def _backward(step: Step, parts: int, reverse: bool, kept: Any, cotangent: Array
     projected = _picked(pullback(cotangent)[0], places)
     nothing = jnp.zeros_like(states[:1])
     before = _picked(jnp.concatenate([states[1:], nothing] if reverse else [nothing, states[:-1]]), places)
-    return jnp.einsum("pk,ph->kh", projected[:, -len(weights) :], before), projected, None, None
+    return _exact("pk,ph->kh", projected[:, -len(weights) :], before), projected, None, None
 
 
 _hidden_states.defvjp(_forward, _backward)

@@ -7,7 +7,7 @@ nothing of the target.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -263,8 +263,9 @@ def _gaps(assignment: Assignment, table: VideoTable, exact: Mapping[str, str]) -
     return gaps
 
 
-def _named(table: VideoTable, row: int | np.integer[Any]) -> str:
-    return f"{table.dataset[row]} {table.path[row]}"
+def _named(table: VideoTable, row: SupportsIndex) -> str:
+    own = table[row.__index__()]
+    return f"{own.dataset} {own.path}"
 
 
 def _without(videos: VideoTable, rows: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:

@@ -5,21 +5,23 @@ import numpy as np
 from fas_jax.evaluation.breakdown import DIMENSIONS
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
-from fas_jax.reporting.grid import Grid, markdown
-from fas_jax.reporting.tables import model_name, ordered_protocols, protocol_name, summaries, with_interval
+from fas_jax.reporting.grid import Grid, markdown, plain
+from fas_jax.reporting.naming import Models, ordered_protocols, protocol_name, summaries
+from fas_jax.reporting.tables import with_interval
 
 EXPLANATION = (
     f"Rates at the threshold from validation, with {100 * CONFIDENCE:g} % intervals by bootstrap over the group's "
-    "subjects (none where there is only one). Of the meta-learner, or else of the model with the highest AUC; all "
-    "models' groups are in `breakdown.csv`."
+    "subjects (none where there is only one). Of the first model that reads other models' scores, or else of the one "
+    "with the highest AUC; all models' groups are in `breakdown.csv`."
 )
 
 
-def main_model(results: Results, protocol: str) -> str | None:
-    """The model that breakdowns are printed for: the meta-learner, or else the best one by mean AUC."""
+def main_model(results: Results, models: Models, protocol: str) -> str | None:
+    """The model that breakdowns are printed for: the first that reads others' scores, or else the best by mean AUC."""
     scored = [each for each in summaries(results) if each.protocol == protocol and not np.isnan(each.mean["auc"])]
-    if any(each.model == "meta" for each in scored):
-        return "meta"
+    for stack in models.stacks:
+        if any(each.model == stack for each in scored):
+            return stack
     best = max(scored, key=lambda each: each.mean["auc"], default=None)
     return best.model if best else None
 
@@ -53,14 +55,14 @@ def worst_class(each: WorstVideo) -> str:
     return "bona fide" if each.label else each.about["pai_fine"] or each.about["pai"] or "attack"
 
 
-def breakdown_part(results: Results) -> str:
+def breakdown_part(results: Results, models: Models) -> str:
     """The groups of every protocol's main model, and its worst videos, as Markdown."""
     parts = []
     for protocol in ordered_protocols(results):
-        model = main_model(results, protocol)
+        model = main_model(results, models, protocol)
         if model is None or not any((g.protocol, g.model) == (protocol, model) for g in results.groups):
             continue
-        parts.append(f"### {protocol_name(protocol)}: {model_name(model)}")
+        parts.append(f"### {plain(f'{protocol_name(protocol)}: {models.name(model)}')}")
         grids = [group_table(results, protocol, model, dimension) for dimension in DIMENSIONS]
         parts += [markdown(grid) for grid in (*grids, worst_table(results, protocol, model)) if grid.rows]
     return "\n\n".join(parts)

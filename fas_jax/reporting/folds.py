@@ -1,12 +1,11 @@
 """Mean and standard deviation over the folds of protocols that have some: intra-O-3, intra-O-4 and kfold-NAME-5."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from fas_jax.evaluation.results import Results
 from fas_jax.protocols.names import fold_group, fold_names
 from fas_jax.reporting.grid import UNDEFINED, Grid
+from fas_jax.reporting.naming import Models, protocol_name
 
 FIGURES = ("hter", "auc", "apcer", "bpcer", "acer")
 
@@ -30,13 +29,13 @@ def fold_figures(results: Results) -> dict[tuple[str, str], dict[str, tuple[floa
     return found
 
 
-def fold_table(results: Results, names: Mapping[str, str]) -> Grid | None:
-    """The figures of `fold_figures` in %; `names` are the models' for people. None without folds."""
+def fold_table(results: Results, models: Models) -> Grid | None:
+    """The figures of `fold_figures` in %. None without folds."""
     figures = fold_figures(results)
     if not figures:
         return None
     rows = []
     for (group, model), row in figures.items():
         cells = [UNDEFINED if np.isnan(mean) else f"{100 * mean:.2f} ± {100 * std:.2f}" for mean, std in row.values()]
-        rows.append([group, names.get(model, model), *cells])
+        rows.append([protocol_name(group), models.name(model), *cells])
     return Grid(["protocol", "model", *(f"{name.upper()} %" for name in FIGURES)], rows)

@@ -4,10 +4,11 @@ import csv
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 UNDEFINED, NOT_SCORED = "undefined", "not scored"
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "—": "---"}
 _LATEX |= {character: "\\" + character for character in "&%$#_{}"}
 
@@ -29,11 +30,28 @@ class Grid:
         return [not any(word[:1].isalpha() for word in column) for column in words]
 
 
+def plain(text: str) -> str:
+    """Text as one line of Markdown that holds no HTML and no links; code spans stay."""
+    # What looks like a reference to a character, such as `&lt;`, was meant as it stands.
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(text.split("\n")).replace("\r", " "))
+    return text.replace("<", "&lt;").replace("](", "]\\(")
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {plain(line)}" for line in lines)
+
+
+def quoted(lines: Iterable[str]) -> str:
+    """Caveats as Markdown, for the top of a page or of a printed table."""
+    return "\n\n".join(f"> **{plain(line)}**" for line in lines)
+
+
 def markdown(grid: Grid) -> str:
-    """A Markdown table; what would end a cell is escaped."""
+    """A Markdown table; what would end a cell or become HTML is escaped."""
 
     def cell(text: str) -> str:
-        escaped = text.replace("|", "\\|").replace("\n", " ")
+        escaped = plain(text.replace("\\", "\\\\")).replace("|", "\\|")
         return f"**{escaped}**" if isinstance(text, Strong) else escaped
 
     cells = [list(grid.header), ["---:" if right else "---" for right in grid.figures()], *grid.rows]
@@ -60,15 +78,34 @@ def to_html(grid: Grid, classes: Sequence[str] = ()) -> str:
     return f'<div class="scroll"><table><thead>{row("th", grid.header)}</thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def to_csv(grid: Grid) -> str:
-    """RFC 4180."""
+def to_csv(grid: Grid, exact: bool = False) -> str:
+    """A table as RFC 4180 has it, for spreadsheets.
+
+    A cell that a spreadsheet would take for a formula, because it begins with =, +, -, @, a tab or a carriage return
+    and is no number, gets an apostrophe before it.
+
+    Args:
+        grid: The table.
+        exact: Writes all cells as they are, for programs that read them back.
+    """
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerows([grid.header, *grid.rows])
+    rows = [grid.header, *grid.rows]
+    csv.writer(out, lineterminator="\r\n").writerows(rows if exact else [map(_no_formula, row) for row in rows])
     return out.getvalue()
 
 
-def latex(grid: Grid, caption: str) -> str:
-    """A table that needs the package booktabs."""
+def _no_formula(text: str) -> str:
+    if not text.startswith(_FORMULAS):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def latex(grid: Grid, caption: str, caveats: Iterable[str] = ()) -> str:
+    """A table that needs the package booktabs; the caveats are comments above it."""
 
     def cell(text: str) -> str:
         escaped = "".join(_LATEX.get(character, character) for character in text)
@@ -82,6 +119,7 @@ def latex(grid: Grid, caption: str) -> str:
     columns = "".join("r" if right else "l" for right in grid.figures())
     return "\n".join(
         [
+            *(f"% {' '.join(text.split())}" for text in caveats),
             r"\begin{table}",
             rf"\caption{{{cell(caption)}}}",
             rf"\begin{{tabular}}{{{columns}}}",

@@ -15,7 +15,7 @@ MODELS = "models"
 
 @dataclass(frozen=True)
 class History:
-    """One training, look by look; values are NaN once it has ended."""
+    """One training, validation by validation; values are NaN once it has ended."""
 
     model: str
     run: str

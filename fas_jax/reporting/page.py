@@ -24,6 +24,8 @@ from fas_jax.reporting import breakdown_tables, charts, tables
 from fas_jax.reporting.folds import fold_table
 from fas_jax.reporting.grid import Grid, to_html
 from fas_jax.reporting.learning import History
+from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name
+from fas_jax.reporting.notes import notes, warnings
 from fas_jax.reporting.palette import CLASSES, style
 from fas_jax.reporting.published import PublishedRow
 
@@ -70,6 +72,8 @@ class Extras:
     frames: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     """Data URIs of frames, by (dataset, video)."""
     tables: tuple[ExtraTable, ...] = ()
+    deployment: ExtraTable | None = None
+    """Of detectors that are trained on everything."""
 
 
 def write_extra_table(run: Path, name: str, table: ExtraTable) -> None:
@@ -100,51 +104,77 @@ def write_page(
     extras: Extras,
 ) -> str:
     """The page's text."""
-    named = tables.table_one(results, published)
+    models = Models.of(results, provenance)
+    named = tables.table_one(results, models, published)
     kinds = ["pub"] * len(published) + [""] * (len(named.rows) - len(published))
-    by_fold = fold_table(results, {model: tables.model_name(model) for model in results.models})
-    sections = {
-        tables.table_title(provenance): to_html(named, kinds)
-        + (_text("Mean ± standard deviation over the folds:") + to_html(by_fold) if by_fold else "")
-        + _list(tables.notes(results, provenance, published, refusal))
-        + _details(
-            "Videos behind the figures",
-            _text(tables.videos_note(results)) + to_html(tables.videos_table(results, scores, provenance)),
-        ),
-        "Strict beside oracle": _text(tables.ORACLE) + to_html(tables.oracle_table(results)),
-        **{each.title: _text(each.text) + to_html(each.grid) for each in extras.tables},
-        "ROC and DET curves": _curves(results, scores),
-        "Scores": _histograms(results, scores),
-        "Detection rates": _text(tables.RATES) + to_html(tables.rates_table(results)),
-    }
+    by_fold = fold_table(results, models)
+    sections = {}
+    if results.protocols:
+        sections[tables.table_title(provenance)] = (
+            to_html(named, kinds)
+            + (_text("Mean ± standard deviation over the folds:") + to_html(by_fold) if by_fold else "")
+            + _list(notes(results, models, provenance, published, refusal))
+            + _details(
+                "Videos behind the figures",
+                _text(tables.videos_note(results)) + to_html(tables.videos_table(results, scores, provenance)),
+            )
+        )
+    if extras.deployment:
+        sections |= _extra([extras.deployment])
+    if results.protocols:
+        sections["Strict beside oracle"] = _text(tables.ORACLE) + to_html(tables.oracle_table(results, models))
+    sections |= _extra(extras.tables)
+    if results.protocols:
+        sections |= {
+            "ROC and DET curves": _curves(results, models, scores),
+            "Scores": _histograms(results, models, scores),
+            "Detection rates": _text(tables.RATES) + to_html(tables.rates_table(results, models)),
+        }
     if results.comparisons:
-        comparisons = tables.comparison_table(results)
+        comparisons = tables.comparison_table(results, models)
         sections["Differences"] = _text(tables.COMPARISONS) + to_html(comparisons)
     if results.groups:
-        sections["Where the errors are"] = _text(breakdown_tables.EXPLANATION) + _breakdown(results, extras)
+        sections["Where the errors are"] = _text(breakdown_tables.EXPLANATION) + _breakdown(results, models, extras)
     if extras.histories:
-        sections["Learning curves"] = _learning(extras.histories)
+        sections["Learning curves"] = _learning(extras.histories, models)
     if not scores.answered.all():
-        reasons, rates = tables.non_responses(results, scores)
+        reasons, rates = tables.non_responses(results, models, scores)
         sections["Non-responses"] = _text(tables.NON_RESPONSES) + _list(reasons) + to_html(rates)
-    if noted := tables.figure_notes(results.figures):
+    if noted := tables.figure_notes(results.figures, models):
         sections["Notes on single figures"] = _list(noted)
     definitions = (f"<li><code>{escape(name)}</code>: {escape(text)}</li>" for name, text in DEFINITIONS.items())
     sections["Definitions"] = (
         _text("Polarity: label 1 is bona fide; a higher score means bona fide.") + f"<ul>{''.join(definitions)}</ul>"
     )
-    sections["To reproduce"] = _provenance(provenance)
-    warned = tables.warnings(results, scores, provenance)
+    sections["To reproduce"] = _provenance(models, provenance)
+    warned = warnings(results, models, scores, provenance)
     return _page(f"Results: {provenance.get('name', 'scores')}", warned, sections)
 
 
 def simple_page(
-    title: str, said: Sequence[str], shown: Sequence[ExtraTable], drawn: Mapping[str, str] | None = None
+    title: str,
+    said: Sequence[str],
+    shown: Sequence[ExtraTable],
+    drawn: Mapping[str, str] | None = None,
+    caveats: Sequence[str] = (),
 ) -> str:
-    """A page of statements, charts (of `charts`) and tables in the same dress."""
+    """A page of statements, charts (of `charts`) and tables in the same dress.
+
+    Args:
+        title: Of the page.
+        said: What was found, in short.
+        shown: The tables.
+        drawn: Charts by their titles.
+        caveats: Of `Materials.caveats`, for the top of the page.
+    """
     sections = {"In short": _list(said)} if said else {}
     sections |= {name: f"<figure>{svg}</figure>" for name, svg in (drawn or {}).items()}
-    return _page(title, (), sections | {each.title: _text(each.text) + to_html(each.grid) for each in shown})
+    return _page(title, caveats, sections | _extra(shown))
+
+
+def _extra(shown: Iterable[ExtraTable]) -> dict[str, str]:
+    """Further tables as sections."""
+    return {each.title: _text(each.text) + to_html(each.grid) for each in shown}
 
 
 def _page(title: str, warned: Sequence[str], sections: Mapping[str, str]) -> str:
@@ -168,10 +198,9 @@ def _page(title: str, warned: Sequence[str], sections: Mapping[str, str]) -> str
     return page.encode("utf-8", "replace").decode()
 
 
-def _curves(results: Results, scores: ScoreTable) -> str:
+def _curves(results: Results, models: Models, scores: ScoreTable) -> str:
     """ROC and DET of every protocol side by side; the band is the main model's."""
-    models = tables.ordered_models(results)
-    entries = [(tables.model_name(model), *style(model, models)) for model in models]
+    entries = [(models.name(model), *models.style(model)) for model in models.order]
     parts = [
         _text(
             "Dots: the operating point at the threshold from validation. Shaded: pointwise 95 % band of the main "
@@ -179,10 +208,10 @@ def _curves(results: Results, scores: ScoreTable) -> str:
         ),
         charts.legend(entries),
     ]
-    for protocol in tables.ordered_protocols(results):
+    for protocol in ordered_protocols(results):
         drawn = []
-        main = breakdown_tables.main_model(results, protocol)
-        for model in models:
+        main = breakdown_tables.main_model(results, models, protocol)
+        for model in models.order:
             summary = results.summary(protocol, model)
             if summary is None or np.isnan(summary.mean["auc"]):
                 continue
@@ -190,26 +219,26 @@ def _curves(results: Results, scores: ScoreTable) -> str:
             runs = [rows.select(seed=seed) for seed in summary.seeds]
             far, accepted = mean_roc(runs)
             point = summary.mean["far"], summary.mean["frr"]
-            colour, dashed = style(model, models)
+            colour, dashed = models.style(model)
             band = roc_band(runs) if model == main else None
-            drawn.append(charts.Curve(tables.model_name(model), colour, dashed, far, accepted, point, band))
-        name = tables.protocol_name(protocol)
+            drawn.append(charts.Curve(models.name(model), colour, dashed, far, accepted, point, band))
+        name = protocol_name(protocol)
         parts.append(_figures(((f"ROC, {name}", charts.roc(f"ROC curves, {name}", drawn)),
                                (f"DET, {name}", charts.det(f"DET curves, {name}", drawn)))))  # fmt: skip
     return "".join(parts)
 
 
-def _histograms(results: Results, scores: ScoreTable) -> str:
+def _histograms(results: Results, models: Models, scores: ScoreTable) -> str:
     drawn = []
-    for protocol in tables.ordered_protocols(results):
-        model = breakdown_tables.main_model(results, protocol)
+    for protocol in ordered_protocols(results):
+        model = breakdown_tables.main_model(results, models, protocol)
         if model is None:
             continue
         figures = next(each for each in results.figures if (each.protocol, each.model) == (protocol, model))
         rows = scores.select(protocol=protocol, model=model, role=TEST, seed=figures.seed)
         rows = rows.rows(rows.answered)
         seed = f", seed {figures.seed}" if len(results.seeds) > 1 else ""
-        name = f"{tables.protocol_name(protocol)}, {tables.model_name(model)}{seed}"
+        name = f"{protocol_name(protocol)}, {models.name(model)}{seed}"
         sides = rows.score[rows.label == 1], rows.score[rows.label == 0]
         svg = charts.histogram(f"Scores, {name}", *sides, figures.values["threshold"], CLASSES)
         drawn.append((name, svg))
@@ -218,13 +247,13 @@ def _histograms(results: Results, scores: ScoreTable) -> str:
     return charts.legend(legend) + _figures(drawn)
 
 
-def _breakdown(results: Results, extras: Extras) -> str:
+def _breakdown(results: Results, models: Models, extras: Extras) -> str:
     parts = []
-    for protocol in tables.ordered_protocols(results):
-        model = breakdown_tables.main_model(results, protocol)
+    for protocol in ordered_protocols(results):
+        model = breakdown_tables.main_model(results, models, protocol)
         if model is None:
             continue
-        parts.append(f"<h3>{escape(tables.protocol_name(protocol))}: {escape(tables.model_name(model))}</h3>")
+        parts.append(f"<h3>{escape(protocol_name(protocol))}: {escape(models.name(model))}</h3>")
         for dimension, name in DIMENSIONS.items():
             grid = breakdown_tables.group_table(results, protocol, model, dimension)
             if grid.rows:
@@ -245,23 +274,23 @@ def _worst(each: WorstVideo, frames: Sequence[str]) -> str:
     return (
         f'<div class="worst">{pictures}<p><b>{escape(kind)}, {verdict}</b>, score {each.score:.4g}, '
         f"{abs(each.margin):.3g} {'below' if each.label else 'above'} the threshold</p>"
-        f"<p><code>{escape(tables.dataset_name(each.dataset))}: {escape(each.video)}</code></p>"
+        f"<p><code>{escape(dataset_name(each.dataset))}: {escape(each.video)}</code></p>"
         f"<p>{escape(told)}</p></div>"
     )
 
 
-def _learning(histories: Sequence[History]) -> str:
+def _learning(histories: Sequence[History], models: Models) -> str:
     runs = list(dict.fromkeys(each.run for each in histories))
     colours = {run: style(run, runs)[0] for run in runs}
     drawn = []
-    for model in dict.fromkeys(each.model for each in histories):
+    for model in (name for name in models.order if any(each.model == name for each in histories)):
         lines = []
         for each in histories:
             if each.model == model:
                 colour, x = colours[each.run], each.epoch.tolist()
                 lines.append(charts.Line(each.run, colour, x, each.train_loss.tolist(), dashed=True))
                 lines.append(charts.Line(each.run, colour, x, each.validation_loss.tolist()))
-        title = f"Loss of {tables.model_name(model)}"
+        title = f"Loss of {models.name(model)}"
         drawn.append((title, charts.lines(title, "epoch", "cross-entropy", lines)))
     header = ["model", "protocol and seed", "best epoch", "last epoch", "validation loss there", "validation accuracy"]
     rows = []
@@ -269,7 +298,7 @@ def _learning(histories: Sequence[History]) -> str:
         ran = each.epoch[~np.isnan(each.validation_loss)]
         at = int(np.flatnonzero(each.epoch == each.best_epoch)[0])
         figures = (f"{each.validation_loss[at]:.4f}", f"{100 * each.validation_accuracy[at]:.1f} %")
-        rows.append([tables.model_name(each.model), each.run, str(each.best_epoch), f"{ran.max():.0f}", *figures])
+        rows.append([models.name(each.model), each.run, str(each.best_epoch), f"{ran.max():.0f}", *figures])
     return (
         _text("Solid: validation videos of the sources; dashed: training videos. The models kept are those of the best "
               "epoch by validation; the folds' models are not drawn.")
@@ -279,24 +308,20 @@ def _learning(histories: Sequence[History]) -> str:
     )  # fmt: skip
 
 
-def _provenance(provenance: Mapping[str, Any]) -> str:
+def _provenance(models: Models, provenance: Mapping[str, Any]) -> str:
     parts = [to_html(tables.datasets_table(provenance))]
-    failures = [
-        f"{each['dataset']}: {tables.failure_text(failure)}"
-        for each in provenance["datasets"]
-        for failure in each.get("failures") or ()
-    ]
-    if failures:
+    if models.methods:
+        parts.append(to_html(tables.methods_table(models)))
+    if failures := tables.failures(provenance):
         parts.append(_details(f"Videos that could not be read ({len(failures)})", _list(failures)))
     if settings := provenance.get("experiment"):
         text = "Save the settings below as settings.toml, then: python scripts/run.py --config settings.toml"
         parts.append(_text(text) + _details("Settings", f"<pre>{escape(to_toml(settings))}</pre>"))
     if command := provenance.get("scores"):
         parts.append(_text(f"Made by: python scripts/evaluate.py --scores {command} --out FOLDER"))
-    for name in ("versions", "seconds", "devices"):
-        if found := provenance.get(name):
-            content = escape(json.dumps(found, indent=1, ensure_ascii=False))
-            parts.append(_details(name.capitalize(), f"<pre>{content}</pre>"))
+    for name in filter(provenance.get, ("versions", "seconds", "devices")):
+        content = escape(json.dumps(provenance[name], indent=1, ensure_ascii=False))
+        parts.append(_details(name.capitalize(), f"<pre>{content}</pre>"))
     keys = ("backbone", "weights", "weights_sha256")
     parts.append(_list(f"{key}: {provenance[key]}" for key in keys if key in provenance))
     return "".join(parts)

@@ -1,6 +1,5 @@
 """Figures for reports."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,28 +8,25 @@ from fas_jax.evaluation import curves
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting.figures import new_figure, write_figure
-from fas_jax.reporting.palette import style
+from fas_jax.reporting.naming import Models
 
 
-def draw_roc(
-    path: Path, title: str, protocol: str, models: Sequence[tuple[str, str]], results: Results, scores: ScoreTable
-) -> None:
+def draw_roc(path: Path, title: str, protocol: str, models: Models, results: Results, scores: ScoreTable) -> None:
     """Writes the ROC curves of all models on the test videos of one protocol as a PNG.
 
     Args:
         path: file to write.
         title: of the figure.
         protocol: whose rows are drawn.
-        models: (name in the table, name for the legend), in order.
+        models: of the results.
         results: whose operating points are marked.
         scores: over several seeds the curve is the mean of the seeds' at equal FAR.
     """
     figure = new_figure(6.4, 6.4, dpi=150)
     axes = figure.add_subplot()
     axes.plot([0, 100], [0, 100], color="#BBBBBB", linewidth=0.8, zorder=1)
-    names = [model for model, _ in models]
-    for model, label in models:
-        colour, dashed = style(model, names)
+    for model in models.order:
+        label, (colour, dashed) = models.name(model), models.style(model)
         line = "--" if dashed else "-"
         summary = results.summary(protocol, model)
         if summary is None or np.isnan(summary.mean["auc"]):

@@ -13,6 +13,13 @@ CITATION = (
 )
 PAPER_PRESET = "dle2023"
 PAPER_PROTOCOLS = ("OCI_to_M", "OMI_to_C", "OCM_to_I", "ICM_to_O")
+PAPER_NAMES = {
+    ("lstm", "lstm"): "LSTM",
+    ("bilstm", "bilstm"): "BiLSTM",
+    ("gru", "gru"): "GRU",
+    ("meta", "lstm-stack"): "Meta-learner",
+}
+"""The paper's methods by name and kind, as it writes them."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.reporting import breakdown_tables, grid, plots, tables
+from fas_jax.reporting.deployed import deployment_section
+from fas_jax.reporting.markdown_report import full_report, main_part
+from fas_jax.reporting.materials import materials_in
+from fas_jax.reporting.naming import Models, ordered_protocols, protocol_name
+from fas_jax.reporting.notes import warnings
 from fas_jax.reporting.page import Extras, write_page
 from fas_jax.reporting.published import PublishedRow, published_rows
 
@@ -27,21 +33,25 @@ def write_report(
     """Writes `provenance.json`, `scores.csv`, `results` as JSON, Markdown, CSV and LaTeX, `breakdown.csv`, ROC
     figures, score files for other PAD tools (`pad/`), `report.html` and `report.md`.
 
-    `report.md` is written last. Every file is either whole or absent.
+    `report.md` is written last. Every file is either whole or absent. `results.csv` and `breakdown.csv` are for people:
+    names that a spreadsheet would take for formulas have an apostrophe before them. `scores.csv`, `pad/` and the JSON
+    files have all names as they are.
 
     Args:
         run: folder, made if needed.
-        results: of `evaluate(scores)`.
-        scores: all rows.
+        results: of the protocols that have a target, as `evaluate` gives them.
+        scores: all rows, those of protocols without a target included: their detectors are for use, and shown as such.
         provenance: JSON-able. `preset` (text) and `datasets` are needed; the latter is a list of dictionaries
             with `dataset`, `synthetic`, `complete` (`None` where not known), and perhaps `clips`, `failures`
             (list) and `prepared` (fingerprint). What else is there is shown: `name`, `experiment`, `weights`,
-            `backbone`, `versions`, `seconds`, `assignments` (of `protocols.describe`).
+            `backbone`, `versions`, `seconds`, `assignments` (of `protocols.describe`), `materials` (of
+            `Materials.to_json`), `methods` (by name, `kind` and settings) and `reads` (by method, (kind, name) of its
+            inputs).
         extras: learning curves, frames of the worst videos, further tables.
 
     Raises:
-        UserError: provenance without what is needed, or that contradicts the scores; a folder that cannot be
-            written to.
+        UserError: provenance without what is needed, or that contradicts the scores; inputs that cannot stand in one
+            table; a folder that cannot be written to.
     """
     check_provenance(provenance, scores)
     rows: tuple[PublishedRow, ...] = ()
@@ -50,18 +60,26 @@ def write_report(
         rows = published_rows(provenance, results.protocols)
     except UserError as error:
         refusal = str(error)
-    main = tables.main_part(results, scores, provenance, rows, refusal)
+    models = Models.of(results, provenance)
+    materials = materials_in(provenance, models, results.protocols)
+    materials.check()
+    extras = replace(extras or Extras(), deployment=deployment_section(scores, results, models, provenance))
+    judged = scores.rows(scores.protocol.isin(results.protocols))
+    main = main_part(results, models, judged, provenance, rows, refusal, extras.deployment)
     run = Path(run)
     write_json(run / "provenance.json", dict(provenance))
     scores.write_csv(run / "scores.csv")
     write_json(run / "results.json", results.to_json())
     write_text(run / "results.md", main)
-    named = tables.table_one(results, rows)
-    write_text(run / "results.tex", grid.latex(named, f"{provenance.get('name', 'scores')}: HTER and AUC in per cent"))
+    named, title = tables.table_one(results, models, rows), "HTER and AUC in per cent"
+    if extras.deployment and not results.protocols:
+        named, title = extras.deployment.grid, "detectors for use, without an estimate of their error"
+    caption = f"{provenance.get('name', 'scores')}: {title}"
+    warned = warnings(results, models, judged, provenance)
+    write_text(run / "results.tex", grid.latex(named, caption, warned))
     write_text(run / "results.csv", grid.to_csv(breakdown_tables.all_figures(results)))
     write_text(run / "breakdown.csv", grid.to_csv(breakdown_tables.all_groups(results)))
     write_pad_scores(run / PAD, scores)
-    models = [(model, tables.model_name(model)) for model in tables.ordered_models(results)]
     kind = ", rendered data" if any(each["synthetic"] for each in provenance["datasets"]) else ""
     # A rendered tree is a part of the official set by its plan, and is named rendered already.
     kind += (
@@ -71,20 +89,17 @@ def write_report(
     )
     kind += f", mean of {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
     pictures = []
-    for protocol in tables.ordered_protocols(results):
-        display = tables.protocol_name(protocol)
+    for protocol in ordered_protocols(results):
+        display = protocol_name(protocol)
         file = f"roc_{_plain(protocol)}.png"
         plots.draw_roc(
-            run / file, f"{display} (preset {provenance['preset']}{kind})", protocol, models, results, scores
+            run / file, f"{display} (preset {provenance['preset']}{kind})", protocol, models, results, judged
         )
         pictures.append((f"ROC curves, {display}", file))
-    page = write_page(results, scores, provenance, rows, refusal, extras or Extras())
+    page = write_page(results, judged, provenance, rows, refusal, extras)
     write_text(run / "report.html", page)
-    breakdown = f"{breakdown_tables.EXPLANATION}\n\n{breakdown_tables.breakdown_part(results)}"
-    further = [(each.title, f"{each.text}\n\n{grid.markdown(each.grid)}") for each in (extras or Extras()).tables]
-    text = tables.full_report(
-        main, pictures, results, scores, provenance, [*further, ("Where the errors are", breakdown)]
-    )
+    further = list(extras.tables)
+    text = full_report(main, pictures, results, models, judged, provenance, further)
     write_text(run / "report.md", text)
 
 
@@ -121,7 +136,7 @@ def write_pad_scores(folder: Path, scores: ScoreTable) -> None:
                             )
                         ],
                     )
-                    write_text(folder / f"{name}.csv", grid.to_csv(table))
+                    write_text(folder / f"{name}.csv", grid.to_csv(table, exact=True))
 
 
 def _plain(name: str) -> str:

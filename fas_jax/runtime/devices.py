@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax._src import distributed
 from jax.experimental import multihost_utils
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -100,9 +99,11 @@ def is_first() -> bool:
 def wait_for_all(name: str) -> None:
     """Waits, however long that takes, until every process has called this."""
     if jax.process_count() > 1:
-        # multihost_utils.sync_global_devices is a collective, which gives up after half an hour on CPU.
-        client: Any = distributed.global_state.client
-        client.wait_at_barrier(f"{next(_meetings)} {name}", _WEEK_MS)
+        # JAX's own sync_global_devices is a collective, which gives up after half an hour on CPU; its coordinator's
+        # barriers it shows to Orbax alone.
+        from orbax.checkpoint import multihost  # only here: it takes a second to import
+
+        multihost.get_barrier_sync_fn()(key=f"{next(_meetings)} {name}", timeout_ms=_WEEK_MS)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -186,7 +187,7 @@ def _warnings(prepared: Prepared, pairs: tuple[Duplicate, ...]) -> str:
     return "".join(f'<p class="warn">{html.escape(text)}</p>' for text in found)
 
 
-def _counts(summary: dict[str, dict[str, dict[str, int]]], clips: list[tuple[Video, ClipInfo]]) -> Grid:
+def _counts(summary: dict[str, Any], clips: list[tuple[Video, ClipInfo]]) -> Grid:
     prepared = Counter((video.split, video.pai_fine) for video, _ in clips)
     found, official = summary["found"], summary["official"]
     rows = []

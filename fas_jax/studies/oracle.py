@@ -1,49 +1,57 @@
 """What choosing the epoch on the target would have claimed; never a part of what chooses.
 
-A finished run is trained a second time, in a folder of its own, with an observer that scores validation and test
-videos at every look. The first training has read no target by then, and the second, which ends with the same
-parameters, bit for bit (this is checked), tells nothing to anybody but the report.
+A trained run is asked afterwards: the parameters that every validation saw score validation and test videos. Where the
+run kept none (`training.snapshots`), it is trained a second time from its stored inputs, in a folder of its own; that
+training ends with the same parameters, bit for bit, which is checked.
 """
 
+import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int, Shaped
 
-from fas_jax import crossdataset
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Experiment
-from fas_jax.crossdataset import Trained, Trial
+from fas_jax.base.files import write_json
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.scores import TEST, VALIDATION
-from fas_jax.features.corpus import Corpus, Pool
-from fas_jax.methods.stacking import BASE_MODELS, META, fuse, predict_ensemble, stack_predictions
-from fas_jax.models.architecture import Params
-from fas_jax.reporting.grid import Grid
-from fas_jax.reporting.page import ExtraTable
-from fas_jax.reporting.tables import model_name, protocol_name
-from fas_jax.training.fitting import Clips, Observer, predict
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus, CorpusClips
+from fas_jax.experiment.fitting import Fitted, fit_methods
+from fas_jax.experiment.planning import Plan, plan
+from fas_jax.experiment.results import stored_detectors
+from fas_jax.experiment.run import open_inputs, read_inputs, read_run
+from fas_jax.experiment.scoring import keep_frames, score_clips
+from fas_jax.methods.base import Desk, Detector, Failed, Rows, Scores
+from fas_jax.methods.registry import in_order, score_inputs
+from fas_jax.reporting.grid import UNDEFINED, Grid
+from fas_jax.reporting.naming import model_name, protocol_name
+from fas_jax.reporting.page import ExtraTable, write_extra_table
+from fas_jax.training.snapshots import read_snapshots
 
 _TEXT = (
-    "HTER in %. Honest: epoch and threshold from the sources. Best epoch on the target: the lowest HTER of all looks, "
-    "each with its own threshold from validation. Best epoch and threshold on the target: the lowest EER of all "
-    "looks, with the threshold chosen there, too - as many published figures are. The gap is what the two choices "
-    "hide. Means over seeds; for the size of the noise see the intervals of the cross-dataset table."
+    "HTER in %. Honest: epoch and threshold from the sources. Best epoch on the target: the lowest HTER of all epochs "
+    "that were validated, each with its own {rule} threshold from validation. Best epoch and threshold on the target: "
+    "the lowest EER of all these epochs, with the threshold chosen there, too - as many published figures are. The gap "
+    "is what the two choices hide. Means over seeds; for the size of the noise see the intervals of the cross-dataset "
+    "table."
 )
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a model, stopped at this epoch, would reach."""
+class Reached:
+    """What a method, stopped at one epoch, reaches under one protocol and seed; NaN where it is undefined."""
 
-    model: str
-    trial: int
+    method: str
+    plan: str
     epoch: int
+    chosen: bool
+    """Whether it has the parameters that validation chose."""
     hter: float
     """On the target, at the threshold from validation."""
     target_eer: float
@@ -51,137 +59,201 @@ class Look:
     auc: float
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The videos of one role: their clips, and each trial's rows of them."""
+def watch_target(folder: Path, cache: Path | None = None) -> ExtraTable:
+    """Scores the target after every epoch that was validated, of all methods that have epochs.
 
-    pool: Pool
-    clips: Clips
-    rows: list[Int[np.ndarray, " m"]]
-
-
-def watch(
-    experiment: Experiment,
-    trials: Sequence[Trial],
-    corpus: Corpus,
-    folder: Path,
-    trained: Trained,
-) -> tuple[Look, ...]:
-    """Every look of every kept model, judged on the target.
+    Writes `oracle.json` into the run's folder, and the table for the run's next report.
 
     Args:
-        experiment: Settings of the finished run.
-        trials: Its protocols and seeds.
-        corpus: All datasets.
-        folder: For the second training; removed first, and again at the end.
-        trained: What the first training left.
+        folder: Of a trained run.
+        cache: Where the cache with the run's inputs is now, if it was moved.
 
     Raises:
-        UserError: the second training ended with other parameters than the first.
+        UserError: The run is not trained, its inputs are not there, no protocol has a target or no method epochs, or a
+            second training gave other parameters than the first.
     """
-    sides = {}
-    for role in (VALIDATION, TEST):
-        parts = [getattr(trial.assignment, role) for trial in trials]
-        pool = corpus.open(np.concatenate(parts))
-        rows = [pool.find(part) for part in parts]
-        sides[role] = _Side(pool, pool.clips(experiment.training.resident_mb), rows)
-    # The meta-learner's inputs do not change while it learns: the base models are finished by then.
-    stacked = {
-        role: side.clips._replace(features=_meta_inputs(experiment, trained, side)) for role, side in sides.items()
-    }
-    looks: list[Look] = []
-
-    def observer(model: str, start: int) -> Observer:
-        every = experiment.stacking.folds + 1 if model in BASE_MODELS else 1
-
-        def observe(epoch: int, params: Params) -> None:
-            count = len(jax.tree.leaves(params)[0])
-            kept = [at for at in range(count) if (start + at) % every == 0]
-            if not kept:
-                return
-            picked = [(start + at) // every for at in kept]
-            own = jax.tree.map(lambda leaf: leaf[np.array(kept)], params)
-            scores = {
-                role: _scores(experiment, trained, model, own, sides[role], picked, stacked[role]) for role in sides
-            }
-            for number, trial in enumerate(picked):
-                looks.append(_judge(model, trial, epoch, *(scores[role][number] for role in (VALIDATION, TEST))))
-
-        return observe
-
-    shutil.rmtree(folder, ignore_errors=True)
-    again = crossdataset.train(experiment, trials, corpus, folder, observer)
-    same = jax.tree.map(np.array_equal, again.ensemble.params, trained.ensemble.params)
-    if not all(jax.tree.leaves(same)):
-        raise UserError(f"{folder}: training a second time gave other parameters; were settings or devices changed?")
-    shutil.rmtree(folder)
-    return tuple(looks)
-
-
-def table(looks: Sequence[Look], trials: Sequence[Trial], trained_epochs: dict[tuple[str, int], int]) -> ExtraTable:
-    """Honest figures first, then what the two choices on the target would have claimed.
-
-    Args:
-        looks: Of `watch`.
-        trials: Which the looks' numbers point into.
-        trained_epochs: The epoch that validation chose, by model and trial.
-    """
-    rows = []
-    for protocol in dict.fromkeys(trial.protocol.name for trial in trials):
-        for model in (*BASE_MODELS, META):
-            figures = []
-            for number, trial in enumerate(trials):
-                own = [look for look in looks if (look.model, look.trial) == (model, number)]
-                if trial.protocol.name == protocol and own:
-                    chosen = next(look for look in own if look.epoch == trained_epochs[model, number])
-                    figures.append((chosen.hter, min(look.hter for look in own), min(look.target_eer for look in own)))
-            honest, epoch, both = np.mean(figures, axis=0)
-            cells = [f"{100 * value:.2f}" for value in (honest, epoch, both, honest - both)]
-            rows.append([protocol_name(protocol), model_name(model), *cells])
-    header = ["protocol", "model", "honest", "best epoch on the target", "best epoch and threshold there", "gap"]
-    return ExtraTable("Epoch chosen on the target", _TEXT, Grid(header, rows))
-
-
-def _meta_inputs(experiment: Experiment, trained: Trained, side: _Side) -> Float[Array, "r n t d"]:
-    found = predict_ensemble(trained.ensemble, side.clips, side.rows, experiment.training)
-    return jnp.asarray(stack_predictions(found, side.rows, side.clips.mask.shape, trained.ensemble.combine))
-
-
-def _scores(
-    experiment: Experiment,
-    trained: Trained,
-    model: str,
-    params: Params,
-    side: _Side,
-    trials: Sequence[int],
-    stacked: Clips,
-) -> list[tuple[Float[np.ndarray, " m"], Int[np.ndarray, " m"]]]:
-    """Scores and labels of each trial's videos."""
-    clips = side.clips
-    if model == META:
-        clips = stacked._replace(features=stacked.features[np.array(trials)])
-    rows = [side.rows[trial] for trial in trials]
-    frames = predict(trained.ensemble.architectures[model], params, clips, rows, settings=experiment.training)
-    labels = np.asarray(side.clips.labels)
-    return [
-        (fuse(values, side.pool.mask[own], experiment.evaluation.fusion), labels[own])
-        for values, own in zip(frames, rows, strict=True)
-    ]
-
-
-def _judge(
-    model: str,
-    trial: int,
-    epoch: int,
-    validation: tuple[Float[np.ndarray, " m"], Int[np.ndarray, " m"]],
-    test: tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]],
-) -> Look:
-    tau = metrics.eer_threshold(*validation)
-    return Look(
-        model=model,
-        trial=trial,
-        epoch=epoch,
-        hter=metrics.rates(*test, tau).hter,
-        target_eer=metrics.rates(*test, metrics.eer_threshold(*test)).hter,
-        auc=metrics.auc(*test),
+    folder = Path(folder)
+    experiment, inputs = read_run(folder), read_inputs(folder)
+    corpus = open_inputs(folder, cache)
+    plans = plan(experiment, corpus.videos)
+    fitted = stored_detectors(experiment, folder, inputs)
+    methods = [name for name, method in experiment.methods.items() if method.epochs]
+    if not methods:
+        raise UserError(f"no method of {folder} is fitted in epochs, so that none could be chosen on the target")
+    if not any(len(each.assignment.test) for each in plans):
+        raise UserError(f"no protocol of {folder} tests on a target; add leave-one-out to evaluation.protocols")
+    if all(_kept(folder, name, plans, fitted) for name in methods):
+        found = _reached(experiment, plans, corpus, fitted, folder, methods)
+    else:
+        again = folder / "oracle"
+        _train_again(experiment, plans, corpus, fitted, again)
+        found = _reached(experiment, plans, corpus, fitted, again, methods)
+        shutil.rmtree(again)
+    rows = [dataclasses.asdict(each) for each in found]
+    # JSON has no NaN.
+    write_json(
+        folder / "oracle.json",
+        [{name: None if value != value else value for name, value in row.items()} for row in rows],
     )
+    table = oracle_table(found, plans, experiment.evaluation.threshold)
+    write_extra_table(folder, "1-oracle", table)
+    return table
+
+
+def oracle_table(found: Sequence[Reached], plans: Sequence[Plan], rule: metrics.ThresholdRule) -> ExtraTable:
+    """Honest figures first, then what the two choices on the target would have claimed."""
+    rows = []
+    for protocol in dict.fromkeys(each.protocol.name for each in plans):
+        names = [each.name for each in plans if each.protocol.name == protocol]
+        for method in dict.fromkeys(each.method for each in found if each.plan in names):
+            figures = []
+            for name in names:
+                own = [each for each in found if (each.method, each.plan) == (method, name)]
+                if own:
+                    chosen = next(each for each in own if each.chosen)
+                    best = np.min([(each.hter, each.target_eer) for each in own], axis=0)
+                    figures.append((chosen.hter, *best))
+            honest, epoch, both = np.mean(figures, axis=0)
+            values = (honest, epoch, both, honest - both)
+            cells = [UNDEFINED if np.isnan(value) else f"{100 * value:.2f}" for value in values]
+            rows.append([protocol_name(protocol), model_name(method), *cells])
+    header = ["protocol", "model", "honest", "best epoch on the target", "best epoch and threshold there", "gap"]
+    return ExtraTable("Epoch chosen on the target", _TEXT.format(rule=rule), Grid(header, rows))
+
+
+def _train_again(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, fitted: Fitted, folder: Path) -> None:
+    """Trains a second time, now with snapshots; an interrupted training goes on.
+
+    Raises:
+        UserError: It ended with other parameters than the first.
+    """
+    read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+    needed = {name: method for name, method in experiment.methods.items() if method.epochs or name in read}
+    training = dataclasses.replace(experiment.training, snapshots=True, events=False)
+    own = dataclasses.replace(experiment, methods=needed, training=training)
+    again = fit_methods(own, plans, corpus, folder)
+    for name in needed:
+        for each, first, second in zip(plans, fitted.detectors[name], again.detectors[name], strict=True):
+            if not _equal(first, second):
+                raise UserError(
+                    f"{folder}: training {name} for {each.name} a second time gave other parameters than the run "
+                    "holds; the number of devices or of the fittings side by side is another now, or methods joined "
+                    "the run later. Train under another --name with --training.snapshots"
+                )
+
+
+def _equal(one: Detector | Failed, other: Detector | Failed) -> bool:
+    if isinstance(one, Failed) or isinstance(other, Failed):
+        return isinstance(one, Failed) and isinstance(other, Failed)
+    return _same(one.params, other.params)
+
+
+def _same(one: Any, other: Any) -> bool:
+    pairs = zip(jax.tree.leaves_with_path(one), jax.tree.leaves_with_path(other), strict=True)
+    return all(path == again and np.array_equal(leaf, twin) for (path, leaf), (again, twin) in pairs)
+
+
+def _snapshots(
+    folder: Path, name: str, plans: Sequence[Plan], fitted: Fitted
+) -> Iterator[tuple[int, dict[int, tuple[Detector, bool]]]]:
+    """By epoch, detectors with the parameters after it, by plan, and whether they are those that validation chose."""
+    numbers = {each.name: number for number, each in enumerate(plans)}
+    for snapshot in read_snapshots(folder, name):
+        found = {}
+        for row, run in enumerate(snapshot.runs):
+            number = numbers[run]
+            final = fitted.detectors[name][number]
+            if not isinstance(final, Failed):
+                params = jax.tree.map(lambda leaf, row=row: leaf[row], snapshot.params)
+                found[number] = final.method.rebuild(params, final.about), _same(params, final.params)
+        yield snapshot.epoch, found
+
+
+def _kept(folder: Path, name: str, plans: Sequence[Plan], fitted: Fitted) -> bool:
+    """Whether the folder holds snapshots for all detectors of a method: the chosen epoch's are among them."""
+    wanted = {number for number, each in enumerate(fitted.detectors[name]) if not isinstance(each, Failed)}
+    for _, detectors in _snapshots(folder, name, plans, fitted):
+        wanted -= {number for number, (_, chosen) in detectors.items() if chosen}
+    return not wanted
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The videos of one role."""
+
+    clips: CorpusClips
+    """With the finished detectors' scores of frames beside their inputs: a stack reads those in every epoch."""
+    rows: Sequence[Rows]
+    """By plan."""
+
+    @classmethod
+    def open(cls, experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, fitted: Fitted, role: str) -> "_Side":
+        parts = [getattr(each.assignment, role) for each in plans]
+        clips = corpus.open(np.concatenate(parts))
+        rows = [clips.find(part) for part in parts]
+        scores = score_clips(experiment, clips, rows, fitted)
+        read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+        for name in in_order(experiment.methods):
+            if name in read:
+                kept = keep_frames(experiment.methods[name], clips, rows, scores[name])
+                clips = clips.with_scores({name: kept})
+        return cls(clips, rows)
+
+    def answered(self, number: int, scores: Scores) -> "_Answers":
+        """Those of a plan's videos for which there is a decision."""
+        rows, known = self.rows[number], ~np.isnan(scores.clip)
+        rows = rows[known]
+        return _Answers(scores.clip[known], self.clips.labels[rows], np.asarray(self.clips.videos.dataset[rows]))
+
+
+@dataclass(frozen=True)
+class _Answers:
+    scores: Float[np.ndarray, " m"]
+    labels: Int[np.ndarray, " m"]
+    datasets: Shaped[np.ndarray, " m"]
+
+
+def _reached(
+    experiment: Experiment,
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    fitted: Fitted,
+    snapshots: Path,
+    methods: Sequence[str],
+) -> list[Reached]:
+    """Every epoch of every method and plan with a target, judged there."""
+    sides = {role: _Side.open(experiment, plans, corpus, fitted, role) for role in (VALIDATION, TEST)}
+    found = []
+    for name in methods:
+        kind, desk = type(experiment.methods[name]), Desk(name, experiment.training)
+        for epoch, detectors in _snapshots(snapshots, name, plans, fitted):
+            own = {number: each for number, each in detectors.items() if len(plans[number].assignment.test)}
+            scores: Mapping[str, list[Scores]] = {
+                role: kind.score_all(
+                    [detector for detector, _ in own.values()],
+                    side.clips,
+                    [side.rows[number] for number in own],
+                    list(own),
+                    desk,
+                )
+                for role, side in sides.items()
+            }
+            for place, (number, (_, chosen)) in enumerate(own.items()):
+                validation, test = (side.answered(number, scores[role][place]) for role, side in sides.items())
+                figures = _judge(validation, test, experiment.evaluation.threshold)
+                found.append(Reached(name, plans[number].name, epoch, chosen, **figures))
+    return found
+
+
+def _judge(validation: _Answers, test: _Answers, rule: metrics.ThresholdRule) -> dict[str, float]:
+    """As the report's figures: videos without a decision count in none."""
+    figures = dict.fromkeys(("hter", "target_eer", "auc"), np.nan)
+    try:
+        figures["auc"] = metrics.auc(test.scores, test.labels)
+        own = metrics.eer_threshold(test.scores, test.labels)
+        figures["target_eer"] = metrics.rates(test.scores, test.labels, own).hter
+        tau = metrics.threshold_by(rule, validation.scores, validation.labels, validation.datasets)
+        figures["hter"] = metrics.rates(test.scores, test.labels, tau).hter
+    except metrics.MetricError:
+        pass  # undefined, and the table says so
+    return figures

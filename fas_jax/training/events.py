@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from fas_jax.base.files import plain_name
-from fas_jax.training.fitting import Look
+from fas_jax.training.fitting import Validation
 
 _NAME = "events.out.tfevents.0.fas_jax"
 # Seconds for which curves wait in memory, so that many runs cost few writes; what a kill takes away is written again
@@ -40,18 +40,18 @@ class EventFiles:
         self._shared = _EventFile(Path(folder) / "programs" / plain_name(program) / _NAME)
         self._written = time.monotonic()
 
-    def __call__(self, look: Look) -> None:
+    def __call__(self, validation: Validation) -> None:
         for number, file in enumerate(self._files):
             file.add(
-                look.epoch,
+                validation.epoch,
                 {
-                    "loss/train": look.train_loss[number],
-                    "loss/validation": look.validation_loss[number],
-                    "accuracy/validation": look.validation_accuracy[number],
+                    "loss/train": validation.train_loss[number],
+                    "loss/validation": validation.validation_loss[number],
+                    "accuracy/validation": validation.validation_accuracy[number],
                 },
             )
-        finished = len(self._files) - look.running
-        self._shared.add(look.epoch, {"steps per second": look.steps_per_second, "runs finished": finished})
+        finished = len(self._files) - validation.running
+        self._shared.add(validation.epoch, {"steps per second": validation.steps_per_second, "runs finished": finished})
         if time.monotonic() - self._written > _WAIT:
             self._write()
 

@@ -28,7 +28,7 @@ from fas_jax.training.sampling import batched
 from fas_jax.training.steps import Clips, Form
 from fas_jax.training.stopping import Progress, describe_failures
 
-__all__ = ["Clips", "Fit", "Look", "Observer", "Run", "Watcher", "chunk_size", "fit", "predict"]
+__all__ = ["Clips", "Fit", "Observer", "Run", "Validation", "Watcher", "chunk_size", "fit", "predict"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is seen at a look at the validation clips; arrays [r] are NaN where a run has ended."""
+class Validation:
+    """What is seen at a validation; arrays [r] are NaN where a run has ended."""
 
     epoch: int
     train_loss: Float[np.ndarray, " r"]
@@ -55,13 +55,13 @@ class Look:
     running: int
     """Runs that go on."""
     steps_per_second: float
-    """Of all runs together, since the look before; NaN if that was before an interruption."""
+    """Of all runs together, since the validation before; NaN if that was before an interruption."""
 
 
 # Takes an epoch and the parameters of all runs after it.
 Observer: TypeAlias = Callable[[int, Params], None]
-# Takes what is seen at a look, for logs.
-Watcher: TypeAlias = Callable[[Look], None]
+# Takes what is seen at a validation, for logs.
+Watcher: TypeAlias = Callable[[Validation], None]
 
 
 def fit(
@@ -89,9 +89,9 @@ def fit(
         checkpoints: Where to save and from where to go on; an interrupted training that goes on ends with the
             same bits as an unbroken one. SIGTERM saves and ends the program.
         title: For the progress bar and the profiler's trace.
-        observe: Is shown the parameters at every look, after the look has been judged, and says nothing back: what
-            it finds out (an oracle's claims) cannot reach what is chosen. Looks before a resumption are not shown.
-        watch: Is told what is seen at every look, and what was seen before a resumption once more.
+        observe: Is shown the parameters at every validation, after it has been judged, and says nothing back: what
+            it finds out (an oracle's claims) cannot reach what is chosen. Those before a resumption are not shown.
+        watch: Is given what is seen at every validation, and what was seen before a resumption once more.
         all_may_fail: Makes it no error that no run's loss is finite any more.
 
     Raises:
@@ -103,10 +103,10 @@ def fit(
     program = Program(architecture, runs, clips, settings, title)
     count, names = len(runs), [run.name for run in runs]
     state, best, progress, done = program.start(checkpoints)
-    spent, last_look = 0, time.monotonic()
+    spent, last_validation = 0, time.monotonic()
     if watch:
-        for before in range(progress.looks):
-            watch(_look(progress, count, before, np.nan))
+        for before in range(progress.validations):
+            watch(_validation(progress, count, before, np.nan))
 
     with (
         termination() as asked,
@@ -137,7 +137,7 @@ def fit(
             epoch += 1
             bar.update()
             if not epoch % settings.validate_every or epoch >= settings.max_epochs:
-                train_loss, loss, accuracy = program.look(state, live)
+                train_loss, loss, accuracy = program.validate(state, live)
                 better = progress.update(epoch, train_loss, loss, accuracy, settings)
                 best = program.choose(better, state.params, best)
                 if not all_may_fail and not progress.active.any() and progress.failed[:count].all():
@@ -145,12 +145,14 @@ def fit(
                 if observe:
                     observe(epoch, jax.tree.map(lambda leaf: leaf[:count], state.params))
                 now = time.monotonic()
-                look = _look(progress, count, progress.looks - 1, spent / max(now - last_look, 1e-9))
+                validation = _validation(
+                    progress, count, progress.validations - 1, spent / max(now - last_validation, 1e-9)
+                )
                 if watch:
-                    watch(look)
-                bar.set_postfix(_shown(look, progress.earliest_end(settings)), refresh=False)
-                spent, last_look = 0, now
-                if checkpoints and progress.looks % settings.checkpoint_every == 0:
+                    watch(validation)
+                bar.set_postfix(_shown(validation, progress.earliest_end(settings)), refresh=False)
+                spent, last_validation = 0, now
+                if checkpoints and progress.validations % settings.checkpoint_every == 0:
                     checkpoints.save(done, program.kept(state, best, progress))
             if stop:
                 _terminate(checkpoints, done, partial(program.kept, state, best, progress))
@@ -158,25 +160,29 @@ def fit(
     return Fit(params, best_epoch, failed, progress.first(count).history())
 
 
-def _look(progress: Progress, count: int, number: int, speed: float) -> Look:
-    """What was seen at a look; the first `count` runs are real."""
+def _validation(progress: Progress, count: int, number: int, speed: float) -> Validation:
+    """What was seen at a validation; the first `count` runs are real."""
     epoch, train_loss, loss, accuracy = progress.log[number, :, :count]
-    active = progress.active[:count] if number + 1 == progress.looks else ~np.isnan(progress.log[number + 1, 0, :count])
-    return Look(int(np.nanmax(epoch)), train_loss, loss, accuracy, int(active.sum()), speed)
+    active = (
+        progress.active[:count]
+        if number + 1 == progress.validations
+        else ~np.isnan(progress.log[number + 1, 0, :count])
+    )
+    return Validation(int(np.nanmax(epoch)), train_loss, loss, accuracy, int(active.sum()), speed)
 
 
-def _shown(look: Look, earliest_end: int) -> dict[str, str]:
-    """A look on the progress bar: means over the runs that have not ended before."""
+def _shown(validation: Validation, earliest_end: int) -> dict[str, str]:
+    """A validation on the progress bar: means over the runs that have not ended before."""
 
     def mean(values: np.ndarray) -> str:
         return f"{np.nanmean(values):.4f}" if np.isfinite(values).any() else "nan"
 
     return {
-        "finished": f"{len(look.train_loss) - look.running}/{len(look.train_loss)}",
-        "loss": mean(look.train_loss),
-        "validation": mean(look.validation_loss),
-        "accuracy": mean(look.validation_accuracy),
-        "steps/s": f"{look.steps_per_second:.0f}",
+        "finished": f"{len(validation.train_loss) - validation.running}/{len(validation.train_loss)}",
+        "loss": mean(validation.train_loss),
+        "validation": mean(validation.validation_loss),
+        "accuracy": mean(validation.validation_accuracy),
+        "steps/s": f"{validation.steps_per_second:.0f}",
         "ends": f"epoch {earliest_end} or later",
     }
 
@@ -185,11 +191,11 @@ def predict(
     architecture: Architecture,
     params: Params,
     clips: Clips,
-    rows: Sequence[Int[np.ndarray, " m"]],
+    rows: Sequence[Int[np.ndarray, " _"]],
     batch_size: int = 64,
     *,
     settings: Training = Training(),  # noqa: B008, frozen
-) -> list[Float[np.ndarray, "m t"]]:
+) -> list[Float[np.ndarray, "_ t"]]:
     """P(bona fide) at every frame of the clips `rows[r]`, by the parameters of run r.
 
     The batch shape is fixed and padded, so that a clip's score does not depend on which clips come with it.

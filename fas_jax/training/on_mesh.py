@@ -1,4 +1,4 @@
-"""The steps of `steps.py` on a mesh, compiled once and kept: the next wave of runs compiles nothing."""
+"""The steps of `steps.py` on a mesh, compiled once and kept: the next chunk of runs compiles nothing."""
 
 from functools import cache, partial
 from typing import Any

@@ -18,7 +18,7 @@ from fas_jax.training import on_mesh, steps, streaming
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.profiling import Profiler
 from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order, frames_to_compute
-from fas_jax.training.steps import Clips, Form, Knobs, State
+from fas_jax.training.steps import Clips, Form, HyperParameters, State
 from fas_jax.training.stopping import Progress
 
 # Floating-point operations for which one compiles a program: some seconds of two cores.
@@ -78,10 +78,10 @@ class Program:
             (run.seed, run.balance) == (first.seed, first.balance) and np.array_equal(run.train, first.train)
             for run in runs
         )
-        same_look = all(np.array_equal(run.validation, first.validation) for run in runs)
+        same_validation = all(np.array_equal(run.validation, first.validation) for run in runs)
         self._train_form = Form(clips.own, same_order, apart)
-        self._look_form = Form(clips.own, same_look, apart)
-        self._knobs, self._look_weights = self._settings_of_runs()
+        self._validation_form = Form(clips.own, same_validation, apart)
+        self._hyper, self._validation_weights = self._settings_of_runs()
         self._own: dict[bytes, Any] = {}
         self.steps = max(-(-len(self._order(run, 0)) // settings.batch_size) for run in runs)
 
@@ -137,20 +137,22 @@ class Program:
             [self._order(run, epoch) for run in runs], self._settings.batch_size, self._batch_devices, self.steps
         )
         form = (self._packed_as_usual if self._train_form.one_by_one else self._packed)(self._train_form, order)
-        clips, knobs = self._of(live)
+        clips, hyper = self._of(live)
         mask = devices.place(active[live], self.mesh, devices.BY_RUN)
         step = first
         for part, own in streaming.parts(clips, order, first, self.mesh, self._settings.part_mb << 20):
             if part is not clips:
                 # The host runs ahead of the device: without this every part of the epoch would wait in memory.
                 jax.block_until_ready(state)
-            state = self._profiled(partial(self._steps, form, part, knobs, mask), state, own)
+            state = self._profiled(partial(self._steps, form, part, hyper, mask), state, own)
             step = min(self.steps, step + own.shape[2])
             yield state, step
 
-    def _steps(self, form: Form, part: Clips, knobs: Knobs, active: Any, state: State, order: np.ndarray) -> State:
+    def _steps(
+        self, form: Form, part: Clips, hyper: HyperParameters, active: Any, state: State, order: np.ndarray
+    ) -> State:
         train = on_mesh.train(self._architecture, form, self.mesh, self._settings.mapping)
-        new: State = train(state, part, knobs, active, self._placed(order, form))
+        new: State = train(state, part, hyper, active, self._placed(order, form))
         return new
 
     def _packed(self, form: Form, order: np.ndarray) -> Form:
@@ -163,20 +165,20 @@ class Program:
         usual = frames_to_compute(order, self._lengths, self._longest, _USUAL)
         return packed._replace(frames=(usual, *packed.frames)) if 0 < usual != packed.frames[0] else packed
 
-    def look(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def validate(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""
         clips, _ = self._of(live)
         whole = len(live) == self.width
         params = state.params if whole else self.take(state.params, live)
         runs = [self._runs[row] for row in live]
         order = batched(
-            [run.validation for run in (runs[:1] if self._look_form.same_rows else runs)],
+            [run.validation for run in (runs[:1] if self._validation_form.same_rows else runs)],
             self._settings.batch_size,
             self._batch_devices,
         )
-        form = self._packed(self._look_form, order)
+        form = self._packed(self._validation_form, order)
         validate = on_mesh.validate(self._architecture, form, self.mesh, self._settings.mapping)
-        weights = devices.place(self._look_weights[live], self.mesh, devices.BY_RUN)
+        weights = devices.place(self._validation_weights[live], self.mesh, devices.BY_RUN)
         sums = np.zeros((len(live), 3), np.float32)
         for part, own in streaming.parts(clips, order, 0, self.mesh, self._settings.part_mb << 20):
             sums += devices.fetch(validate(params, part, weights, self._placed(own, form)))
@@ -246,7 +248,7 @@ class Program:
             params = self.put(params, rows, devices.place(others, self.mesh))
         return params
 
-    def _settings_of_runs(self) -> tuple[Knobs, np.ndarray]:
+    def _settings_of_runs(self) -> tuple[HyperParameters, np.ndarray]:
         settings, labels = self._settings, self._labels
 
         def values(name: str) -> np.ndarray:
@@ -257,13 +259,13 @@ class Program:
             class_weights(labels[run.train], self._balance(run)) if run.class_weights is None else run.class_weights
             for run in self._runs
         ]
-        # Looks are taken as the classes are meant to count; every validation clip is seen once.
-        looks = [class_weights(labels[run.validation], _weighted(self._balance(run))) for run in self._runs]
-        knobs = Knobs(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
-        return knobs, np.array(looks, np.float32)
+        # Validation weighs the classes as they are meant to count; every validation clip is seen once.
+        of_validation = [class_weights(labels[run.validation], _weighted(self._balance(run))) for run in self._runs]
+        hyper = HyperParameters(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
+        return hyper, np.array(of_validation, np.float32)
 
-    def _of(self, live: np.ndarray) -> tuple[Clips, Knobs]:
-        """The clips and knobs of the live runs on the mesh; kept until others are live."""
+    def _of(self, live: np.ndarray) -> tuple[Clips, HyperParameters]:
+        """The clips and hyper of the live runs on the mesh; kept until others are live."""
         key = live.tobytes()
         if key not in self._own:
             clips = self._clips
@@ -272,8 +274,8 @@ class Program:
                     clips = clips._replace(features=self.take(clips.features, live))
                 else:
                     clips = streaming.of_runs(clips, live)
-            knobs = jax.tree.map(lambda leaf: leaf[live], self._knobs)
-            self._own = {key: (clips, devices.place(knobs, self.mesh, devices.BY_RUN))}
+            hyper = jax.tree.map(lambda leaf: leaf[live], self._hyper)
+            self._own = {key: (clips, devices.place(hyper, self.mesh, devices.BY_RUN))}
         return self._own[key]
 
     def _placed(self, order: np.ndarray, form: Form) -> Any:

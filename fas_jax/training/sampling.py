@@ -48,7 +48,7 @@ def class_weights(labels: Int[np.ndarray, " n"], balance: Balance) -> Float32[np
 
 
 def batched(
-    rows: Sequence[Int[np.ndarray, " n"]], batch_size: int, parts: int, steps: int = 0
+    rows: Sequence[Int[np.ndarray, " _"]], batch_size: int, parts: int, steps: int = 0
 ) -> Int32[np.ndarray, "parts r s b"]:
     """Each run's rows as s batches, each split over `parts` devices and padded with -1 to equal shapes.
 

@@ -35,7 +35,7 @@ class Clips(NamedTuple):
         return len(self.features.shape) == 4
 
 
-class Knobs(NamedTuple):
+class HyperParameters(NamedTuple):
     """What may differ between runs of one program."""
 
     learning_rate: Float[Array | np.ndarray, " r"]
@@ -89,34 +89,36 @@ def train(
     form: Form,
     state: State,
     clips: Clips,
-    knobs: Knobs,
+    hyper: HyperParameters,
     active: Bool[Array, " r"],
-    order: Int[Array, "r s b"],
+    order: Int[Array, "#r s b"],
 ) -> State:
     """s steps. `order` holds this device's rows of each batch, -1 for none; with one run if all see the same."""
 
-    def run_step(state: State, clips: Clips, knobs: Knobs, active: Array, index: Int[Array, " b"]) -> State:
+    def run_step(state: State, clips: Clips, hyper: HyperParameters, active: Array, index: Int[Array, " b"]) -> State:
         grads, (loss, weight, count) = mean_gradient(
-            architecture, state.params, clips, index, knobs.class_weights, form.frames
+            architecture, state.params, clips, index, hyper.class_weights, form.frames
         )
         # A run that has ended, or that has fewer batches than another, stays as it is.
         go = active & (count > 0)
-        updates, optimiser = _adam(go).update(grads, state.optimiser)
+        # Optax raises its decays to the power of an integer count, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, optimiser = _adam(go).update(grads, state.optimiser)
 
         def moved(p: Array, u: Array) -> Array:
-            return p - knobs.learning_rate * (u + knobs.weight_decay * p if p.ndim > 1 else u)
+            return p - hyper.learning_rate * (u + hyper.weight_decay * p if p.ndim > 1 else u)
 
         new = State(jax.tree.map(moved, state.params, updates), optimiser, state.loss + loss, state.weight + weight)
         old = state._replace(optimiser=optimiser._replace(count=state.optimiser.count))
         return _where(go, new, old)
 
-    def run(state: State, clips: Clips, knobs: Knobs, active: Array, order: Int[Array, "s b"]) -> State:
+    def run(state: State, clips: Clips, hyper: HyperParameters, active: Array, order: Int[Array, "s b"]) -> State:
         def step(state: State, index: Int[Array, " b"]) -> tuple[State, None]:
-            return run_step(state, clips, knobs, active, index), None
+            return run_step(state, clips, hyper, active, index), None
 
         return jax.lax.scan(step, state, order)[0]
 
-    return _over_runs(run, form, (0, _axes(form), 0, 0))(state, clips, knobs, active, order)
+    return _over_runs(run, form, (0, _axes(form), 0, 0))(state, clips, hyper, active, order)
 
 
 def mean_gradient(
@@ -160,7 +162,7 @@ def validate(
     params: Params,
     clips: Clips,
     class_weights: Float[Array, "r 2"],
-    order: Int[Array, "r s b"],
+    order: Int[Array, "#r s b"],
 ) -> Float[Array, "r 3"]:
     """Over all devices' rows: sums of weighted losses, of weights, and of weights of rightly classified clips."""
 
@@ -175,7 +177,7 @@ def validate(
 
 
 def probabilities(
-    architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "r s b"]
+    architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "#r s b"]
 ) -> Float[Array, "r s b t"]:
     """P(bona fide) at every frame of the rows of `order`."""
 
@@ -268,7 +270,7 @@ def _gather(clips: Clips, index: Int[Array, " b"], capacity: int) -> tuple[Frame
 
 
 def _masked_mean(values: Float[Array, "b t"], mask: Bool[Array, "b t"]) -> Float[Array, " b"]:
-    return jnp.sum(jnp.where(mask, values, 0), -1) / jnp.sum(mask, -1)
+    return jnp.sum(jnp.where(mask, values, 0), -1) / jnp.sum(mask, -1).astype(values.dtype)
 
 
 def _axes(form: Form) -> Clips:

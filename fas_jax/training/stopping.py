@@ -16,24 +16,24 @@ class Progress(NamedTuple):
     failed: Int[np.ndarray, " r"]
     """The epoch at which the loss was found not to be finite; 0 where it always was."""
     best: Float[np.ndarray, " r"]
-    """Monitored score of the best look, higher is better."""
+    """Monitored score of the best validation, higher is better."""
     best_epoch: Int[np.ndarray, " r"]
     counter: Int[np.ndarray, " 1"]
-    """Looks at the validation clips so far."""
+    """Validations so far."""
     log: Float[np.ndarray, "k 4 r"]
-    """Epoch, training loss, validation loss and accuracy of every look."""
+    """Epoch, training loss, validation loss and accuracy of every validation."""
 
     @staticmethod
     def start(runs: int, settings: Training) -> "Progress":
         """Before the first epoch."""
-        looks = -(-settings.max_epochs // settings.validate_every)
+        validations = -(-settings.max_epochs // settings.validate_every)
         return Progress(
             active=np.ones(runs, bool),
             failed=np.zeros(runs, np.int32),
             best=np.full(runs, -np.inf, np.float32),
             best_epoch=np.zeros(runs, np.int32),
             counter=np.zeros(1, np.int32),
-            log=np.full((looks, 4, runs), np.nan, np.float32),
+            log=np.full((validations, 4, runs), np.nan, np.float32),
         )
 
     def first(self, runs: int) -> "Progress":
@@ -41,7 +41,7 @@ class Progress(NamedTuple):
         return Progress._make(leaf if name == "counter" else leaf[..., :runs] for name, leaf in self._asdict().items())
 
     @property
-    def looks(self) -> int:
+    def validations(self) -> int:
         """At the validation clips so far."""
         return int(self.counter[0])
 
@@ -53,15 +53,15 @@ class Progress(NamedTuple):
         accuracy: Float[np.ndarray, " r"],
         settings: Training,
     ) -> Bool[np.ndarray, " r"]:
-        """Notes a look at the validation clips; returns which runs are better than ever before.
+        """Notes a validation; returns which runs are better than ever before.
 
-        A run whose loss is not finite ends here and is marked. Values of runs that have ended are not looked at.
+        A run whose loss is not finite ends here and is marked. Values of runs that have ended are ignored.
         """
         score = accuracy if settings.monitor == "accuracy" else -loss
         broken = self.active & ~np.isfinite(train_loss + loss)
         better = self.active & ~broken & (score > self.best)
         row = np.stack([np.full_like(loss, epoch), train_loss, loss, accuracy])
-        self.log[self.looks] = np.where(self.active, row, np.nan)
+        self.log[self.validations] = np.where(self.active, row, np.nan)
         self.best[better] = score[better]
         self.best_epoch[better] = epoch
         self.failed[broken] = epoch
@@ -92,7 +92,7 @@ class Progress(NamedTuple):
 
     def history(self) -> dict[str, np.ndarray]:
         """The log by name; see `Fit.history`."""
-        log = self.log[: self.looks]
+        log = self.log[: self.validations]
         return {
             "epoch": np.nanmax(log[:, 0], axis=1),
             "train_loss": log[:, 1],

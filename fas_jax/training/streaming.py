@@ -6,7 +6,7 @@ that streaming changes no result; Grain reads the next parts while the device wo
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import jax
@@ -24,6 +24,7 @@ from fas_jax.training.steps import Clips
 _WAITING, _THREADS = 2, 2
 
 
+@runtime_checkable
 class FeatureSource(Protocol):
     """Features that stay on disk: what an array [n t d] offers, as far as it is needed.
 

@@ -8,30 +8,45 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from fas_jax.features.corpus import Corpus, Pool
 
-from fas_jax import crossdataset
 from fas_jax.base.record import ClipInfo, RenditionInfo, Video
-from fas_jax.base.settings import Evaluation, Experiment, Models, Stacking, Training
+from fas_jax.base.settings import Evaluation, Execution, Folds, Training
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.fitting import fit_methods
+from fas_jax.experiment.planning import plan
+from fas_jax.experiment.scoring import score
 from fas_jax.features.store import FeatureStore, Unit, store_path, unit_name, write_manifest, write_unit
+from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
+from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
+from fas_jax.methods.stack import LstmStack
 from fas_jax.models.recurrent import Kind, RecurrentClassifier
 from fas_jax.reporting.grid import Grid, markdown
 from fas_jax.runtime import cli, devices
 from fas_jax.training import streaming
-from fas_jax.training.fitting import Clips, Look, Run, fit
+from fas_jax.training.fitting import Clips, Run, Validation, fit
 from fas_jax.training.sampling import batched
 
 # Two sources that share what the target leaves.
 _SHARES = {"synth-O": 0.45, "synth-C": 0.45, "synth-M": 0.1}
 _PER_FILE, _PER_SUBJECT = 64, 16
 # What the memory is measured with: every clip of the sources once, by small models, in parts of 16 MB.
+_ONCE: Any = {"batch_size": 1024, "max_epochs": 1, "validate_every": 1}
 _SETTINGS = Experiment(
-    models=Models(lstm=8, bilstm=4, gru=8, meta=4),
-    training=Training(batch_size=1024, max_epochs=1, validate_every=1, resident_mb=1, part_mb=16),
-    stacking=Stacking(folds=2, max_epochs=1),
+    methods={
+        "lstm": Lstm(hidden=8, **_ONCE),
+        "bilstm": BiLstm(hidden=4, **_ONCE),
+        "gru": Gru(hidden=8, **_ONCE),
+        "meta": LstmStack(hidden=4, **_ONCE),
+        "mean-feature": MeanFeature(),
+        "colour": Colour(),
+        "metadata": Metadata(),
+    },
+    training=Execution(resident_mb=1, part_mb=16),
+    folds=Folds(count=2),
     evaluation=Evaluation(targets=("M",)),
 )
 
@@ -45,7 +60,7 @@ def main(
     folder: Path | None = None,
     part: Literal["all", "memory", "speed", "write", "train"] = "all",
 ) -> None:
-    """Prints two tables: peak memory of training and scoring by the number of clips, each in a process of its own; and
+    """Prints the peak memory of training and scoring by the number of clips, each measured in its own process, and the
     clips a second of a training with 1920-d features on the device and streamed from disk.
 
     The features are random, float16, in files of 64 clips; they are deleted afterwards.
@@ -57,7 +72,7 @@ def main(
         clips: For the speed; 0 measures none.
         epochs: Of each training whose speed is measured; the first is not counted.
         folder: Where the features are written; default is the system's folder for temporary files.
-        part: What is measured. `write` and `train` do a share of it, in `folder`, for the process that asks.
+        part: What is measured. `write` and `train` do one step in `folder`, for the process that measures the memory.
     """
     devices.use_cores()
     if part == "write":
@@ -77,7 +92,7 @@ def main(
 
 
 def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int, seed: int) -> FeatureStore:
-    """Random features; three quarters of the files' clips are of the official training set."""
+    """Writes random features; three quarters of the clips are of the official training split."""
     generator = np.random.default_rng(seed)
     identity = {"dataset": dataset, "clips": clips, "frames": frames, "dimension": dimension, "seed": seed}
     path = store_path(out, dataset, identity)
@@ -93,8 +108,7 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
             subject = f"{split}-{number // _PER_SUBJECT}"
             video = Video(name, dataset, subject, split, label, pai, pai, "camera", "room")
             colour = tuple(generator.uniform(0, 255, 6).tolist())
-            places = tuple(range(29, 30 * length, 30))
-            whole = RenditionInfo(places, colour)
+            whole = RenditionInfo(tuple(range(29, 30 * length, 30)), colour)
             facts = (30 * length, 25.0, 640, 480, "h264", 100_000 + number, 30 * length)
             rows.append((video, ClipInfo(*facts, renditions={"whole": whole})))
         count = sum(len(info.renditions["whole"].frame_indices) for _, info in rows)
@@ -110,8 +124,8 @@ def write_store(out: Path, dataset: str, clips: int, frames: int, dimension: int
 def _memory_table(scratch: Path, counts: tuple[int, ...], frames: int, dimension: int) -> Grid:
     rows: list[list[str]] = []
     for count in counts:
-        with tempfile.TemporaryDirectory(dir=scratch) as place:
-            options = ["--folder", place, "--counts", str(count), "--frames", str(frames), "--dimension"]
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            options = ["--folder", folder, "--counts", str(count), "--frames", str(frames), "--dimension"]
             for part in ("write", "train"):
                 command = [
                     sys.executable,
@@ -149,19 +163,19 @@ def _measure_memory(folder: Path) -> dict[str, float]:
     # Compiles and allocates what does not depend on the clips.
     devices.place(np.zeros(1), devices.one_device())
     found["start"] = _peak()
-    corpus = Corpus.of(stores)
-    trials = crossdataset.plan(_SETTINGS, corpus.videos)
+    corpus = Corpus.of({"whole": stores})
+    plans = plan(_SETTINGS, corpus.videos)
     found["plan"] = _peak()
     start = time.perf_counter()
-    pool = corpus.open()
+    features, _ = corpus.open().features("whole")
     found["open_s"] = time.perf_counter() - start
-    found["features_mb"] = streaming.size(pool.features) / 1e6
-    del pool
+    found["features_mb"] = streaming.size(features) / 1e6
+    del features
     start = time.perf_counter()
-    trained = crossdataset.train(_SETTINGS, trials, corpus, folder / "run")
+    fitted = fit_methods(_SETTINGS, plans, corpus, folder / "run")
     found["train"], found["train_s"] = _peak(), time.perf_counter() - start
     start = time.perf_counter()
-    crossdataset.score(_SETTINGS, trials, corpus, trained)
+    score(_SETTINGS, plans, corpus, fitted)
     found["score"], found["score_s"] = _peak(), time.perf_counter() - start
     return found
 
@@ -176,14 +190,15 @@ def _peak() -> float:
 
 def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     store = write_store(scratch, "synth-O", clips, frames, 1920, seed=0)
-    pool = Corpus.of([store]).open()
+    corpus = Corpus.of({"whole": [store]})
+    features, _ = corpus.open().features("whole")
     order = np.random.default_rng(0).permutation(clips)
     rows = []
     for name in ("cached", "from disk"):
         if name == "cached" or _forget(store):
             start = time.perf_counter()
             for row in order[:2000]:
-                pool.features[row[None]]
+                features[row[None]]
             rows.append([f"one row a call, {name}", "", "", f"{2000 / (time.perf_counter() - start):,.0f}", ""])
     cases: tuple[tuple[Kind, int, int, int], ...] = (
         ("gru", 20, 1, clips),
@@ -192,28 +207,30 @@ def _speed_table(scratch: Path, clips: int, frames: int, epochs: int) -> Grid:
     )
     for kind, hidden, runs, count in cases:
         every = [Run(str(i), i, order[64:count], order[:64]) for i in range(runs)]
-        resident, streamed = (_speed(pool, every, kind, hidden, epochs, where) for where in (1 << 20, 1))
-        cells = [f"{value:,.0f}" for value in (resident, streamed, _input_rate(pool, every, Training()))]
+        resident, streamed = (_speed(corpus, every, kind, hidden, epochs, where) for where in (1 << 20, 1))
+        cells = [f"{value:,.0f}" for value in (resident, streamed, _input_rate(corpus, every, Training()))]
         plural = "s" if runs > 1 else ""
         rows.append([f"{kind}-{hidden}, {runs} run{plural}", *cells, f"{100 * (1 - streamed / resident):.0f} %"])
     return Grid(["clips a second, all runs together", "on the device", "streamed", "input alone", "slower by"], rows)
 
 
-def _speed(pool: Pool, runs: list[Run], kind: Kind, hidden: int, epochs: int, resident_mb: int) -> float:
+def _speed(corpus: Corpus, runs: list[Run], kind: Kind, hidden: int, epochs: int, resident_mb: int) -> float:
     """Clips a second of the median epoch, over all runs."""
     settings = Training(max_epochs=epochs, validate_every=1, resident_mb=resident_mb)
     seen: list[float] = []
 
-    def watch(look: Look) -> None:
-        seen.append(look.steps_per_second)
+    def watch(validation: Validation) -> None:
+        seen.append(validation.steps_per_second)
 
-    fit(RecurrentClassifier(kind, 1920, hidden, "he"), runs, pool.clips(resident_mb), settings, watch=watch)
+    clips = corpus.open().sequences("whole", resident_mb)
+    fit(RecurrentClassifier(kind, 1920, hidden, "he"), runs, clips, settings, watch=watch)
     return float(np.median(seen[1:])) * settings.batch_size
 
 
-def _input_rate(pool: Pool, runs: list[Run], settings: Training) -> float:
+def _input_rate(corpus: Corpus, runs: list[Run], settings: Training) -> float:
     """Clips a second, over all runs, of an epoch's parts without any training."""
-    clips = Clips(pool.features, pool.mask, pool.videos.label)
+    opened = corpus.open()
+    clips = Clips(*opened.features("whole"), opened.labels)
     order = batched([run.train for run in runs], settings.batch_size, 1)
     start = time.perf_counter()
     for part, _ in streaming.parts(clips, order, 0, devices.one_device(), settings.part_mb << 20):
@@ -222,7 +239,7 @@ def _input_rate(pool: Pool, runs: list[Run], settings: Training) -> float:
 
 
 def _forget(store: FeatureStore) -> bool:
-    """Takes the files out of the system's cache, where it can be asked to."""
+    """Removes the files from the system's cache; False on systems that cannot."""
     if not hasattr(os, "posix_fadvise"):
         return False
     for unit in store.units:

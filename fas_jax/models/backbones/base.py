@@ -56,6 +56,11 @@ def product(
     return lax.dot_general(x, kernel, dimensions, preferred_element_type=jnp.float32)
 
 
+def per_channel(values: Array | np.ndarray) -> Float[Array | np.ndarray, "1 1 1 c"]:
+    """One value for each channel, as it is added to or multiplied with a batch [b h w c]."""
+    return values[None, None, None]
+
+
 def cast_kernels(params: Params, precision: Precision) -> Params:
     """Kernels as they are multiplied, once and not at every step; scales, shifts and biases stay float32."""
     if precision == "float32":
@@ -89,7 +94,7 @@ def imagenet_normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3
     """Pixels with ImageNet's channel means taken off, in units of its standard deviations."""
     mean = np.array([0.485, 0.456, 0.406], np.float32)
     deviation = np.array([0.229, 0.224, 0.225], np.float32)
-    return (frames.astype(jnp.float32) / np.float32(255) - mean) / deviation
+    return (frames.astype(jnp.float32) / np.float32(255) - per_channel(mean)) / per_channel(deviation)
 
 
 def he_uniform(seed: int) -> Callable[[tuple[int, ...]], Float32[np.ndarray, "..."]]:

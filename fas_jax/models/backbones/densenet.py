@@ -32,6 +32,7 @@ from fas_jax.models.backbones.base import (
     he_uniform,
     imagenet_normalise,
     in_chunks,
+    per_channel,
     product,
 )
 
@@ -130,7 +131,7 @@ def _features(
     windows = ((1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
     # Neither a bias nor rectification changes which of a window's values is the largest; pooled first, they are fewer.
     x = lax.reduce_window(x.astype(between), np.array(-np.inf, between), lax.max, *windows)
-    x = jax.nn.relu(x + params["stem"]["bias"].astype(between))
+    x = jax.nn.relu(x + per_channel(params["stem"]["bias"]).astype(between))
     for b, layers in enumerate(shape.layers, start=1):
         x = FORMS[form](shape, layers, params[f"block{b}"], x, precision)
         if b < len(shape.layers):
@@ -143,13 +144,13 @@ def _features(
 
 def _plain_block(
     shape: Shape, layers: int, block: Params, x: Float[Array, "b h w c"], precision: Precision
-) -> Float[Array, "b h w c"]:
+) -> Float[Array, "b h w c2"]:
     del precision  # it is that of `x`
     for i in range(1, layers + 1):
         layer = block[f"layer{i}"]
         kernel, bias = layer["bottleneck"]["kernel"], layer["bottleneck"]["bias"]
         y = _scale_shift_relu(layer, x).astype(x.dtype)
-        y = _convolve(y, kernel[None, None], stride=1, padding=0) + bias.astype(x.dtype)
+        y = _convolve(y, kernel[None, None], stride=1, padding=0) + per_channel(bias).astype(x.dtype)
         y = _convolve(jax.nn.relu(y), layer["growth"]["kernel"], stride=1, padding=1, order="IHWO")
         x = jnp.concatenate([x, y], axis=3)
     return x
@@ -163,7 +164,7 @@ def _buffered_block(
     block: Params,
     x: Float[Array, "b h w c"],
     precision: Precision,
-) -> Float[Array, "b h w c"]:
+) -> Float[Array, "b h w c2"]:
     start, kind = x.shape[3], x.dtype
     narrow, widen = (lambda held: held.astype(kind)), (lambda held: held)
     if as_bits and precision == "bfloat16":
@@ -175,7 +176,7 @@ def _buffered_block(
         layer = block[f"layer{i + 1}"]
         inputs = start + i * shape.growth
         y = _scale_shift_relu(layer, widen(buffer[..., :inputs]))
-        y = jax.nn.relu(product(y, layer["bottleneck"]["kernel"], precision) + layer["bottleneck"]["bias"])
+        y = jax.nn.relu(product(y, layer["bottleneck"]["kernel"], precision) + per_channel(layer["bottleneck"]["bias"]))
         y = grow(y, layer["growth"]["kernel"], precision)
         buffer = lax.dynamic_update_slice(buffer, narrow(y), (0, 0, 0, inputs))
     return widen(buffer)
@@ -222,7 +223,7 @@ def _from_bits(bits: UInt16[Array, "b h w c"]) -> Float32[Array, "b h w c"]:
 
 
 def _scale_shift_relu(norm: Params, x: Array) -> Float[Array, "b h w c"]:
-    return jax.nn.relu(x.astype(jnp.float32) * norm["scale"] + norm["shift"])
+    return jax.nn.relu(x.astype(jnp.float32) * per_channel(norm["scale"]) + per_channel(norm["shift"]))
 
 
 def _convolve(x: Array, kernel: Array, stride: int, padding: int, order: str = "HWIO") -> Array:

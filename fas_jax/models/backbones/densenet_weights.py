@@ -4,7 +4,7 @@ Sources: torchvision's and timm's DenseNet modules, keras.applications.densenet 
 """
 
 import re
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fas_jax.models.backbones.densenet import Shape, inputs_first
 from fas_jax.models.backbones.weights import Importer, fold
 
 
+@runtime_checkable
 class _Names(Protocol):
     """One library's names and layouts; block and layer numbers start at 1."""
 

@@ -27,6 +27,7 @@ from fas_jax.models.backbones.base import (
     faster_form,
     he_uniform,
     in_chunks,
+    per_channel,
     product,
 )
 from fas_jax.models.backbones.weights import Importer, fold
@@ -121,7 +122,7 @@ def apply(
 
 def layers(
     params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
-) -> list[Float[Array, "b h w c"]]:
+) -> list[Float[Array, "b _ _ _"]]:
     """What stem, blocks and head put out, in this order; for comparison with other implementations."""
     depthwise = {"plain": _convolve, "restructured": _shifted_sum}[form or faster_form()]
     x = (frames.astype(jnp.float32) - np.float32(127)) / np.float32(128)
@@ -178,7 +179,7 @@ BACKBONE = Backbone(
 
 def _bottleneck(
     block: Block, depthwise: Callable[..., Array], params: Params, x: Float[Array, "b h w c"], precision: Precision
-) -> Float[Array, "b h w o"]:
+) -> Float[Array, "b h2 w2 o"]:
     y = _relu6(_product(x, params["expand"], precision)) if block.expand > 1 else x
     y = _relu6(depthwise(y, params["depthwise"], block.stride))
     y = _product(y, params["project"], precision)
@@ -186,27 +187,27 @@ def _bottleneck(
 
 
 def _product(x: Float[Array, "b h w c"], layer: Params, precision: Precision) -> Float[Array, "b h w o"]:
-    return product(x, layer["kernel"], precision) + layer["bias"]
+    return product(x, layer["kernel"], precision) + per_channel(layer["bias"])
 
 
-def _convolve(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Float[Array, "b h w o"]:
+def _convolve(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Float[Array, "b h2 w2 o"]:
     dimensions, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // layer["kernel"].shape[2]
     convolved = lax.conv_general_dilated(
         x, layer["kernel"].astype(x.dtype), (stride, stride), "SAME", None, None, dimensions, groups, precision=EXACT
     )
-    return convolved + layer["bias"]
+    return convolved + per_channel(layer["bias"])
 
 
-def _shifted_sum(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Float[Array, "b h w c"]:
+def _shifted_sum(x: Float[Array, "b h w c"], layer: Params, stride: int) -> Float[Array, "b h2 w2 c"]:
     """A convolution of each channel alone, with SAME padding, as a sum over the kernel's places."""
     kernel, (b, h, w, c) = layer["kernel"].astype(x.dtype), x.shape
     (rows, above), (columns, left) = (_same(n, len(kernel), stride) for n in (h, w))
     x = jnp.pad(x, ((0, 0), above, left, (0, 0)))
-    total = layer["bias"]
+    total = jnp.asarray(per_channel(layer["bias"]))
     for dy in range(len(kernel)):
         for dx in range(len(kernel)):
             end = (b, dy + (rows - 1) * stride + 1, dx + (columns - 1) * stride + 1, c)
-            total = total + kernel[dy, dx, 0] * lax.slice(x, (0, dy, dx, 0), end, (1, stride, stride, 1))
+            total = total + kernel[dy, dx, None, None] * lax.slice(x, (0, dy, dx, 0), end, (1, stride, stride, 1))
     return total
 
 

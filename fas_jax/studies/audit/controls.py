@@ -1,146 +1,106 @@
-"""What a model reaches when something is taken away from it: the order of frames, all frames but one, all content.
+"""What a method reaches when something is taken away from it: the order of frames, all frames but one, all content.
 
-Every control is trained, stopped and given its threshold from the sources as the model itself, and judged on the
+Every control is fitted, stopped and given its threshold from the sources as the method itself, and judged on the
 target once.
 """
 
-import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float64
 
-from fas_jax.base.settings import Training
-from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
-from fas_jax.features.corpus import Pool
-from fas_jax.methods.baselines import BASELINES, fit_logistic
-from fas_jax.methods.stacking import fuse
-from fas_jax.models.recurrent import Kind, RecurrentClassifier
+from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.experiment.corpus import CorpusClips
+from fas_jax.methods.base import Method
 from fas_jax.protocols.assignment import Assignment
-from fas_jax.training import fitting
-from fas_jax.training.fitting import Run
+from fas_jax.studies.one_method import baselines, fit_and_score, score_rows
 
-MODEL, SHUFFLED, ONE_FRAME, NOISE = "model", "frames shuffled", "one frame", "noise of the real lengths"
+METHOD, SHUFFLED, ONE_FRAME, NOISE = "method", "frames shuffled", "one frame", "noise of the real lengths"
 BACKGROUND = "background only"
-MEAN, COLOUR, METADATA = "mean feature", "colour only", "metadata only"
-_LOGISTIC = {MEAN: "mean-feature", COLOUR: "colour", METADATA: "metadata"}
 
-EXPLAINED = {
-    MODEL: "the model on the features as they are",
+_EXPLAINED = {
+    METHOD: "the method on the features as they are",
     SHUFFLED: "the same, with the frames of every clip in random order, in training and test",
     ONE_FRAME: "the same, on the middle frame of every clip",
     NOISE: "the same, on noise in place of features; the lengths are the real ones",
     BACKGROUND: "the same, on features of frames whose middle (where the face is) is grey",
-    MEAN: "logistic regression on the clip's mean feature",
-    COLOUR: "logistic regression on mean and standard deviation of the colour channels",
-    METADATA: "logistic regression on length, frame rate, frame size, bytes and codec",
 }
 
 
 def run_controls(
-    pool: Pool,
+    clips: CorpusClips,
+    rendition: str,
     assignment: Assignment,
     seeds: Sequence[int],
-    kind: Kind,
-    hidden: int,
-    settings: Training,
-    background: Pool | None = None,
+    method: Method,
+    background: CorpusClips | None = None,
 ) -> ScoreTable:
-    """Scores of validation and test videos by the model and by every control, for `evaluate`.
+    """Scores of validation and test videos by the method, by every control and by the baselines, for `evaluate`.
 
     Args:
-        pool: Features of all videos that `assignment` names, in the same rows.
+        clips: All that `assignment` names, as its indices point to them, with features in memory.
+        rendition: Whose features the controls change.
         assignment: Who trains, validates and is tested.
         seeds: Of weights, order, shuffles and noise.
-        kind: The recurrent model.
-        hidden: Its size.
-        settings: How it is trained.
-        background: The same videos with the middle of their frames masked, if at hand.
+        method: The one under audit, which reads that rendition.
+        background: The same clips with features of frames without their middle, if at hand.
     """
-    changed: dict[str, Callable[[Pool, int], Pool]] = {
-        MODEL: lambda pool, seed: pool,
-        SHUFFLED: shuffle_frames,
-        ONE_FRAME: lambda pool, seed: middle_frame(pool),
-        NOISE: noise_of_real_lengths,
+    changed: dict[str, Callable[[int], CorpusClips]] = {
+        METHOD: lambda seed: clips,
+        SHUFFLED: lambda seed: shuffle_frames(clips, rendition, seed),
+        ONE_FRAME: lambda seed: middle_frame(clips, rendition),
+        NOISE: lambda seed: noise_of_real_lengths(clips, rendition, seed),
     }
     if background is not None:
-        changed[BACKGROUND] = lambda pool, seed: background
+        changed[BACKGROUND] = lambda seed: background
     tables = []
     for name, change in changed.items():
         for seed in seeds:
-            scores = _recurrent(change(pool, seed), assignment, seed, kind, hidden, settings, name)
-            tables.append(_rows(pool, assignment, name, seed, scores))
-    for name, baseline in _LOGISTIC.items():
-        scores = _logistic(pool, assignment, baseline)
-        tables += [_rows(pool, assignment, name, seed, scores) for seed in seeds]
+            scores = fit_and_score(method, change(seed), assignment, seed, name)
+            tables.append(score_rows(clips, assignment, name, seed, scores))
+    for name, baseline in baselines(rendition).items():
+        scores = fit_and_score(baseline, clips, assignment, seeds[0], name)
+        tables += [score_rows(clips, assignment, name, seed, scores) for seed in seeds]
     return ScoreTable.concatenate(tables)
 
 
-def score_models(
-    pool: Pool,
-    assignment: Assignment,
-    seeds: Sequence[int],
-    kind: Kind,
-    hidden: int,
-    settings: Training,
-    suffix: str = "",
-) -> ScoreTable:
-    """Scores of the recurrent model and of the mean-feature baseline, whose names get the suffix."""
-    tables = []
-    for seed in seeds:
-        scores = _recurrent(pool, assignment, seed, kind, hidden, settings, kind + suffix)
-        tables.append(_rows(pool, assignment, kind + suffix, seed, scores))
-        scores = _logistic(pool, assignment, "mean-feature")
-        tables.append(_rows(pool, assignment, "mean-feature" + suffix, seed, scores))
-    return ScoreTable.concatenate(tables)
+def explain(name: str, rendition: str) -> str:
+    """What a control or a baseline is."""
+    if name in _EXPLAINED:
+        return _EXPLAINED[name]
+    # A method's documentation begins with what it does.
+    return (inspect.getdoc(type(baselines(rendition)[name])) or "").splitlines()[0].rstrip(".")
 
 
-def _recurrent(
-    pool: Pool, assignment: Assignment, seed: int, kind: Kind, hidden: int, settings: Training, title: str
-) -> Float64[np.ndarray, " n"]:
-    """Scores of all videos of the pool by a model trained on those that the assignment names."""
-    architecture = RecurrentClassifier(kind, pool.features.shape[-1], hidden, "he")
-    clips = pool.clips()
-    run = Run(title, seed, assignment.train, assignment.validation)
-    fitted = fitting.fit(architecture, [run], clips, settings, title=f"{title}, seed {seed}")
-    (frames,) = fitting.predict(architecture, fitted.params, clips, [np.arange(len(pool.videos))])
-    return fuse(frames, pool.mask, "mean")
+def reads_facts_alone(method: Method) -> bool:
+    """Whether it sees nothing of a clip but what decoding found: no frame and no face."""
+    return all(item.kind == "facts" for item in method.inputs())
 
 
-def _logistic(pool: Pool, assignment: Assignment, baseline: str) -> Float64[np.ndarray, " n"]:
-    inputs = BASELINES[baseline](pool.features, pool.mask, pool.infos)
-    return fit_logistic(inputs[assignment.train], pool.videos.label[assignment.train]).scores(inputs)
-
-
-def _rows(pool: Pool, assignment: Assignment, name: str, seed: int, scores: Float64[np.ndarray, " n"]) -> ScoreTable:
-    parts = []
-    for role, rows in ((VALIDATION, assignment.validation), (TEST, assignment.test)):
-        videos = pool.videos[rows]
-        parts.append(ScoreTable.from_videos(assignment.protocol.name, seed, role, name, videos, scores[rows]))
-    return ScoreTable.concatenate(parts)
-
-
-def shuffle_frames(pool: Pool, seed: int) -> Pool:
+def shuffle_frames(clips: CorpusClips, rendition: str, seed: int) -> CorpusClips:
     """The real frames of every clip in random order."""
     generator = np.random.default_rng([seed, 1])
-    features = pool.features.copy()
-    for row, real in enumerate(pool.mask):
+    features, mask = clips.loaded(rendition)
+    shuffled = features.copy()
+    for row, real in enumerate(mask):
         places = np.flatnonzero(real)
-        features[row, places] = pool.features[row, generator.permutation(places)]
-    return dataclasses.replace(pool, features=features)
+        shuffled[row, places] = features[row, generator.permutation(places)]
+    return clips.with_features(rendition, shuffled, mask)
 
 
-def middle_frame(pool: Pool) -> Pool:
+def middle_frame(clips: CorpusClips, rendition: str) -> CorpusClips:
     """The middle one of every clip's real frames, alone."""
-    middle = np.array([np.flatnonzero(real)[real.sum() // 2] for real in pool.mask])
-    features = pool.features[np.arange(len(middle)), middle][:, None]
-    return dataclasses.replace(pool, features=features, mask=np.ones((len(middle), 1), bool))
+    features, mask = clips.loaded(rendition)
+    # Real frames are the first of a clip.
+    middle = features[np.arange(len(mask)), mask.sum(1) // 2][:, None]
+    return clips.with_features(rendition, middle, np.any(mask, axis=1)[:, None])
 
 
-def noise_of_real_lengths(pool: Pool, seed: int, width: int = 16) -> Pool:
+def noise_of_real_lengths(clips: CorpusClips, rendition: str, seed: int, width: int = 16) -> CorpusClips:
     """Noise where there are frames; the width is small, because noise has nothing to say in any."""
     generator = np.random.default_rng([seed, 2])
-    noise = np.zeros_like(pool.features)
+    features, mask = clips.loaded(rendition)
+    noise = np.zeros_like(features)
     width = min(width, noise.shape[-1])
-    noise[..., :width] = generator.normal(size=(*pool.mask.shape[:2], width))
-    return dataclasses.replace(pool, features=noise * pool.mask[..., None])
+    noise[..., :width] = generator.normal(size=(*mask.shape[:2], width))
+    return clips.with_features(rendition, noise * mask[..., None], mask)

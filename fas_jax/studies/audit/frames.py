@@ -1,6 +1,5 @@
 """What the audit reads from prepared frames: their edges, and features of frames without their middle."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +9,8 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Features
 from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.features.corpus import Pool
-from fas_jax.features.extraction import frame_features, load_backbone
+from fas_jax.experiment.corpus import CorpusClips
+from fas_jax.features.stage import frame_features, load_backbone
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.studies.audit.shortcuts import edge_brightness
 
@@ -29,16 +28,23 @@ def mask_middle(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h 
 
 
 def read_frames(
-    prepared: Sequence[Prepared], pool: Pool, settings: Features | None
-) -> tuple[Float64[np.ndarray, " n"], Pool | None]:
-    """Edge brightness of every clip of the pool, and, with `settings`, the pool with features of masked frames.
+    prepared: Sequence[Prepared], clips: CorpusClips, rendition: str, settings: Features | None
+) -> tuple[Float64[np.ndarray, " n"], CorpusClips | None]:
+    """Edge brightness of every clip, and, with `settings`, the clips with features of frames without their middle.
+
+    Args:
+        prepared: The datasets that the clips are of.
+        clips: With features in memory.
+        rendition: Whose frames are read; all of the clips have it.
+        settings: How the clips' features were made.
 
     Raises:
-        UserError: a clip of the pool is in none of the prepared datasets.
+        UserError: A clip is in none of the prepared datasets.
     """
-    row = {(video.dataset, video.path): i for i, video in enumerate(pool.videos)}
-    edges = np.full(len(pool.videos), np.nan)
-    features = np.zeros_like(pool.features)
+    row = {(video.dataset, video.path): i for i, video in enumerate(clips.videos)}
+    edges = np.full(len(clips), np.nan)
+    known, mask = clips.features(rendition)
+    features = np.zeros_like(known)
     loaded = load_backbone(settings) if settings else None
     shards = [(dataset, shard) for dataset in prepared for shard in dataset.shards]
     with progress_bar(total=len(row), desc="frames", unit="clip") as bar:
@@ -46,11 +52,11 @@ def read_frames(
             wanted = [row.get((video.dataset, video.path)) for video, _ in dataset.clips(shard)]
             if all(place is None for place in wanted):
                 continue
-            clips = FrameClips(dataset, [shard], "whole")
+            stored = FrameClips(dataset, [shard], rendition)
             for number, place in enumerate(wanted):
                 if place is None:
                     continue
-                frames = clips[number]["sequence"]
+                frames = stored[number]["sequence"]
                 edges[place] = np.mean([edge_brightness(frame) for frame in frames])
                 if settings and loaded:
                     found = frame_features(
@@ -64,6 +70,6 @@ def read_frames(
                     features[place, : len(found)] = found
                 bar.update()
     if np.isnan(edges).any():
-        missing = pool.videos[int(np.flatnonzero(np.isnan(edges))[0])]
+        missing = clips.videos[int(np.flatnonzero(np.isnan(edges))[0])]
         raise UserError(f"{missing.dataset} {missing.path} is in none of the prepared datasets; give all --prepared")
-    return edges, dataclasses.replace(pool, features=features) if settings else None
+    return edges, clips.with_features(rendition, features, mask) if settings else None

@@ -40,23 +40,25 @@ def find_shortcuts(
     videos: Sequence[Video],
     infos: Sequence[ClipInfo],
     edges: Float64[np.ndarray, " n"] | None = None,
+    rendition: str = "whole",
 ) -> list[Shortcut]:
     """Tests every quantity of every dataset; one that is the same for all videos of a dataset is no shortcut.
 
     Args:
-        videos: in the order of the dataset's list, which is tested, too.
-        infos: of the same videos.
-        edges: of `edge_brightness`, where the frames were at hand.
+        videos: In the order of the dataset's list, which is tested, too.
+        infos: Of the same videos.
+        edges: Of `edge_brightness`, where the frames were at hand.
+        rendition: Whose frames are counted and measured; all of these videos have it.
 
     Raises:
-        MetricError: a dataset lacks a class.
+        MetricError: A dataset lacks a class.
     """
     found: list[Shortcut] = []
     names = np.array([video.dataset for video in videos])
     for dataset in dict.fromkeys(names.tolist()):
         rows = np.flatnonzero(names == dataset).tolist()
         mine, own = [videos[i] for i in rows], [infos[i] for i in rows]
-        quantities = _quantities(own) | ({} if edges is None else {"border": edges[rows]})
+        quantities = _quantities(own, rendition) | ({} if edges is None else {"border": edges[rows]})
         quantities = {name: values for name, values in quantities.items() if len(set(values.tolist())) > 1}
         limit = NormalDist().inv_cdf(1 - LEVEL / 2 / max(1, len(quantities)))
         labels = np.array([video.label for video in mine])
@@ -77,17 +79,17 @@ def edge_brightness(frame: UInt8[np.ndarray, "h w 3"]) -> float:
     return float(frame[ring].mean() - frame[~ring].mean())
 
 
-def _quantities(infos: Sequence[ClipInfo]) -> dict[str, Float64[np.ndarray, " n"]]:
-    whole = [info.renditions["whole"] for info in infos]
+def _quantities(infos: Sequence[ClipInfo], rendition: str) -> dict[str, Float64[np.ndarray, " n"]]:
+    made = [info.renditions[rendition] for info in infos]
     columns: dict[str, Sequence[float]] = {
-        "kept frames": [len(each.frame_indices) for each in whole],
+        "kept frames": [len(each.frame_indices) for each in made],
         "length (frames)": [info.frame_count for info in infos],
         "frame rate": [info.fps for info in infos],
         "frame width": [info.width for info in infos],
         "frame height": [info.height for info in infos],
         "bytes a frame": [info.file_bytes / max(1, info.frame_count) for info in infos],
-        "brightness": [float(np.mean(each.colour[:3])) for each in whole],
-        "contrast": [float(np.mean(each.colour[3:])) for each in whole],
+        "brightness": [float(np.mean(each.colour[:3])) for each in made],
+        "contrast": [float(np.mean(each.colour[3:])) for each in made],
         "order in the list": range(len(infos)),
     }
     for codec in sorted({info.codec for info in infos}):

@@ -13,6 +13,7 @@ from fas_jax.reporting.page import ExtraTable, simple_page
 from fas_jax.studies.audit import controls
 from fas_jax.studies.audit.sequence import Outcome
 from fas_jax.studies.audit.shortcuts import Shortcut
+from fas_jax.studies.one_method import baselines
 
 SEQUENCE_TEXT = (
     "The released code of Muhammad et al. (2023) joins all videos of a split into one sequence sorted by label and "
@@ -42,15 +43,15 @@ def shortcut_table(found: Sequence[Shortcut]) -> ExtraTable:
     return ExtraTable("Shortcuts in the data", SHORTCUT_TEXT, Grid(["dataset", "quantity", "AUC", "z", "flag"], rows))
 
 
-def control_table(results: Results) -> ExtraTable:
-    """The model and its controls."""
+def control_table(results: Results, rendition: str) -> ExtraTable:
+    """The method and its controls, and the baselines on this rendition."""
     rows = []
     for each in results.summaries:
         auc, hter = (
             f"{100 * each.mean[name]:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
             for name, interval in (("auc", each.auc_interval), ("hter", each.hter_interval))
         )
-        rows.append([each.model, auc, hter, controls.EXPLAINED[each.model]])
+        rows.append([each.model, auc, hter, controls.explain(each.model, rendition)])
     return ExtraTable("Controls", CONTROL_TEXT, Grid(["control", "AUC %", "HTER %", "what it is"], rows))
 
 
@@ -68,14 +69,15 @@ def sequence_table(title: str, found: Mapping[str, Sequence[Outcome]], truth: Ma
     return ExtraTable(title, SEQUENCE_TEXT, Grid(header, rows))
 
 
-def statements(results: Results) -> list[str]:
-    """What the controls allow to be said; intervals that hold 0.5, or 0, are no evidence."""
+def statements(results: Results, rendition: str) -> list[str]:
+    """What the controls and the baselines allow to be said; intervals that hold 0.5, or 0, are no evidence."""
     found = []
     summary = {each.model: each for each in results.summaries}
+    known = baselines(rendition)
+    facts = [name for name, method in known.items() if controls.reads_facts_alone(method)]
     for name, says in (
         (controls.NOISE, "the lengths of clips give the label away"),
-        (controls.METADATA, "what is known of the files without their pixels separates the classes of the target"),
-        (controls.COLOUR, "mean and spread of colour separate the classes of the target"),
+        *((name, f"{name} separates the classes of the target without a look at the face") for name in facts),
         (controls.BACKGROUND, "frames without their middle separate the classes of the target"),
     ):
         if each := summary.get(name):
@@ -86,9 +88,9 @@ def statements(results: Results) -> list[str]:
     for name, says in (
         (controls.SHUFFLED, "the order of frames matters"),
         (controls.ONE_FRAME, "more than one frame helps"),
-        (controls.MEAN, "the recurrent model beats the mean of the features"),
+        *((name, f"the method beats the baseline {name}") for name in known if name not in facts),
     ):
-        pair = next((c for c in results.comparisons if (c.model, c.other) == (name, controls.MODEL)), None)
+        pair = next((c for c in results.comparisons if (c.model, c.other) == (name, controls.METHOD)), None)
         if pair is not None and not np.isnan(pair.difference):
             low, high = 100 * pair.interval.low, 100 * pair.interval.high
             sure = f"HTER {100 * pair.difference:+.1f} points [{low:+.1f}, {high:+.1f}] without it"

@@ -9,8 +9,8 @@ from matplotlib.ticker import NullFormatter
 
 from fas_jax.evaluation.effects import Effect
 from fas_jax.reporting.figures import new_figure, write_figure
+from fas_jax.reporting.naming import model_name
 from fas_jax.reporting.palette import style
-from fas_jax.reporting.tables import model_name
 from fas_jax.studies.search.outcomes import Outcome
 
 _SEARCH_KEY = (

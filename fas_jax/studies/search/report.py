@@ -12,7 +12,7 @@ from fas_jax.base.settings import to_toml
 from fas_jax.evaluation.effects import Effect, fold_noise, rank_effect
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
 from fas_jax.reporting.grid import UNDEFINED, Grid, markdown, to_csv
-from fas_jax.reporting.tables import model_name
+from fas_jax.reporting.naming import model_name
 from fas_jax.studies.search.figures import draw_search
 from fas_jax.studies.search.outcomes import Found, Outcome
 from fas_jax.studies.search.space import apply
