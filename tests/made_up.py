@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from fas_jax.base.settings import Features, Preparation, Rendition
-from fas_jax.deployment.bundle import Bundle, Decision, load_bundle, write_bundle
+from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle_folder import load_bundle, write_bundle
 from fas_jax.methods.base import Batch, Detector, Input, Method, Scores
 from fas_jax.methods.head_training import HeadDetector
 from fas_jax.methods.heads import HeadMethod

@@ -15,7 +15,8 @@ import pytest
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Rendition
 from fas_jax.deployment import bundle as bundles
-from fas_jax.deployment.bundle import ABOUT, Bundle, Decision, find_bundles, load_bundle
+from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle_folder import ABOUT, find_bundles, load_bundle
 from fas_jax.methods.recurrent import Gru
 from fas_jax.pixels.renditions import resize
 from scripts.predict import only_bundle

@@ -89,7 +89,7 @@ def test_a_training_that_goes_on_continues_its_curves(tmp_path, monkeypatch, kep
     )
 
     def train(folder: Path) -> None:
-        chunks.train_in_chunks("gru", ARCHITECTURE, RUNS, clips(), settings, folder, "data")
+        chunks.train_in_chunks("gru", ARCHITECTURE, RUNS, clips(), settings, folder=folder)
 
     train(tmp_path / "whole")
     write = EventFiles.__call__
@@ -117,7 +117,7 @@ def test_a_training_that_goes_on_continues_its_curves(tmp_path, monkeypatch, kep
 
 def test_no_curves_where_they_are_not_wanted(tmp_path):
     settings = Training(batch_size=12, max_epochs=1, validate_every=1, events=False)
-    chunks.train_in_chunks("gru", ARCHITECTURE, RUNS, clips(), settings, tmp_path, "data")
+    chunks.train_in_chunks("gru", ARCHITECTURE, RUNS, clips(), settings, folder=tmp_path)
     assert not (tmp_path / "events").exists()
 
 

@@ -89,15 +89,15 @@ class CorpusClips:
         """Where there are frames of an input of kind `features` or `scores`."""
         return self.scores(item.name).mask if item.kind == "scores" else self.features(item.name)[1]
 
-    def absent(self, item: Input) -> Sequence[str]:
-        """Why an input could not be made, for each clip; empty where it could."""
-        if item.kind == "facts":
-            return [""] * len(self)
-        mask = self.mask(item)
-        missing = np.flatnonzero(~mask.any(1))
-        reasons = [""] * len(self)
-        for row in missing.tolist():
-            reasons[row] = f"there are no {item.kind} of {item.name}"
+    def absent(self, item: Input, rows: Rows | None = None) -> Sequence[str]:
+        """Why an input could not be made, for each of these clips, or of all; empty where it could."""
+        # Facts of a rendition are as absent as its frames.
+        mask = self.mask(item) if item.kind == "scores" else self.features(item.name)[1]
+        rows = np.arange(len(self)) if rows is None else rows
+        reasons = [""] * len(rows)
+        for at in np.flatnonzero(~mask[rows].any(1)).tolist():
+            made = None if item.kind == "scores" else self.facts(item.name)[int(rows[at])].renditions.get(item.name)
+            reasons[at] = (made.reason if made else "") or f"there are no {item.kind} of {item.name}"
         return reasons
 
     def read(self, rows: Rows, inputs: Sequence[Input], task: int = 0) -> Batch:
@@ -119,9 +119,8 @@ class CorpusClips:
             else:
                 features, every = self.features(item.name)
                 data[item], mask[item] = features[rows], every[rows]
-            why = self.absent(item)
-            if any(why):
-                absent[item] = [why[row] for row in rows.tolist()]
+            if any(why := self.absent(item, rows)):
+                absent[item] = why
         return Batch(data, mask, absent)
 
     def with_scores(self, scores: Mapping[str, FrameScores]) -> "CorpusClips":

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from fas_jax.base.declarations import key
 from fas_jax.base.settings import Execution, to_dict
 
-Rows: TypeAlias = Int[np.ndarray, " m"]
+Rows: TypeAlias = Int[np.ndarray, " _"]
 """Indices of clips in the `Clips` that they belong to."""
 WHOLE = "whole"
 """The part of a task that is kept: trained on all of its training clips."""
@@ -163,8 +163,8 @@ class Clips(Protocol):
     def scores(self, method: str) -> Any:
         """What another method made of the clips: `fas_jax.features.frame_scores.FrameScores`."""
 
-    def absent(self, item: Input) -> Sequence[str]:
-        """Why an input could not be made, for each clip; empty where it could."""
+    def absent(self, item: Input, rows: Rows | None = None) -> Sequence[str]:
+        """Why an input could not be made, for each of these clips, or of all; empty where it could."""
 
     def read(self, rows: Rows, inputs: Sequence[Input], task: int = 0) -> Batch:
         """Some clips' inputs in memory; of `scores`, those that belong to the task of this number."""

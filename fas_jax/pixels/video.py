@@ -60,7 +60,7 @@ def decode_file(
         DecodeError: the file does not open, yields no frame, yields clearly fewer frames than its container
             announces, its time runs backwards, or no rendition can be made of it.
     """
-    _check_hope(makers)
+    _check_possible(makers)
     file_bytes = _file_bytes(path)
     try:
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -89,7 +89,7 @@ def decode_images(
     """
     if not paths:
         raise DecodeError("a folder without a frame")
-    _check_hope(makers)
+    _check_possible(makers)
     file_bytes = sum(_file_bytes(path) for path in paths)
     wanted: dict[int, list[RenditionMaker]] = {}
     for maker in makers.values():
@@ -103,7 +103,7 @@ def decode_images(
         shape, codec = shape or image.shape, codec or kind
         for maker in wanted[index]:
             maker.add(index, image)
-        _check_hope(makers)
+        _check_possible(makers)
     renditions, frames = _made(makers)
     info = ClipInfo(
         frame_count=len(paths),
@@ -190,7 +190,7 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker]
             shape = shape or image.shape
             for maker in wanting:
                 maker.show(index, image)
-            _check_hope(makers)
+            _check_possible(makers)
         index += 1
 
     if index == 0:
@@ -215,11 +215,11 @@ def _made(
     makers: Mapping[str, RenditionMaker],
 ) -> tuple[dict[str, RenditionInfo], dict[str, UInt8[np.ndarray, "t s s 3"]]]:
     made = {name: maker.made() for name, maker in makers.items()}
-    _check_hope(makers)
+    _check_possible(makers)
     return {name: info for name, (info, _) in made.items()}, {name: frames for name, (_, frames) in made.items()}
 
 
-def _check_hope(makers: Mapping[str, RenditionMaker]) -> None:
+def _check_possible(makers: Mapping[str, RenditionMaker]) -> None:
     """Raises `DecodeError` when no rendition of the video can be made any more."""
     if all(maker.reason for maker in makers.values()):
         several = len(makers) > 1

@@ -7,7 +7,7 @@ nothing of the target.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -263,9 +263,8 @@ def _gaps(assignment: Assignment, table: VideoTable, exact: Mapping[str, str]) -
     return gaps
 
 
-def _named(table: VideoTable, row: SupportsIndex) -> str:
-    own = table[row.__index__()]
-    return f"{own.dataset} {own.path}"
+def _named(table: VideoTable, row: int | np.integer) -> str:
+    return f"{table.dataset[row]} {table.path[row]}"
 
 
 def _without(videos: VideoTable, rows: Int[np.ndarray, " n"], count: int) -> Int[np.ndarray, " m"]:

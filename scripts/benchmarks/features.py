@@ -188,10 +188,9 @@ def _jax_forms(
     from fas_jax.models.backbones.base import faster_form
     from fas_jax.models.backbones.densenet import FORMS, SHAPES, apply
 
-    everything = all_forms or jax.default_backend() != "cpu"
     placed = jax.device_put(cast_kernels(jax.tree.map(np.asarray, params), precision))
     inputs = jax.device_put(frames)
-    for form in FORMS if everything else [faster_form()]:
+    for form in FORMS if all_forms else [faster_form()]:
         stage = jax.jit(partial(apply, SHAPES[name], precision=precision, form=form))
         yield f"JAX {form}", partial(lambda stage: np.asarray(stage(placed, inputs)), stage)
 
