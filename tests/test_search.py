@@ -485,11 +485,15 @@ class Constant:
 
     method: Method
     silent: bool = False
+    params = about = {}  # noqa: RUF012
 
     def score(self, batch):
         if self.silent:
             return Scores.none(len(batch), "silent")
         return Scores(np.full(len(batch), 0.5))
+
+    def apply(self):
+        return None
 
 
 def test_a_setting_that_decides_nothing_has_failed(made, tmp_path, monkeypatch):

@@ -115,10 +115,11 @@ class ScoreTable:
         own = {"protocol": protocol, "role": role, "model": model}
         columns: dict[str, Any] = {name: TextColumn.constant(value, count) for name, value in own.items()}
         table = VideoTable.of(videos)
-        for name in ("dataset", "subject", "pai", "pai_fine", "device", "session", "split", "label"):
+        for name in ("dataset", "subject", "pai", "pai_fine", "device", "session", "split"):
             columns[name] = getattr(table, name)
         return cls(
             seed=np.broadcast_to(np.int64(seed), count),
+            label=table.label.astype(np.int64),
             video=TextColumn.of(table.path),
             score=np.asarray(scores, np.float64),
             reason=_reasons(reasons, count),
