@@ -139,8 +139,7 @@ class ScoreTable:
     @classmethod
     def empty(cls) -> "ScoreTable":
         """A table without rows."""
-        nothing: dict[str, Any] = {name: np.array([]) for name in COLUMNS}
-        return cls(**nothing)
+        return cls(**{name: _column(name, []) for name in COLUMNS})
 
     @classmethod
     def concatenate(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
@@ -222,7 +221,7 @@ class ScoreTable:
             more = f" (and {len(problems) - _MOST_ERRORS} more)" if len(problems) > _MOST_ERRORS else ""
             raise UserError(f"{path}: " + "; ".join(problems[:_MOST_ERRORS]) + more)
         try:
-            return cls(**columns)
+            return cls(**{name: _column(name, values) for name, values in columns.items()})
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
@@ -265,6 +264,10 @@ class ScoreTable:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreTable))
+
+
+def _column(name: str, values: Sequence[Any]) -> Any:
+    return np.array(values, _NUMBERS[name]) if name in _NUMBERS else TextColumn.of(values)
 
 
 def _reasons(reasons: Sequence[str] | None, count: int) -> TextColumn:
