@@ -86,7 +86,7 @@ def cells(folder, heading="## Deployment"):
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
-    monkeypatch.setattr("fas_jax.reporting.report.plots.draw_roc", lambda *arguments: None)
+    monkeypatch.setattr("fas_jax.reporting.report.write_figure", lambda *arguments: None)
 
 
 def test_the_leave_one_out_estimate_stands_beside_the_thresholds(tmp_path):

@@ -16,13 +16,14 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
 from fas_jax.base.settings import to_toml
+from fas_jax.base.text_column import TextColumn
 from fas_jax.datasets import loading
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.breakdown import WORST
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict, load_experiment
-from fas_jax.reporting import breakdown_tables, charts, grid, report, thumbnails
+from fas_jax.reporting import breakdown_tables, charts, figures, grid, report, thumbnails
 from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.learning import History, read_histories
 from fas_jax.reporting.page import Extras, ExtraTable, read_extra_tables, write_extra_table, write_page
@@ -34,7 +35,7 @@ NASTY = '<script>alert(1)</script>&"|\\_$'
 class Tags(HTMLParser):
     """Every tag and attribute of a page; fails on tags that do not close as they opened."""
 
-    VOID = ("meta", "br", "img", "line", "rect", "circle", "polyline", "polygon")
+    VOID = ("meta", "br", "img")
 
     def __init__(self, text):
         super().__init__()
@@ -79,8 +80,9 @@ def test_the_page_needs_nothing_else_and_shows_everything():
         assert not name.startswith("on")
     assert "url(" not in text
     # ROC and DET of four protocols, four histograms, one learning curve.
-    assert found.tags.count("svg") == 4 * 2 + 4 + 1
-    assert found.tags.count("polygon") >= 4 * 2
+    assert found.attributes.count(("class", "chart")) == 4 * 2 + 4 + 1
+    for name in ("ROC curves, O&C&I to M", "DET curves, O&C&I to M", "Loss of GRU"):
+        assert ("alt", name) in found.attributes
     for words in (
         "An audit&#x27;s verdict",
         "Strict beside oracle",
@@ -99,7 +101,7 @@ def test_nothing_from_files_becomes_markup(tmp_path):
     changed["pai"] = np.where(scores.label == 1, "bonafide", changed["pai"])
     columns = {name: getattr(scores, name) for name in ("protocol", "seed", "role", "dataset", "label", "session")}
     rest = {name: getattr(scores, name) for name in ("split", "score", "reason")}
-    nasty = ScoreTable(**columns, **changed, **rest)
+    nasty = ScoreTable(**columns, **{name: TextColumn.of(column) for name, column in changed.items()}, **rest)
     about = provenance(experiment={"name": NASTY}, weights=NASTY, versions={NASTY: NASTY})
     text = page(nasty, about | {"name": NASTY})
     assert "script" not in Tags(text).tags
@@ -191,15 +193,47 @@ def test_a_band_is_that_of_single_resamples():
 
 
 def test_det_points_are_normal_deviates():
-    curve = charts.Curve("a", "#000", False, np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]), (0.5, 0.5), None)
-    text = charts.det("t", [curve])
-    x, y = map(float, re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text).groups())
-    ends = [float(v) for v in re.search(r'<polyline points="([\d.]+),([\d.]+) ', text).groups()]
-    # 0.5 lies at 0, between the deviates of the ends, 0.1 % and 98 %.
-    share = 3.0902 / (3.0902 + 2.0537)
-    assert (x - 52) / (422 - 52) == pytest.approx(share, abs=0.002)
-    assert (354 - y) / (354 - 12) == pytest.approx(share, abs=0.002)
-    assert ends == [52.0, 12.0]
+    curve = charts.Curve("a", "#000", False, np.array([0.0, 0.1, 1.0]), np.array([0.0, 0.9, 1.0]), (0.5, 0.1), 0.9)
+    (axes,) = charts.det([curve]).axes
+    line, point = axes.get_lines()
+    # Beyond 0.1 % and 98 % lie the ends.
+    ends = -3.0902, 2.0537
+    np.testing.assert_allclose(line.get_xdata(), [ends[0], -1.2816, ends[1]], atol=1e-4)
+    np.testing.assert_allclose(line.get_ydata(), [ends[1], -1.2816, ends[0]], atol=1e-4)
+    np.testing.assert_allclose(point.get_xydata(), [[0, -1.2816]], atol=1e-4)
+    assert axes.get_xlim()[0] < ends[0]
+    assert axes.get_xlim()[1] > ends[1]
+
+
+def svg_of(image):
+    """What an image of a page holds."""
+    (data,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', image)
+    return base64.b64decode(data).decode()
+
+
+def test_a_chart_is_one_image_with_the_same_bytes_every_time():
+    nasty = charts.Line(f"$x$ {NASTY}", "#D55E00", [1, 2, 3], [0.5, np.nan, 0.25], low=[0, 0, 0], high=[1, 1, 1])
+    one, other = (figures.as_image(charts.lines("epoch", "loss", [nasty]), NASTY) for _ in range(2))
+    assert one == other
+    assert Tags(one).attributes[:2] == [("class", "chart"), ("alt", NASTY)]
+    svg = svg_of(one)
+    assert "<text" in svg
+    assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>|<metadata>.*</metadata>', "", svg, flags=re.S)
+    assert len(svg) < 40_000
+
+
+def test_names_from_files_are_no_formulas():
+    curve = charts.Curve("a$_{b}$", "#000", False, np.array([0.0, 1.0]), np.array([0.0, 1.0]), (0.5, 0.5), 0.5)
+    figure = charts.roc([curve], "$\\frac$ to M")
+    svg = svg_of(figures.as_image(figure, "t"))
+    assert "a$_{b}$: AUC 50.0 %" in svg
+    assert "$\\frac$ to M" in svg
+
+
+def test_scores_of_one_value_have_a_histogram():
+    (axes,) = charts.histogram(np.array([0.5]), np.array([0.5, 0.5]), np.nan, ("#000", "#111")).axes
+    heights = [patch.get_data().values for patch in axes.patches if not patch.get_fill()]
+    assert [each.max() for each in heights] == [100, 100]
 
 
 def test_histories_are_read_from_the_models(tmp_path):
@@ -325,7 +359,7 @@ def test_markdown_holds_no_html_and_no_links_of_others():
 
 
 def test_no_page_in_markdown_holds_html_of_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(report.plots, "draw_roc", lambda *arguments: None)
+    monkeypatch.setattr(report, "write_figure", lambda *arguments: None)
     evil = "<script>alert(1)</script>"
     scores = table("", protocols=("OCI_to_M",), silent=1)
     changed = {name: np.array([f"{evil}{value}" for value in getattr(scores, name)]) for name in ("video", "model")}
@@ -362,7 +396,7 @@ def test_cells_that_a_spreadsheet_would_run_are_text(cell, written):
 
 
 def test_formulas_in_names_are_text_for_people_and_names_for_programs(tmp_path, monkeypatch):
-    monkeypatch.setattr(report.plots, "draw_roc", lambda *arguments: None)
+    monkeypatch.setattr(report, "write_figure", lambda *arguments: None)
     scores = table("", protocols=("OCI_to_M",))
     changed = {name: np.array([f"=1+{value}" for value in getattr(scores, name)]) for name in ("video", "model")}
     changed["device"] = np.array(["@SUM(A1)"] * len(scores))

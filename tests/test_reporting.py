@@ -74,7 +74,7 @@ def write(folder, scores, about):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing is most of a report's time, and one test looks at it."""
-    monkeypatch.setattr(report.plots, "draw_roc", lambda *arguments: None)
+    monkeypatch.setattr(report, "write_figure", lambda *arguments: None)
 
 
 def rows_of(text):

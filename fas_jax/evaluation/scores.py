@@ -6,13 +6,13 @@ any other system can be evaluated. Imports no JAX.
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Int, Int64
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path
@@ -52,7 +52,7 @@ class ScoreTable:
 
     protocol: TextColumn
     """Name of the protocol, such as OCI_to_M."""
-    seed: Int64[np.ndarray, " n"]
+    seed: Int[np.ndarray, " n"]
     role: TextColumn
     """`validation` (sets the threshold) or `test`."""
     model: TextColumn
@@ -61,7 +61,7 @@ class ScoreTable:
     dataset: TextColumn
     subject: TextColumn
     """Unique within the dataset; empty where not known."""
-    label: Int64[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
     """1 bona fide, 0 attack."""
     pai: TextColumn
     """Coarse PAI species, `bonafide`, or empty where not known."""
@@ -70,7 +70,7 @@ class ScoreTable:
     session: TextColumn
     split: TextColumn
     """Official split that the video comes from."""
-    score: Float64[np.ndarray, " n"]
+    score: Float[np.ndarray, " n"]
     """Higher means bona fide; NaN means that there is no decision."""
     reason: TextColumn
     """Why there is no decision; empty where there is one."""
@@ -105,7 +105,7 @@ class ScoreTable:
         role: str,
         model: str,
         videos: Sequence[Video],
-        scores: Float64[np.ndarray, " n"],
+        scores: Float[np.ndarray, " n"],
         reasons: Sequence[str] | None = None,
     ) -> "ScoreTable":
         """The rows of one model. Without a decision, `scores` [n] is NaN and `reasons` [n] says why."""
@@ -126,7 +126,7 @@ class ScoreTable:
         )
 
     def scored_by(
-        self, model: str, scores: Float64[np.ndarray, " n"], reasons: Sequence[str] | None = None
+        self, model: str, scores: Float[np.ndarray, " n"], reasons: Sequence[str] | None = None
     ) -> "ScoreTable":
         """The same videos with the scores of another model; the columns that describe them are shared, not copied."""
         return dataclasses.replace(
@@ -139,7 +139,13 @@ class ScoreTable:
     @classmethod
     def empty(cls) -> "ScoreTable":
         """A table without rows."""
-        return cls(**{name: _column(name, []) for name in COLUMNS})
+        return cls._of(dict.fromkeys(COLUMNS, ()))
+
+    @classmethod
+    def _of(cls, columns: Mapping[str, Sequence[Any]]) -> "ScoreTable":
+        found: dict[str, Any] = {name: TextColumn.of(columns[name]) for name in COLUMNS if name not in _NUMBERS}
+        found |= {name: np.array(columns[name], kind) for name, kind in _NUMBERS.items()}
+        return cls(**found)
 
     @classmethod
     def concatenate(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
@@ -221,7 +227,7 @@ class ScoreTable:
             more = f" (and {len(problems) - _MOST_ERRORS} more)" if len(problems) > _MOST_ERRORS else ""
             raise UserError(f"{path}: " + "; ".join(problems[:_MOST_ERRORS]) + more)
         try:
-            return cls(**{name: _column(name, values) for name, values in columns.items()})
+            return cls._of(columns)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
@@ -264,10 +270,6 @@ class ScoreTable:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreTable))
-
-
-def _column(name: str, values: Sequence[Any]) -> Any:
-    return np.array(values, _NUMBERS[name]) if name in _NUMBERS else TextColumn.of(values)
 
 
 def _reasons(reasons: Sequence[str] | None, count: int) -> TextColumn:

@@ -52,7 +52,7 @@ class Batch:
 
     data: Mapping[Input, Any]
     """By input. `features`: float [n t d], zero where there is no frame; `facts`: n `ClipInfo`s; `scores`: `Scores`."""
-    mask: Mapping[Input, Bool[np.ndarray, "n t"]]
+    mask: Mapping[Input, Bool[np.ndarray, "n _"]]
     """True at real frames, which are the first of a clip; for `features` and `scores`."""
     absent: Mapping[Input, Sequence[str]] = field(default_factory=dict)
     """By input, for each clip: empty, or why the input could not be made. An input that is not named is complete."""

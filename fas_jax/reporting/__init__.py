@@ -1,1 +1,1 @@
-"""Reporting: results as tables, plots and one page."""
+"""Reporting: results as tables, charts and one page."""

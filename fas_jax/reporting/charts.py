@@ -1,39 +1,51 @@
-"""Charts as inline SVG for the HTML page: ROC, DET, histograms, learning curves. Text is escaped here."""
+"""The charts of reports: ROC, DET, histograms of scores, lines. What `figures` writes as a file or puts into a page."""
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
+from matplotlib.figure import Figure
+from scipy.special import ndtri
 
-from fas_jax.evaluation.curves import Band
+from fas_jax.evaluation.curves import Band, mean_roc, roc_band
+from fas_jax.evaluation.results import Results
+from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.reporting.figures import new_figure
+from fas_jax.reporting.naming import Models
 
-_WIDTH, _HEIGHT = 440, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 18, 12, 46
 # The DET plot's ticks, and its ends.
 _DET = (0.002, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 _DET_LIMITS = (0.001, 0.98)
 _BINS = 30
+_FAR, _ACCEPTED, _FRR = "FAR: attacks accepted (%)", "bona fide accepted (%)", "FRR: bona fide rejected (%)"
+# Inches of a chart in a page: on a phone it is drawn somewhat smaller, and can still be read.
+_WIDTH, _TALL, _LOW = 4.4, 4.0, 2.6
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One model's curve: FAR and 1 - FRR, the operating point (FAR, FRR), and perhaps a band."""
+    """One model's curve on the test videos of a protocol, mean over seeds."""
 
     label: str
     colour: str
     dashed: bool
     far: Float64[np.ndarray, " k"]
     accepted: Float64[np.ndarray, " k"]
+    """1 - FRR."""
     point: tuple[float, float]
-    band: Band | None
+    """FAR and FRR at the threshold from validation."""
+    auc: float
+    """NaN, and no points, where it is undefined."""
+    steps: bool = False
+    """The rate holds until the next point, as in a mean over seeds."""
+    band: Band | None = None
 
 
 @dataclass(frozen=True)
 class Line:
-    """A polyline of a chart with linear axes; NaN breaks it."""
+    """A line of a chart; NaN breaks it."""
 
     label: str
     colour: str
@@ -41,178 +53,131 @@ class Line:
     y: Sequence[float]
     dashed: bool = False
     low: Sequence[float] = ()
+    """Lower bounds of a band, if there is one."""
     high: Sequence[float] = ()
     marks: bool = False
+    """A dot at each point."""
 
 
-class _Axes:
-    """A frame with ticks that maps values to pixels; collects SVG elements."""
-
-    def __init__(self, x: tuple[float, float], y: tuple[float, float], height: int = _HEIGHT) -> None:
-        self.x, self.y, self.height = x, y, height
-        self.parts: list[str] = []
-
-    def px(self, value: float) -> float:
-        share = (value - self.x[0]) / (self.x[1] - self.x[0])
-        return _LEFT + min(max(share, 0), 1) * (_WIDTH - _LEFT - _RIGHT)
-
-    def py(self, value: float) -> float:
-        share = (value - self.y[0]) / (self.y[1] - self.y[0])
-        return self.height - _BOTTOM - min(max(share, 0), 1) * (self.height - _BOTTOM - _TOP)
-
-    def ticks(self, x: Mapping[float, str], y: Mapping[float, str]) -> None:
-        bottom, right = self.height - _BOTTOM, _WIDTH - _RIGHT
-        for value, text in x.items():
-            at = self.px(value)
-            self.parts.append(f'<line class="g" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{bottom}"/>')
-            self.parts.append(f'<text x="{at:.1f}" y="{bottom + 16}" text-anchor="middle">{html.escape(text)}</text>')
-        for value, text in y.items():
-            at = self.py(value)
-            self.parts.append(f'<line class="g" x1="{_LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
-            self.parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{html.escape(text)}</text>')
-
-    def line(self, x: Sequence[float], y: Sequence[float], colour: str, dashed: bool = False, width: float = 2) -> None:
-        dash = ' stroke-dasharray="6 4"' if dashed else ""
-        for part in _unbroken(x, y):
-            points = " ".join(f"{self.px(a):.1f},{self.py(b):.1f}" for a, b in part)
-            style = f'fill="none" stroke="{colour}" stroke-width="{width}"{dash}'
-            self.parts.append(f'<polyline points="{points}" {style}/>')
-
-    def area(self, x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str) -> None:
-        if np.isnan([*low, *high]).any():
-            return
-        around = [*zip(x, high, strict=True), *reversed(list(zip(x, low, strict=True)))]
-        points = " ".join(f"{self.px(a):.1f},{self.py(b):.1f}" for a, b in around)
-        self.parts.append(f'<polygon points="{points}" fill="{colour}" fill-opacity="0.14"/>')
-
-    def dot(self, x: float, y: float, colour: str, radius: float = 5) -> None:
-        if not np.isnan(x + y):
-            place = f'cx="{self.px(x):.1f}" cy="{self.py(y):.1f}"'
-            self.parts.append(f'<circle {place} r="{radius}" fill="{colour}" stroke="white" stroke-width="1.5"/>')
-
-    def svg(self, title: str, x: str, y: str) -> str:
-        middle = (self.height - _BOTTOM + _TOP) / 2
-        labels = (
-            f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{self.height - 8}" text-anchor="middle">{html.escape(x)}'
-            f'</text><text x="14" y="{middle}" text-anchor="middle" transform="rotate(-90 14 {middle})">'
-            f"{html.escape(y)}</text>"
-        )
-        frame = f'<rect class="f" x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}"'
-        frame += f' height="{self.height - _BOTTOM - _TOP}"/>'
-        name = html.escape(title)
-        head = f'<svg viewBox="0 0 {_WIDTH} {self.height}" role="img" aria-label="{name}"><title>{name}</title>'
-        return head + "".join(self.parts) + frame + labels + "</svg>"
+def curves_of(
+    results: Results, scores: ScoreTable, protocol: str, models: Models, banded: str | None = None
+) -> list[Curve]:
+    """The models' curves in order; that of the model `banded` gets a band by bootstrap over subjects."""
+    found = []
+    for model in models.order:
+        label, (colour, dashed) = models.name(model), models.style(model)
+        summary = results.summary(protocol, model)
+        if summary is None or np.isnan(summary.mean["auc"]):
+            nothing = np.zeros(0)
+            found.append(Curve(label, colour, dashed, nothing, nothing, (np.nan, np.nan), np.nan))
+            continue
+        rows = scores.select(protocol=protocol, model=model, role=TEST)
+        runs = [rows.select(seed=seed) for seed in summary.seeds]
+        mean, band = summary.mean, roc_band(runs) if model == banded else None
+        point = mean["far"], mean["frr"]
+        steps = len(runs) > 1
+        found.append(Curve(label, colour, dashed, *mean_roc(runs), point, mean["auc"], steps, band))
+    return found
 
 
-def roc(title: str, curves: Sequence[Curve]) -> str:
-    """FAR against 1 - FRR in per cent, with operating points and bands."""
-    axes = _Axes((0, 1), (0, 1))
-    ticks = {share / 100: str(share) for share in range(0, 101, 20)}
-    axes.ticks(ticks, ticks)
+def roc(curves: Sequence[Curve], title: str = "") -> Figure:
+    """FAR against 1 - FRR, with operating points and bands; with a title also a legend, to stand by itself."""
+    figure = new_figure(6.4, 6.4, dpi=150) if title else new_figure(_WIDTH, _TALL)
+    axes = _axes(figure, _FAR, _ACCEPTED)
+    axes.plot([0, 100], [0, 100], color="#BBBBBB", linewidth=0.8, zorder=1)
+    for curve in curves:
+        auc = "undefined" if np.isnan(curve.auc) else f"AUC {100 * curve.auc:.1f} %"
+        if curve.band:
+            _fill(axes, 100 * curve.band.far, 100 * curve.band.low, 100 * curve.band.high, curve.colour)
+        _draw(axes, curve, 100 * curve.far, 100 * curve.accepted, f"{curve.label}: {auc}")
+        _mark(axes, curve, 100 * curve.point[0], 100 * (1 - curve.point[1]))
+    axes.set(xlim=(-1, 101), ylim=(-1, 101), aspect="equal")
+    if title:
+        axes.plot([], [], "o", color="#444444", label="at the threshold from validation")
+        axes.set_title(_literal(title))
+        axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
+    return figure
+
+
+def det(curves: Sequence[Curve]) -> Figure:
+    """FAR against FRR on axes of normal deviates; what lies beyond the ends is drawn at them."""
+    figure = new_figure(_WIDTH, _TALL)
+    axes = _axes(figure, _FAR, _FRR)
     for curve in curves:
         if curve.band:
-            axes.area(curve.band.far.tolist(), curve.band.low.tolist(), curve.band.high.tolist(), curve.colour)
-    for curve in curves:
-        axes.line(curve.far.tolist(), curve.accepted.tolist(), curve.colour, curve.dashed)
-    for curve in curves:
-        axes.dot(curve.point[0], 1 - curve.point[1], curve.colour)
-    return axes.svg(title, "FAR: attacks accepted (%)", "bona fide accepted (%)")
-
-
-def det(title: str, curves: Sequence[Curve]) -> str:
-    """FAR against FRR on normal-deviate axes, in per cent; what lies beyond the ends is drawn at them."""
-    low, high = _deviate(_DET_LIMITS[0]), _deviate(_DET_LIMITS[1])
-    axes = _Axes((low, high), (low, high))
-    ticks = {_deviate(share): f"{100 * share:g}" for share in _DET}
-    axes.ticks(ticks, ticks)
-    for curve in curves:
-        if curve.band:
-            inside = curve.band.far > 0
-            x = [_deviate(share) for share in curve.band.far[inside]]
-            above, below = ([_deviate(1 - s) for s in side[inside]] for side in (curve.band.high, curve.band.low))
-            axes.area(x, above, below, curve.colour)
-    for curve in curves:
-        x, y = ([_deviate(share) for share in side] for side in (curve.far, 1 - curve.accepted))
-        axes.line(x, y, curve.colour, curve.dashed)
-    for curve in curves:
-        axes.dot(_deviate(curve.point[0]), _deviate(curve.point[1]), curve.colour)
-    return axes.svg(title, "FAR: attacks accepted (%)", "FRR: bona fide rejected (%)")
+            low, high = (_deviates(1 - side) for side in (curve.band.high, curve.band.low))
+            _fill(axes, _deviates(curve.band.far), low, high, curve.colour)
+        _draw(axes, curve, _deviates(curve.far), _deviates(1 - curve.accepted), curve.label)
+        _mark(axes, curve, *_deviates(np.array(curve.point)))
+    ticks, names = _deviates(np.array(_DET)), [f"{100 * share:g}" for share in _DET]
+    low, high = _deviates(np.array(_DET_LIMITS))
+    margin = 0.01 * (high - low)
+    axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)
+    return figure
 
 
 def histogram(
-    title: str,
     bona_fide: Float64[np.ndarray, " n"],
     attacks: Float64[np.ndarray, " m"],
     threshold: float,
     colours: tuple[str, str],
-) -> str:
-    """Scores of both classes, each as shares of its class, and the threshold."""
-    everything = np.concatenate([bona_fide, attacks, [threshold][: 0 if np.isnan(threshold) else 1]])
-    ends = float(everything.min()), float(everything.max())
-    if ends[0] == ends[1]:
-        ends = ends[0] - 0.5, ends[1] + 0.5
-    edges = np.linspace(*ends, _BINS + 1)
-    shares = [np.histogram(part, edges)[0] / max(1, len(part)) for part in (bona_fide, attacks)]
-    top = max(float(max(part.max() for part in shares)), 1e-9)
-    axes = _Axes(ends, (0, top * 1.05), 260)
-    axes.ticks(
-        {v: f"{v:.3g}" for v in np.linspace(*ends, 5)}, {top * k / 4: f"{100 * top * k / 4:.0f}" for k in range(5)}
-    )
-    for part, colour in zip(shares, colours, strict=True):
-        steps = np.repeat(part, 2).tolist()
-        x = np.repeat(edges, 2)[1:-1].tolist()
-        axes.area(x, [0.0] * len(x), steps, colour)
-        axes.line(x, steps, colour)
+) -> Figure:
+    """Scores of both classes, each as shares of its class, and the threshold (NaN: none)."""
+    figure = new_figure(_WIDTH, _LOW)
+    axes = _axes(figure, "score (higher: bona fide)", "share of the class (%)")
+    everything = np.concatenate([bona_fide, attacks, [] if np.isnan(threshold) else [threshold]])
+    edges = np.histogram_bin_edges(everything, _BINS)
+    for part, colour in zip((bona_fide, attacks), colours, strict=True):
+        shares = 100 * np.histogram(part, edges)[0] / max(1, len(part))
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.14)
+        axes.stairs(shares, edges, color=colour, linewidth=1.6)
     if not np.isnan(threshold):
-        axes.line([threshold, threshold], [0, top * 1.05], "#444444", dashed=True, width=1.5)
-    return axes.svg(title, "score (higher: bona fide)", "share of the class (%)")
+        axes.axvline(threshold, color="#444444", linestyle="--", linewidth=1.2)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    return figure
 
 
-def lines(title: str, x_label: str, y_label: str, drawn: Sequence[Line], height: int = 260) -> str:
-    """Lines over linear axes from their own ranges, with bands where they have any."""
-    xs = np.concatenate([np.asarray(each.x, float) for each in drawn])
-    ys = np.concatenate([np.asarray([*each.y, *each.low, *each.high], float) for each in drawn])
-    x_ends, y_ends = _ends(xs), _ends(ys)
-    axes = _Axes(x_ends, y_ends, height)
-    axes.ticks(*({v: f"{v:.3g}" for v in np.linspace(*ends, 5)} for ends in (x_ends, y_ends)))
+def lines(x_label: str, y_label: str, drawn: Sequence[Line]) -> Figure:
+    """Lines over linear axes, with bands where they have any."""
+    figure = new_figure(_WIDTH, _LOW)
+    axes = _axes(figure, x_label, y_label)
     for each in drawn:
         if each.low:
-            axes.area(each.x, each.low, each.high, each.colour)
-    for each in drawn:
-        axes.line(each.x, each.y, each.colour, each.dashed)
-        for a, b in zip(each.x, each.y, strict=True) if each.marks else ():
-            axes.dot(a, b, each.colour, 3.5)
-    return axes.svg(title, x_label, y_label)
+            _fill(axes, each.x, each.low, each.high, each.colour)
+        look = {"linestyle": "--" if each.dashed else "-", "marker": "o" if each.marks else None}
+        axes.plot(each.x, each.y, color=each.colour, label=each.label, linewidth=1.6, markersize=4.5, **look)
+    return figure
 
 
-def legend(entries: Sequence[tuple[str, str, bool]]) -> str:
-    """(label, colour, dashed) as an HTML list that wraps."""
-    items = []
-    for label, colour, dashed in entries:
-        style = f"border-top:3px {'dashed' if dashed else 'solid'} {colour}"
-        items.append(f'<li><i style="{style}"></i>{html.escape(label)}</li>')
-    return f'<ul class="legend">{"".join(items)}</ul>'
+def _axes(figure: Figure, x: str, y: str) -> Any:
+    axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#E5E5E5", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return axes
 
 
-def _deviate(share: float) -> float:
-    if np.isnan(share):
-        return np.nan
-    return NormalDist().inv_cdf(min(max(float(share), _DET_LIMITS[0]), _DET_LIMITS[1]))
+def _draw(axes: Any, curve: Curve, x: Float[np.ndarray, " k"], y: Float[np.ndarray, " k"], label: str) -> None:
+    look = {"linestyle": "--" if curve.dashed else "-", "drawstyle": "steps-post" if curve.steps else "default"}
+    axes.plot(x, y, color=curve.colour, linewidth=1.6, label=_literal(label), zorder=2, **look)
 
 
-def _ends(values: Float64[np.ndarray, " n"]) -> tuple[float, float]:
-    defined = values[np.isfinite(values)]
-    if not len(defined):
-        return 0.0, 1.0
-    low, high = float(defined.min()), float(defined.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+def _mark(axes: Any, curve: Curve, x: float, y: float) -> None:
+    axes.plot(x, y, "o", color=curve.colour, markersize=6, markeredgecolor="white", zorder=3, clip_on=False)
 
 
-def _unbroken(x: Sequence[float], y: Sequence[float]) -> list[list[tuple[float, float]]]:
-    parts: list[list[tuple[float, float]]] = [[]]
-    for a, b in zip(x, y, strict=True):
-        if np.isnan(a) or np.isnan(b):
-            parts.append([])
-        else:
-            parts[-1].append((float(a), float(b)))
-    return [part for part in parts if part]
+def _literal(text: str) -> str:
+    """For names that come from files: a dollar sign is one, and begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def _fill(axes: Any, x: Any, low: Any, high: Any, colour: str) -> None:
+    axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
+
+
+def _deviates(shares: Float[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
+    return ndtri(np.clip(shares, *_DET_LIMITS))

@@ -1,6 +1,6 @@
 """The report as one HTML page that needs nothing else: no network, no script, pictures inside. Imports no JAX.
 
-Everything that comes from files is escaped, by `html.escape` here or in `grid` and `charts`.
+Everything that comes from files is escaped, by `html.escape` here or in `grid` and `figures`.
 """
 
 import json
@@ -17,10 +17,10 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
 from fas_jax.base.settings import to_toml
 from fas_jax.evaluation.breakdown import DIMENSIONS
-from fas_jax.evaluation.curves import mean_roc, roc_band
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting import breakdown_tables, charts, tables
+from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.folds import fold_table
 from fas_jax.reporting.grid import Grid, to_html
 from fas_jax.reporting.learning import History
@@ -44,8 +44,7 @@ td:first-child{min-width:7.5rem;max-width:16rem;overflow-wrap:anywhere}td small{
 th.n{white-space:normal}
 tr.pub td{color:#666;font-style:italic}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.6rem 1.2rem}
-figure{margin:0}figcaption{font-size:.86rem;font-weight:600}svg{width:100%;max-width:520px;height:auto;display:block}
-svg text{font:12px system-ui,sans-serif;fill:#333}svg .g{stroke:#e8e8e8}svg .f{fill:none;stroke:#999}
+figure{margin:0}figcaption{font-size:.86rem;font-weight:600}.chart{width:100%;max-width:520px;height:auto;display:block}
 .legend{list-style:none;padding:0;margin:.3rem 0;display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.86rem}
 .legend i{display:inline-block;width:1.6rem;margin-right:.4rem;vertical-align:middle}
 .worst{border:1px solid #ddd;border-radius:6px;padding:.5rem;font-size:.84rem}
@@ -158,23 +157,32 @@ def simple_page(
     drawn: Mapping[str, str] | None = None,
     caveats: Sequence[str] = (),
 ) -> str:
-    """A page of statements, charts (of `charts`) and tables in the same dress.
+    """A page of statements, charts and tables in the same dress.
 
     Args:
         title: Of the page.
         said: What was found, in short.
         shown: The tables.
-        drawn: Charts by their titles.
+        drawn: Charts as HTML, by their titles.
         caveats: Of `Materials.caveats`, for the top of the page.
     """
     sections = {"In short": _list(said)} if said else {}
-    sections |= {name: f"<figure>{svg}</figure>" for name, svg in (drawn or {}).items()}
+    sections |= {name: f"<figure>{chart}</figure>" for name, chart in (drawn or {}).items()}
     return _page(title, caveats, sections | _extra(shown))
 
 
 def _extra(shown: Iterable[ExtraTable]) -> dict[str, str]:
     """Further tables as sections."""
     return {each.title: _text(each.text) + to_html(each.grid) for each in shown}
+
+
+def legend(entries: Sequence[tuple[str, str, bool]]) -> str:
+    """(label, colour, dashed) as an HTML list that wraps."""
+    items = []
+    for label, colour, dashed in entries:
+        rule = f"border-top:3px {'dashed' if dashed else 'solid'} {colour}"
+        items.append(f'<li><i style="{rule}"></i>{escape(label)}</li>')
+    return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _page(title: str, warned: Sequence[str], sections: Mapping[str, str]) -> str:
@@ -206,25 +214,15 @@ def _curves(results: Results, models: Models, scores: ScoreTable) -> str:
             "Dots: the operating point at the threshold from validation. Shaded: pointwise 95 % band of the main "
             "model's curve, by bootstrap over the target's subjects. Over several seeds, means."
         ),
-        charts.legend(entries),
+        legend(entries),
     ]
     for protocol in ordered_protocols(results):
-        drawn = []
-        main = breakdown_tables.main_model(results, models, protocol)
-        for model in models.order:
-            summary = results.summary(protocol, model)
-            if summary is None or np.isnan(summary.mean["auc"]):
-                continue
-            rows = scores.select(protocol=protocol, model=model, role=TEST)
-            runs = [rows.select(seed=seed) for seed in summary.seeds]
-            far, accepted = mean_roc(runs)
-            point = summary.mean["far"], summary.mean["frr"]
-            colour, dashed = models.style(model)
-            band = roc_band(runs) if model == main else None
-            drawn.append(charts.Curve(models.name(model), colour, dashed, far, accepted, point, band))
         name = protocol_name(protocol)
-        parts.append(_figures(((f"ROC, {name}", charts.roc(f"ROC curves, {name}", drawn)),
-                               (f"DET, {name}", charts.det(f"DET curves, {name}", drawn)))))  # fmt: skip
+        main = breakdown_tables.main_model(results, models, protocol)
+        curves = charts.curves_of(results, scores, protocol, models, main)
+        drawn = {"ROC": charts.roc(curves), "DET": charts.det(curves)}
+        cards = [(f"{kind}, {name}", as_image(figure, f"{kind} curves, {name}")) for kind, figure in drawn.items()]
+        parts.append(_figures(cards))
     return "".join(parts)
 
 
@@ -240,11 +238,10 @@ def _histograms(results: Results, models: Models, scores: ScoreTable) -> str:
         seed = f", seed {figures.seed}" if len(results.seeds) > 1 else ""
         name = f"{protocol_name(protocol)}, {models.name(model)}{seed}"
         sides = rows.score[rows.label == 1], rows.score[rows.label == 0]
-        svg = charts.histogram(f"Scores, {name}", *sides, figures.values["threshold"], CLASSES)
-        drawn.append((name, svg))
-    legend = [("bona fide", CLASSES[0], False), ("attacks", CLASSES[1], False)]
-    legend.append(("threshold from validation", "#444444", True))
-    return charts.legend(legend) + _figures(drawn)
+        chart = charts.histogram(*sides, figures.values["threshold"], CLASSES)
+        drawn.append((name, as_image(chart, f"Scores, {name}")))
+    entries = [("bona fide", CLASSES[0], False), ("attacks", CLASSES[1], False)]
+    return legend([*entries, ("threshold from validation", "#444444", True)]) + _figures(drawn)
 
 
 def _breakdown(results: Results, models: Models, extras: Extras) -> str:
@@ -291,7 +288,7 @@ def _learning(histories: Sequence[History], models: Models) -> str:
                 lines.append(charts.Line(each.run, colour, x, each.train_loss.tolist(), dashed=True))
                 lines.append(charts.Line(each.run, colour, x, each.validation_loss.tolist()))
         title = f"Loss of {models.name(model)}"
-        drawn.append((title, charts.lines(title, "epoch", "cross-entropy", lines)))
+        drawn.append((title, as_image(charts.lines("epoch", "cross-entropy", lines), title)))
     header = ["model", "protocol and seed", "best epoch", "last epoch", "validation loss there", "validation accuracy"]
     rows = []
     for each in histories:
@@ -302,7 +299,7 @@ def _learning(histories: Sequence[History], models: Models) -> str:
     return (
         _text("Solid: validation videos of the sources; dashed: training videos. The models kept are those of the best "
               "epoch by validation; the folds' models are not drawn.")
-        + charts.legend([(run, colours[run], False) for run in runs])
+        + legend([(run, colours[run], False) for run in runs])
         + _figures(drawn)
         + _details("Best epochs", to_html(Grid(header, rows)))
     )  # fmt: skip
@@ -328,7 +325,7 @@ def _provenance(models: Models, provenance: Mapping[str, Any]) -> str:
 
 
 def _figures(drawn: Iterable[tuple[str, str]]) -> str:
-    cards = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>" for name, svg in drawn)
+    cards = "".join(f"<figure><figcaption>{escape(name)}</figcaption>{chart}</figure>" for name, chart in drawn)
     return f'<div class="cards">{cards}</div>'
 
 

@@ -15,8 +15,9 @@ from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocols.presets import is_synthetic
-from fas_jax.reporting import breakdown_tables, grid, plots, tables
+from fas_jax.reporting import breakdown_tables, charts, grid, tables
 from fas_jax.reporting.deployed import deployment_section
+from fas_jax.reporting.figures import write_figure
 from fas_jax.reporting.markdown_report import full_report, main_part
 from fas_jax.reporting.materials import materials_in
 from fas_jax.reporting.naming import Models, ordered_protocols, protocol_name
@@ -92,9 +93,8 @@ def write_report(
     for protocol in ordered_protocols(results):
         display = protocol_name(protocol)
         file = f"roc_{_plain(protocol)}.png"
-        plots.draw_roc(
-            run / file, f"{display} (preset {provenance['preset']}{kind})", protocol, models, results, judged
-        )
+        title = f"{display} (preset {provenance['preset']}{kind})"
+        write_figure(charts.roc(charts.curves_of(results, judged, protocol, models), title), run / file)
         pictures.append((f"ROC curves, {display}", file))
     page = write_page(results, judged, provenance, rows, refusal, extras)
     write_text(run / "report.html", page)

@@ -13,8 +13,9 @@ from fas_jax.methods.base import Method
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.reporting import charts
+from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.grid import Grid
-from fas_jax.reporting.page import ExtraTable
+from fas_jax.reporting.page import ExtraTable, legend
 from fas_jax.reporting.palette import style
 from fas_jax.studies.one_method import fit_and_score, score_rows
 
@@ -83,7 +84,7 @@ def seconds_a_frame(backbone: Backbone, params: Params, size: int, batch_size: i
 
 
 def report(results: Results, counts: Sequence[int], seconds: float) -> tuple[ExtraTable, str]:
-    """The table, and the figure as SVG; `seconds` is NaN where it was not measured."""
+    """The table, and the figure as HTML; `seconds` is NaN where it was not measured."""
     (protocol,) = results.protocols
     names = list(dict.fromkeys(name.rpartition(", ")[0] for name in results.models))
     rows, lines = [], []
@@ -103,6 +104,6 @@ def report(results: Results, counts: Sequence[int], seconds: float) -> tuple[Ext
         colour, dashed = style(name, names)
         lines.append(charts.Line(name, colour, list(counts), hters, dashed, bounds[0], bounds[1], marks=True))
     grid = Grid(["model", "frames a clip", "HTER %", "AUC %", "feature time a video (ms)"], rows)
-    legend = charts.legend([(line.label, line.colour, line.dashed) for line in lines])
-    svg = charts.lines("HTER against frames a clip", "frames a clip", "HTER (%)", lines, 300)
-    return ExtraTable("Error against cost", _TEXT, grid), legend + svg
+    shown = legend([(line.label, line.colour, line.dashed) for line in lines])
+    chart = as_image(charts.lines("frames a clip", "HTER (%)", lines), "HTER against frames a clip")
+    return ExtraTable("Error against cost", _TEXT, grid), shown + chart
