@@ -31,8 +31,9 @@ def as_image(figure: Figure, title: str) -> str:
     An image and not inline SVG, whose ids would meet those of the page's other figures.
     """
     drawn = io.BytesIO()
-    # Ids that do not depend on chance, and text as text: smaller than outlines, and in the reader's own fonts.
-    with mpl.rc_context({"svg.hashsalt": "fas_jax", "svg.fonttype": "none"}):
+    # Ids that do not depend on chance; text as text, which is smaller than outlines, and with a short list of fonts.
+    settings = {"svg.hashsalt": "fas_jax", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}
+    with mpl.rc_context(settings):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     data = base64.b64encode(drawn.getvalue()).decode()
     return f'<img class="chart" alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'
