@@ -1,6 +1,8 @@
 """Learning curves are read back by TensorBoard itself, each validation once, whatever interrupted the training."""
 
+import resource
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -65,20 +67,21 @@ def test_what_a_kill_left_is_cut_off_and_nothing_is_written_twice(tmp_path):
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize(
-    ("data", "crc"),
-    # RFC 3720, B.4, and the check value of CRC-32C's catalogue entry.
-    [
-        (bytes(32), 0x8A9136AA),
-        (b"\xff" * 32, 0x62A8AB43),
-        (bytes(range(32)), 0x46DD794E),
-        (b"123456789", 0xE3069283),
-        (b"", 0),
-    ],
-)
-def test_checksums(data, crc):
-    rotated = (events._masked_crc(data) - 0xA282EAD8) & 0xFFFFFFFF
-    assert (rotated >> 17 | rotated << 15) & 0xFFFFFFFF == crc
+def test_many_curves_need_no_threads_and_no_open_files(tmp_path):
+    """The files of whole libraries' writers would be open all the while, each with a thread of its own."""
+    names = [f"run {number}" for number in range(40)]
+    threads, limits = threading.active_count(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    losses = np.ones(len(names), np.float32)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 10, limits[1]))
+    try:
+        with EventFiles(tmp_path, "gru", names) as files:
+            for epoch in (1, 2):
+                files(Validation(epoch, losses, losses, losses, len(names), 1.0))
+                files._write()
+            assert threading.active_count() == threads
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [step for step, _ in read(tmp_path / "gru" / names[-1])["loss/train"]] == [1, 2]
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -4,7 +4,6 @@ import base64
 import io
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,8 +32,7 @@ def as_image(figure: Figure, title: str) -> str:
     """
     drawn = io.BytesIO()
     # Ids that do not depend on chance; text as text, which is smaller than outlines, and with a short list of fonts.
-    settings: dict[Any, Any] = {"svg.hashsalt": "fas_jax", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}
-    with mpl.rc_context(settings):
+    with mpl.rc_context({"svg.hashsalt": "fas_jax", "svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     data = base64.b64encode(drawn.getvalue()).decode()
     return f'<img class="chart" alt="{escape(title)}" src="data:image/svg+xml;base64,{data}">'
