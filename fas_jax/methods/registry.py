@@ -98,7 +98,7 @@ def find_kind(kind: str) -> type[Method]:
     return found
 
 
-def method_from_dict(name: str, table: Mapping[str, Any], where: str) -> Method:
+def method_from_dict(name: str, table: Any, where: str) -> Method:
     """A method from its table `[methods.NAME]`.
 
     Raises:
