@@ -16,7 +16,6 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
 from fas_jax.base.settings import to_toml
-from fas_jax.base.text_column import TextColumn
 from fas_jax.datasets import loading
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.breakdown import WORST
@@ -101,7 +100,7 @@ def test_nothing_from_files_becomes_markup(tmp_path):
     changed["pai"] = np.where(scores.label == 1, "bonafide", changed["pai"])
     columns = {name: getattr(scores, name) for name in ("protocol", "seed", "role", "dataset", "label", "session")}
     rest = {name: getattr(scores, name) for name in ("split", "score", "reason")}
-    nasty = ScoreTable(**columns, **{name: TextColumn.of(column) for name, column in changed.items()}, **rest)
+    nasty = ScoreTable(**columns, **changed, **rest)
     about = provenance(experiment={"name": NASTY}, weights=NASTY, versions={NASTY: NASTY})
     text = page(nasty, about | {"name": NASTY})
     assert "script" not in Tags(text).tags
@@ -325,6 +324,7 @@ def test_videos_that_only_one_model_has_are_refused(tmp_path):
         report.evaluate_scores(write_csv(tmp_path / "bad.csv", rows), tmp_path / "out")
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_thumbnails_are_of_the_wanted_videos(monkeypatch):
     """Frames that say which video they are of, through the prepared dataset's own order."""
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
@@ -46,6 +46,7 @@ _ROW_KEY = ("protocol", "seed", "role", "model", "dataset", "video")
 _MOST_ERRORS = 10
 
 
+@no_type_check  # construction takes texts and numbers of any kind, and converts and checks them itself
 @dataclass(frozen=True)
 class ScoreTable:
     """Columns of equal length [n]. Construction checks them and raises `UserError`."""
