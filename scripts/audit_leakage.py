@@ -13,6 +13,7 @@ from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
+from fas_jax.reporting.materials import materials_of
 from fas_jax.reporting.page import write_extra_table
 from fas_jax.runtime import cli
 from fas_jax.studies.audit import frames, planted, sequence, verdict
@@ -81,12 +82,13 @@ def main(
         frame_aucs: What one frame of the made-up videos tells, at best.
         run: Folder of a run whose next report shall show the audit.
     """
-    tables, said = [], []
+    tables, said, caveats = [], [], []
     as_published = Training(learning_rate=1e-3, max_epochs=sequence_epochs, validate_every=30, patience=90)
     numbers = list(range(sequence_seeds))
     if stores:
         opened = [FeatureStore.open(path) for path in stores]
         clips, rendition = open_stores(opened)
+        caveats = materials_of(opened).caveats()
         method = method_of(kind, settings, rendition)
         (protocol,) = leave_one_out(preset, (target,), clips.videos.dataset.present())
         assignment = assign(protocol, clips.videos, 0.2, 0)
@@ -134,11 +136,12 @@ def main(
         said,
         tables,
         about,
+        caveats,
     )
     for number, table in enumerate(tables if run else ()):
         assert run is not None
         write_extra_table(run, f"2-audit-{number}", table)
-    print("\n".join(said))
+    print("\n".join([*caveats, *said]))
     print(f"The page is {out / 'audit.html'}.")
 
 

@@ -1,12 +1,14 @@
 """Which source threshold errs least on a target that it has not seen."""
 
 from pathlib import Path
+from typing import Any
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
 from fas_jax.experiment.corpus import CorpusClips
 from fas_jax.features.store import FeatureStore
 from fas_jax.reporting.grid import markdown
+from fas_jax.reporting.materials import materials_of
 from fas_jax.runtime import cli
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.studies import thresholds
@@ -35,9 +37,12 @@ def main(
         settings: Of the method, as NAME=VALUE.
         out: JSON file for the figures; none: they are only printed.
     """
-    figures = {}
+    figures: dict[str, Any] = {}
     if stores:
-        clips, rendition = open_stores([FeatureStore.open(path) for path in stores])
+        opened = [FeatureStore.open(path) for path in stores]
+        clips, rendition = open_stores(opened)
+        figures["caveats"] = materials_of(opened).caveats()
+        print("\n".join(figures["caveats"]))
         _check(clips)
         sets = {"the given stores": [clips] * seeds}
     else:

@@ -13,6 +13,7 @@ from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
 from fas_jax.reporting.grid import markdown, to_csv
+from fas_jax.reporting.materials import materials_of
 from fas_jax.reporting.page import simple_page
 from fas_jax.runtime import cli
 from fas_jax.studies import frames_curve as cost
@@ -71,10 +72,14 @@ def main(
     table, figure = cost.report(results, counts, seconds)
     title = f"Error against cost, {protocol.display} ({preset})"
     said = [f"Clips have {lengths.min()} to {lengths.max()} frames."]
-    write_json(out / "frames.json", {"header": table.grid.header, "rows": table.grid.rows, "text": table.text})
+    caveats = materials_of(opened).caveats()
+    write_json(
+        out / "frames.json",
+        {"header": table.grid.header, "rows": table.grid.rows, "text": table.text, "caveats": caveats},
+    )
     write_text(out / "frames.csv", to_csv(table.grid))
-    write_text(out / "frames.html", simple_page(title, said, [table], {"Figure": figure}))
-    print(markdown(table.grid))
+    write_text(out / "frames.html", simple_page(title, said, [table], {"Figure": figure}, caveats))
+    print("\n\n".join([*caveats, markdown(table.grid)]))
 
 
 if __name__ == "__main__":

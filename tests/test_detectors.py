@@ -17,6 +17,7 @@ from fas_jax.methods.base import Batch, Desk, Failed, Job, Scores, Task
 from fas_jax.methods.logistic import Logistic
 from fas_jax.methods.registry import find_kind, kinds
 from tests.made_up import METHODS, WIDTH, make_batch, make_detector, take
+from tests.stores import clip_info
 
 # A test that names every method fails for a new one that this file does not know.
 assert {method.kind for method in METHODS.values()} == {
@@ -129,7 +130,7 @@ def clips_for(name, count=12, empty=()):
         Video(f"{row:02d}", "X", f"s{row}", "train", row % 2, "print", "print", "", "") for row in range(count)
     )
     features = next((v for item, v in batch.data.items() if item.kind == "features"), np.zeros((count, 4, WIDTH)))
-    infos = next((v for item, v in batch.data.items() if item.kind == "facts"), ())
+    infos = next((v for item, v in batch.data.items() if item.kind == "facts"), [clip_info(n) for n in lengths])
     mask = np.arange(4) < np.array(lengths)[:, None]
     scores = {}
     for item, values in batch.data.items():

@@ -74,6 +74,9 @@ def test_trees_of_arrays_come_back_and_damage_is_told(tmp_path):
     assert tree["number"] == 0.5
     assert about == {"what": "test"}
     whole = path.read_bytes()
+    for _ in range(5):
+        save_tree(path, tree, about)
+        assert path.read_bytes() == whole
     path.write_bytes(whole[:20])
     with pytest.raises(UserError, match="not a readable safetensors file"):
         load_tree(path)

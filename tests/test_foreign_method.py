@@ -18,6 +18,7 @@ from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
 from fas_jax.methods.base import Desk, Job, Task
 from tests.commands import DATA, QUICK, done, refused
+from tests.stores import clip_info
 
 PACKAGE = Path(__file__).parent / "packages" / "tcn_head"
 MOST_LINES = 150
@@ -205,7 +206,7 @@ def test_the_pages_method_that_is_no_head_is_one(tmp_path, monkeypatch):
             for row, label in enumerate(labels)
         ),
         np.arange(40),
-        lambda _: ClipFeatures(features, mask, ()),
+        lambda _: ClipFeatures(features, mask, [clip_info(int(length)) for length in mask.sum(1)]),
     )
     task = Task(0, "task", "A_to_B", 0, "whole", np.arange(20), np.arange(20, 24), np.arange(20, 24))
     (detector,) = kind.fit([Job(method, task)], clips, Desk("centroid", Execution()))

@@ -43,7 +43,7 @@ class _Lists(Tree):
 
 def _video(letter: str, name: str) -> Video:
     layout = next(each for each in LAYOUTS.values() if each.letter == letter)
-    rules = layout.rules(_Lists(Path(), {}, ()))
+    rules = layout.rules(_Lists(Path(), (), ()))
     found = [rules.describe(f"{name}{suffix}") for suffix in (".avi", ".mov", ".mp4")]
     identity = next(each for each in found if each)
     return Video(path=name, dataset=letter, label=int(identity.pai == BONA_FIDE_NAME), **vars(identity))

@@ -1,6 +1,5 @@
 """What an epoch chosen on the target would have claimed: from kept snapshots, or from a second training."""
 
-import dataclasses
 import json
 
 import jax
@@ -20,6 +19,8 @@ from fas_jax.experiment.run import open_run, write_inputs
 from fas_jax.methods.logistic import MeanFeature
 from fas_jax.methods.recurrent import Gru
 from fas_jax.methods.stack import LstmStack
+from fas_jax.protocols.assignment import Assignment
+from fas_jax.protocols.presets import make_protocol
 from fas_jax.reporting.page import read_extra_tables
 from fas_jax.studies import oracle
 from tests import stores
@@ -162,6 +163,8 @@ def test_there_must_be_something_to_choose(changes, message, tmp_path):
 
 def test_undefined_figures_are_said_to_be():
     nothing = oracle.Reached("small", "OCI_to_M seed 0", 2, True, np.nan, np.nan, np.nan)
-    plan = planning.Plan(dataclasses.make_dataclass("Named", ["name"])("OCI_to_M"), 0, None)
+    protocol = make_protocol("strict", "OCI", "M")
+    empty = np.zeros(0, np.int64)
+    plan = planning.Plan(protocol, 0, Assignment(protocol, empty, empty, empty))
     (row,) = oracle.oracle_table([nothing], [plan], "pooled").grid.rows
     assert row[2:] == ["undefined"] * 4

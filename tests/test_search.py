@@ -30,6 +30,7 @@ from fas_jax.models.logistic import fit_logistic
 from fas_jax.protocols.presets import make_protocol
 from fas_jax.studies.search import crossvalidation, space
 from fas_jax.studies.search import run as stage
+from fas_jax.studies.search.outcomes import Figures
 from fas_jax.studies.search.report import trial_table, what_mattered, write_search
 from fas_jax.studies.search.space import Setting
 from fas_jax.training.checkpoints import Checkpoints
@@ -158,7 +159,6 @@ def gru(**ranges):
         (gru(hidden=(0, 4)), "methods.gru.search.hidden must be at least 1, not 0"),
         (gru(learning_rate=(1e-2, 1e-4)), "search.learning_rate runs from 0.01 down to 0.0001"),
         (gru(weight_decay=(0.0, 1e-4)), "methods.gru.search.weight_decay must be above 0, not 0"),
-        (gru(weight_decay=(1e-4, np.inf)), "search.weight_decay is drawn on a logarithmic scale"),
         ({"search": Search(trials=0)}, "search.trials must be at least 1, not 0"),
         ({"search": Search(folds=1)}, "search.folds must be at least 2, not 1"),
     ],
@@ -167,6 +167,25 @@ def test_wrong_ranges_are_told_before_anything_is_read(changes, message, monkeyp
     monkeypatch.setattr(stage.stages, "check", lambda *_: pytest.fail("went on"))
     with pytest.raises(UserError) as error:
         stage.search(settings(**changes))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        (
+            {"c": Range(0.0, 1.0)},
+            "methods.mean-feature: search.c is drawn on a logarithmic scale: 0 and 1 must be above 0",
+        ),
+        ({"c": Range(1.0, np.inf)}, "1 and inf must be above 0 and finite"),
+        ({"cc": (1.0,)}, "unknown setting 'cc'; did you mean 'c'"),
+        ({"c": (-1.0,)}, "methods.mean-feature.c must be above 0, not -1"),
+    ],
+)
+def test_a_method_that_declares_nonsense_is_told_so(variants, message, monkeypatch):
+    monkeypatch.setattr(MeanFeature, "variants", lambda self: variants)
+    with pytest.raises(UserError) as error:
+        space.draw_all(settings(methods={"mean-feature": MeanFeature()}))
     assert message in str(error.value)
 
 
@@ -239,19 +258,20 @@ def test_more_trials_keep_the_first_ones(made, plain, tmp_path, monkeypatch):
         np.testing.assert_allclose(outcome.figures.auc, by_number[2][number].figures.auc, atol=0.02)
 
 
-def test_what_decides_a_setting_decides_what_is_known_of_it(made, plain, tmp_path, monkeypatch):
+def test_what_decides_a_setting_decides_what_is_known_of_it(made, tmp_path, monkeypatch):
     """Another fixed setting of a method scores it anew; another method in the search does not."""
-    folder = tmp_path / "run"
-    run(made, folder)
+    one = drawn(monkeypatch, GOOD)
+    first = run(made, tmp_path, one)
     fitted = []
     fit = HeadMethod.fit.__func__
     monkeypatch.setattr(
         HeadMethod, "fit", classmethod(lambda kind, jobs, *rest: fitted.extend(jobs) or fit(kind, jobs, *rest))
     )
-    assert_same(plain, run(made, folder, settings(methods={**METHODS, "colour": Colour()})))
+    with_another = dataclasses.replace(one, methods={**METHODS, "colour": Colour()})
+    assert_same(first, run(made, tmp_path, with_another))
     assert not fitted
-    other = settings(methods={**METHODS, "gru": dataclasses.replace(METHODS["gru"], batch_size=8)})
-    run(made, folder, other)
+    other = dataclasses.replace(METHODS["gru"], batch_size=8)
+    run(made, tmp_path, dataclasses.replace(one, methods={"gru": other}))
     assert {job.method.batch_size for job in fitted} == {8}
 
 
@@ -275,10 +295,12 @@ def test_an_interrupted_search_ends_with_the_same_bits(made, tmp_path, monkeypat
     assert {path.name for path in (tmp_path / "broken").iterdir()} == {"scored.json"}
 
 
-def test_what_was_scored_on_other_data_is_not_used(made, plain, tmp_path):
+def test_what_was_scored_on_other_data_is_not_used(made, tmp_path):
+    own = settings(methods={"mean-feature": MeanFeature()})
+    alone = run(made, tmp_path / "alone", own)
     other = [made[0], *(stores.make_store(tmp_path, f"synth-{name}", shift=0.0, seed=3) for name in "CI")]
-    run(other, tmp_path / "run")
-    assert_same(plain, run(made, tmp_path / "run"))
+    run(other, tmp_path / "run", own)
+    assert_same(alone, run(made, tmp_path / "run", own))
 
 
 def test_a_trial_among_others_equals_the_trial_alone(made, tmp_path, monkeypatch):
@@ -309,7 +331,18 @@ def test_many_settings_are_fitted_in_batches_of_one_method(made, tmp_path, monke
         ("other", 1),
     ]
     assert [method.hidden for name, batch in batches if name == "gru" for method in batch] == [3] * 6 + [4] * 5
-    assert {each.number for each in run(made, tmp_path, own).outcomes} == set(range(13))
+    # Each setting's figures find their way back to it.
+    monkeypatch.setattr(
+        crossvalidation,
+        "_score",
+        lambda methods, tasks, *_: [
+            Figures(np.full(2, getattr(each, "learning_rate", 0.5)), np.full(2, 0.5), ("", "")) for each in methods
+        ],
+    )
+    found = run(made, tmp_path, own)
+    assert {each.number: each.score for each in found.outcomes} == {
+        number: each.values.get("learning_rate", 0.5) for number, each in enumerate(given)
+    }
 
 
 @pytest.mark.slow
@@ -452,11 +485,15 @@ class Constant:
 
     method: Method
     silent: bool = False
+    params = about = {}  # noqa: RUF012
 
     def score(self, batch):
         if self.silent:
             return Scores.none(len(batch), "silent")
         return Scores(np.full(len(batch), 0.5))
+
+    def apply(self):
+        return None
 
 
 def test_a_setting_that_decides_nothing_has_failed(made, tmp_path, monkeypatch):

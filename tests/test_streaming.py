@@ -56,7 +56,7 @@ def write(out, dataset, units, dtype=np.float16, width=WIDTH, seed=0):
         written.append(
             write_unit(path, unit_name(number), rows, "whole", np.concatenate([np.zeros((0, width), dtype), *features]))
         )
-    provenance = {"dataset": dataset, "dimension": width, "backbone": "numbers", "weights_sha256": ""}
+    provenance = {"dataset": dataset, "synthetic": False, "complete": True, "rendition": "whole", "dimension": width}
     return write_manifest(path, {"dataset": dataset}, provenance, (), written), clips
 
 
@@ -192,7 +192,7 @@ def test_videos_that_were_read_before_are_compared_with_what_was_hashed(tmp_path
 
 def test_features_of_different_width_are_refused(tmp_path):
     made = [write(tmp_path, "A", [[1]])[0], write(tmp_path, "B", [[1]], width=WIDTH + 1)[0]]
-    with pytest.raises(UserError, match=r"several backbones or weights .*3 wide.*4 wide"):
+    with pytest.raises(UserError, match="several backbones"):
         corpus_of(*made)
 
 
@@ -262,7 +262,7 @@ def test_logistic_regression_is_scikit_learns(tmp_path):
     peer = LogisticRegression(tol=1e-8, max_iter=10_000).fit(scaled, labels)
     np.testing.assert_allclose(model.scores(inputs), peer.predict_proba(scaled)[:, 1], atol=2e-3)
     with pytest.raises(ValueError, match="both classes"):
-        fit_logistic(inputs, np.ones(3000))
+        fit_logistic(inputs, np.ones(3000, int))
 
 
 @pytest.mark.parametrize("method", [MeanFeature(), Colour(), Metadata()], ids=lambda method: method.kind)

@@ -51,7 +51,7 @@ class DenseNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Features of uint8 frames [b h w 3]."""
         dtype = self.classifier.weight.dtype
-        mean = torch.tensor([0.485, 0.456, 0.406], dtype=dtype)
-        std = torch.tensor([0.229, 0.224, 0.225], dtype=dtype)
+        mean = torch.tensor([0.485, 0.456, 0.406], dtype=dtype, device=frames.device)
+        std = torch.tensor([0.229, 0.224, 0.225], dtype=dtype, device=frames.device)
         x = ((frames.to(dtype) / 255 - mean) / std).permute(0, 3, 1, 2)
         return torch.relu(self.features(x)).mean((2, 3))

@@ -12,14 +12,18 @@ from safetensors.numpy import save_file
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path
 
+_HEADER = "tree"
+
 
 def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
     """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically."""
     # Not ascontiguousarray, which makes a row of one of a number.
     flat = {name: np.asarray(array, order="C") for name, array in _flatten(tree, "")}
     told = json.dumps(about, sort_keys=True, allow_nan=False)
+    # One entry: several would be written in another order each time, and equal trees are to be equal files.
+    header = json.dumps({"about": told, "sha256": _digest(flat, told)})
     with atomic_path(path) as temporary:
-        save_file(flat, temporary, metadata={"about": told, "sha256": _digest(flat, told)})
+        save_file(flat, temporary, metadata={_HEADER: header})
 
 
 def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -30,7 +34,7 @@ def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         with safe_open(path, "numpy") as file:
-            header = file.metadata() or {}
+            header = _header(file)
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         told = header.get("about", "{}")
         if header.get("sha256") != _digest(flat, told):
@@ -56,9 +60,13 @@ def load_about(path: Path) -> dict[str, Any]:
     """`about` from the header, without reading an array."""
     try:
         with safe_open(path, "numpy") as file:
-            return dict(json.loads((file.metadata() or {}).get("about", "{}")))
+            return dict(json.loads(_header(file).get("about", "{}")))
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _header(file: Any) -> dict[str, str]:
+    return dict(json.loads((file.metadata() or {}).get(_HEADER, "{}")))
 
 
 def _digest(flat: dict[str, np.ndarray], told: str) -> str:

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tyro
 
@@ -32,6 +32,7 @@ from fas_jax.base.settings import (
     from_dict,
     to_dict,
 )
+from fas_jax.experiment.options import as_options, attribute, from_options
 from fas_jax.methods.base import Method, method_to_dict
 from fas_jax.methods.registry import SETS, in_order, method_from_dict
 from fas_jax.runtime import cli
@@ -76,10 +77,10 @@ class Experiment:
             raise UserError(f"seeds must be at least one number, each once, not {list(self.seeds)}")
         if not self.methods:
             raise UserError('there are no methods; write [methods.NAME] tables, or methods = "paper"')
-        for mapping in _MAPPINGS:
+        for mapping in ("renditions", "methods"):
             names = getattr(self, mapping)
             check_names(names, mapping)
-            if len({_attribute(name) for name in names}) < len(names):
+            if len({attribute(name) for name in names}) < len(names):
                 raise UserError(f"{mapping} {', '.join(names)}: names must differ in more than '-' and '_'")
         for name, method in self.methods.items():
             method.check(name)
@@ -183,39 +184,14 @@ def parse(arguments: Sequence[str], description: str, default: str) -> Experimen
         for name, instead in _REPLACED.items():
             if argument.startswith("--") and (old == name or old.startswith(f"{name}.")):
                 raise UserError(f"{argument.partition('=')[0]} is of an older version; {instead}")
-    flat = _as_dataclass("Experiment", experiment, description=Experiment.__doc__ or "")
+    options = as_options(experiment)
     parsed = tyro.cli(
-        type(flat),
-        default=flat,
+        type(options),
+        default=options,
         args=rest,
         description=f"{description}\n\n--config FILE reads the settings from a TOML file (now {known.config}; default "
         f"{default}), and --methods SET adds a set of methods to those of the file ({', '.join(SETS)}). The defaults "
         "below are that file's; any option changes its setting for this run.",
     )
-    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(Experiment)}
-    for name in _MAPPINGS:
-        values[name] = {key: getattr(values[name], _attribute(key)) for key in getattr(experiment, name)}
-    return Experiment(**values)
-
-
-_MAPPINGS = ("renditions", "methods")
-
-
-def _attribute(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _as_dataclass(name: str, experiment: Experiment, description: str) -> Any:
-    """The experiment with a dataclass in place of each mapping, because tyro names options after fields."""
-    values = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
-    fields: list[Any] = []
-    for mapping in _MAPPINGS:
-        tables = cast(Mapping[str, Any], values[mapping])
-        own = [(_attribute(key), type(value), dataclasses.field(default=value)) for key, value in tables.items()]
-        kind = dataclasses.make_dataclass(mapping.capitalize(), own, frozen=True)
-        kind.__doc__ = f"The tables [{mapping}.NAME] of the configuration."
-        values[mapping] = kind()
-        fields.append((mapping, kind, dataclasses.field(default=values[mapping])))
-    flat = dataclasses.make_dataclass(name, fields, bases=(Experiment,), frozen=True)
-    flat.__doc__ = description
-    return flat(**values)
+    found: Experiment = from_options(parsed, experiment)
+    return found

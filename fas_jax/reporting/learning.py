@@ -1,6 +1,5 @@
 """How the models of a run learned, from the histories kept beside their parameters. Imports no JAX."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.parameters import load_about
 
 MODELS = "models"
 
@@ -32,8 +32,8 @@ def read_histories(run: Path) -> tuple[History, ...]:
     found: list[History] = []
     for path in sorted((Path(run) / MODELS).glob("*.safetensors")):
         try:
+            about = load_about(path)
             with safe_open(path, "numpy") as file:
-                about = json.loads((file.metadata() or {}).get("about", "{}"))
                 parts = ("epoch", "train_loss", "validation_loss", "validation_accuracy")
                 history = {name: file.get_tensor(f"history/{name}") for name in parts}
                 best = file.get_tensor("best_epoch")

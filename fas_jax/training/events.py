@@ -29,7 +29,7 @@ _WAIT = 10.0
 class EventFiles:
     """Writes what is seen of a program's runs; a `Watcher`, to be used in a `with` block.
 
-    Looks that are in the files already, as after a training that was killed, are not written again.
+    Validations that are in the files already, as after a training that was killed, are not written again.
 
     Args:
         folder: Gets a folder for each run, `PROGRAM/RUN`, and `programs/PROGRAM` for what they share.

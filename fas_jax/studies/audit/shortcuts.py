@@ -66,7 +66,7 @@ def find_shortcuts(
         draws = intervals.draw_subjects(int(subjects.max()) + 1, _RESAMPLES, _SEED)
         for name, values in quantities.items():
             auc, z = _test(values, labels, subjects, draws)
-            found.append(Shortcut(str(dataset), name, auc, z, limit, abs(z) > limit))
+            found.append(Shortcut(str(dataset), name, auc, z, limit, bool(abs(z) > limit)))
     return found
 
 

@@ -103,12 +103,18 @@ def statements(results: Results, rendition: str) -> list[str]:
 
 
 def write_audit(
-    out: Path, title: str, said: Sequence[str], tables: Sequence[ExtraTable], about: Mapping[str, Any]
+    out: Path,
+    title: str,
+    said: Sequence[str],
+    tables: Sequence[ExtraTable],
+    about: Mapping[str, Any],
+    caveats: Sequence[str] = (),
 ) -> None:
-    """Writes `audit.json` and `audit.html`."""
+    """Writes `audit.json` and `audit.html`; `caveats` are those of the features' `Materials`."""
     content = [{"title": t.title, "text": t.text, "header": t.grid.header, "rows": t.grid.rows} for t in tables]
-    write_json(Path(out) / "audit.json", {"title": title, "statements": said, "tables": content, **about})
-    write_text(Path(out) / "audit.html", simple_page(title, said, tables))
+    found = {"title": title, "caveats": caveats, "statements": said, "tables": content}
+    write_json(Path(out) / "audit.json", {**found, **about})
+    write_text(Path(out) / "audit.html", simple_page(title, said, tables, caveats=caveats))
 
 
 def _spread(values: np.ndarray, digits: int) -> str:

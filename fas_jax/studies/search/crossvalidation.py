@@ -27,6 +27,7 @@ from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.planning import Plan, source_videos, tasks_of
 from fas_jax.methods.base import WHOLE, Desk, Failed, Job, Method, Range, Task, identity
+from fas_jax.reporting.materials import materials_of
 from fas_jax.runtime import devices
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.studies.search.outcomes import Figures, Found, Outcome
@@ -58,7 +59,8 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
     undefined = [text for task in tasks if (text := judge.lacks(task))]
     if len(undefined) == len(tasks):
         raise UserError(f"no fold can be scored ({'; '.join(undefined)}); ask for fewer search.folds")
-    data = fingerprint([store.fingerprint for store in corpus.stores_of(videos)])
+    stores = corpus.stores_of(videos)
+    data = fingerprint([store.fingerprint for store in stores])
     context = {
         "data": data,
         "folds": [[part.tolist() for part in (task.train, task.validation, task.held)] for task in tasks],
@@ -88,7 +90,8 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
     outcomes.sort(key=lambda each: each.order)
     datasets = tuple(sorted(clips.videos.dataset.present()))
     names = tuple(_name(task) for task in tasks)
-    return Found(plans[0].protocol, tuple(outcomes), names, datasets, tuple(undefined))
+    caveats = tuple(materials_of(stores).caveats())
+    return Found(plans[0].protocol, tuple(outcomes), names, datasets, tuple(undefined), caveats)
 
 
 def _name(task: Task) -> str:

@@ -60,3 +60,5 @@ class Found:
     """The sources."""
     undefined: tuple[str, ...]
     """What some of the folds lack."""
+    caveats: tuple[str, ...] = ()
+    """What a reader must know of the sources' features before any figure."""

@@ -123,8 +123,7 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         "preset": found.protocol.preset,
     }
     parts = [f"# Search: {found.protocol.display}", _TEXT.format(**facts)]
-    if any(name.startswith("synth-") for name in found.datasets):
-        parts.append("**The videos are rendered: this says nothing about real attacks.**")
+    parts += [f"**{caveat}**" for caveat in found.caveats]
     if found.undefined:
         parts.append(f"Folds that cannot be scored are left out of the means: {'; '.join(found.undefined)}.")
     if failed := sum(each.failed for each in outcomes):
@@ -160,6 +159,7 @@ def _json(found: Found, effects: Sequence[Mattered], noise: float) -> dict[str, 
     return {
         "protocol": found.protocol.name,
         "datasets": list(found.datasets),
+        "caveats": list(found.caveats),
         "folds": list(found.folds),
         "undefined": list(found.undefined),
         "two_standard_errors": _or_none(noise),

@@ -69,7 +69,7 @@ def _check_variants(name: str, method: Method) -> None:
             continue
         low, high = among
         if not 0 < low < np.inf or not 0 < high < np.inf:
-            raise UserError(f"{where} is drawn on a logarithmic scale: {low:g} and {high:g} must be above 0")
+            raise UserError(f"{where} is drawn on a logarithmic scale: {low:g} and {high:g} must be above 0 and finite")
         if low > high:
             raise UserError(f"{where} runs from {low:g} down to {high:g}; write the smaller one first")
 

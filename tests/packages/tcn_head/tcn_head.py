@@ -38,7 +38,7 @@ class TemporalConvolution(Architecture):
         hidden = _linear(jnp.where(real, frames.unpacked(), 0), params["entry"])
         for i in range(self.blocks):
             change = _convolve(jnp.where(real, hidden, 0), params[f"block{i}"]["kernel"], 2**i)
-            hidden = hidden + jax.nn.relu(change + params[f"block{i}"]["bias"])
+            hidden = hidden + jax.nn.relu(change + params[f"block{i}"]["bias"][None, None])
         return _linear(hidden, params["output"])
 
     @property
@@ -93,7 +93,7 @@ def _layer(key: Array, shape: tuple[int, ...], scale: float = 1.0) -> Params:
 
 
 def _linear(values: Float[Array, "b t d"], layer: Params) -> Float[Array, "b t c"]:
-    return values @ layer["kernel"] + layer["bias"]
+    return values @ layer["kernel"] + layer["bias"][None, None]
 
 
 def _convolve(values: Float[Array, "b t c"], kernel: Float[Array, "k c c"], dilation: int) -> Float[Array, "b t c"]:
