@@ -333,6 +333,7 @@ def test_weights_have_to_be_named(change, message):
         load_backbone(dataclasses.replace(SETTINGS, **change))
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     "bad",
     [

@@ -168,8 +168,8 @@ def _filled(method: HeadSettings, clips: Clips, rows: Rows, here: Rows, frames: 
     where = np.isin(rows, here)
     every = np.full((len(rows), mask.shape[1]), np.nan, np.float32)
     every[where] = frames
-    why = [list(clips.absent(item)) for item in method.inputs()]
-    reasons = [next((each[row] for each in why if each[row]), "") for row in rows.tolist()]
+    why = [clips.absent(item, rows) for item in method.inputs()]
+    reasons = [next((each for each in own if each), "") for own in zip(*why, strict=True)]
     return _scores(method, every, mask[rows], reasons)
 
 
