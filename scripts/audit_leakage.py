@@ -14,6 +14,7 @@ from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
 from fas_jax.reporting.materials import materials_of
+from fas_jax.reporting.naming import protocol_title
 from fas_jax.reporting.page import write_extra_table
 from fas_jax.runtime import cli
 from fas_jax.studies.audit import frames, planted, sequence, verdict
@@ -117,7 +118,7 @@ def main(
             )
             splits = [Split(*parts)] * sequence_seeds
             outcomes = _both(splits, numbers, sequence_hidden, as_published)
-            named = f"The published protocol beside ours, {protocol.display}"
+            named = f"The published protocol beside ours, {protocol_title(protocol)}"
             tables.append(verdict.sequence_table(named, {"features of the stores": outcomes}, {}))
     if published:
         by_condition: dict[str, list[Outcome]] = {}

@@ -14,6 +14,7 @@ from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
 from fas_jax.reporting.grid import markdown, to_csv
 from fas_jax.reporting.materials import materials_of
+from fas_jax.reporting.naming import protocol_title
 from fas_jax.reporting.page import simple_page
 from fas_jax.runtime import cli
 from fas_jax.studies import frames_curve as cost
@@ -70,7 +71,7 @@ def main(
         backbone, params, _ = load_backbone(Features(backbone=opened[0].provenance["backbone"], weights="random"))
         seconds = cost.seconds_a_frame(backbone, params, frame_size, batch_size)
     table, figure = cost.report(results, counts, seconds)
-    title = f"Error against cost, {protocol.display} ({preset})"
+    title = f"Error against cost, {protocol_title(protocol)} ({preset})"
     said = [f"Clips have {lengths.min()} to {lengths.max()} frames."]
     caveats = materials_of(opened).caveats()
     write_json(

@@ -208,8 +208,8 @@ def _fit(job: Job, inputs: "ScratchRows", clips: Clips) -> Detector | Failed:
 
     method = cast(Logistic, job.method)
     (item,) = method.inputs()
-    absent = clips.absent(item)
-    train = np.array([row for row in job.task.train.tolist() if not absent[row]], np.int64)
+    absent = np.array([bool(why) for why in clips.absent(item, job.task.train)], bool)
+    train = job.task.train[~absent]
     model = fit_logistic(inputs.take(train), clips.labels[train], method.c)
     params = {"mean": model.mean, "scale": model.scale, "weights": model.weights, "bias": np.float64(model.bias)}
     return LogisticDetector(method, params)

@@ -12,7 +12,7 @@ from fas_jax.base.settings import to_toml
 from fas_jax.evaluation.effects import Effect, fold_noise, rank_effect
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
 from fas_jax.reporting.grid import UNDEFINED, Grid, markdown, to_csv
-from fas_jax.reporting.naming import model_name
+from fas_jax.reporting.naming import model_name, protocol_title
 from fas_jax.studies.search.figures import draw_search
 from fas_jax.studies.search.outcomes import Found, Outcome
 from fas_jax.studies.search.space import apply
@@ -58,7 +58,7 @@ def write_search(folder: Path, experiment: Experiment, found: Found) -> str:
     write_text(folder / "search.md", text)
     write_text(folder / "trials.csv", to_csv(trial_table(found.outcomes, noise)))
     write_json(folder / "trials.json", _json(found, effects, noise))
-    title = f"{found.protocol.display}: what mattered"
+    title = f"{protocol_title(found.protocol)}: what mattered"
     drawn = {(each.method, each.name): each.effect for each in effects}
     draw_search(folder / "mattered.png", title, found.outcomes, drawn, noise)
     for stale in folder.glob("best*.toml"):
@@ -117,12 +117,12 @@ def _words(setting: str) -> str:
 def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered], noise: float) -> str:
     outcomes = found.outcomes
     facts = {
-        "protocol": found.protocol.display,
+        "protocol": protocol_title(found.protocol),
         "trials": len(outcomes),
         "folds": len(found.folds),
         "preset": found.protocol.preset,
     }
-    parts = [f"# Search: {found.protocol.display}", _TEXT.format(**facts)]
+    parts = [f"# Search: {protocol_title(found.protocol)}", _TEXT.format(**facts)]
     parts += [f"**{caveat}**" for caveat in found.caveats]
     if found.undefined:
         parts.append(f"Folds that cannot be scored are left out of the means: {'; '.join(found.undefined)}.")
@@ -201,7 +201,7 @@ def _best(outcomes: Sequence[Outcome]) -> Mapping[str, Outcome]:
 
 
 def _toml(experiment: Experiment, found: Found, outcome: Outcome) -> str:
-    trial = f"trial {outcome.number} of a search over the sources of {found.protocol.display}"
+    trial = f"trial {outcome.number} of a search over the sources of {protocol_title(found.protocol)}"
     head = (
         f"# [methods.{outcome.setting.method}] is {trial}:\n"
         f"# HTER {100 * outcome.score:.2f} % on folds of the sources. All other settings are the experiment's.\n\n"
