@@ -57,7 +57,7 @@ def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"
         item = Input("features", rendition)
         data: dict[Input, Any] = {item: stored}
         masks = {item: mask}
-        found = mask[:, 0] * jnp.float32(jnp.nan)
+        found = jnp.full((clips,), jnp.nan, jnp.float32)
         for each in methods:
             found, by_frame = functions[each](weights["detectors"][each], data, masks)
             data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
