@@ -331,7 +331,9 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{where} must be a list, not {value!r}")
-        (item, _) = typing.get_args(hint)
+        item, *rest = typing.get_args(hint)
+        if rest != [...] and len(value) != 1 + len(rest):
+            raise UserError(f"{where} must be a list of {1 + len(rest)} values, not {value!r}")
         return tuple(_checked(item, each, where) for each in value)
     if hint is float and type(value) is int:
         return float(value)
