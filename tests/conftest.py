@@ -27,7 +27,8 @@ from hypothesis import settings
 # int may stand for a float, as static checkers have it, and NumPy's numbers for Python's.
 _NUMBERS = {int: int | np.integer, float: float | int | np.floating | np.integer}
 check_types = beartype(conf=BeartypeConf(hint_overrides=FrozenDict(_NUMBERS)))
-jaxtyping.install_import_hook("fas_jax", "tests.conftest.check_types")
+_CHECKED = ("models", "training", "features", "methods", "evaluation", "experiment", "deployment")
+jaxtyping.install_import_hook([f"fas_jax.{room}" for room in _CHECKED], "tests.conftest.check_types")
 
 # Machines that run tests are often busy; a time limit for each example would fail at random.
 settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize=True)

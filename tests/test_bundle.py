@@ -90,6 +90,7 @@ def test_scores_are_those_of_the_methods_one_after_the_other(bundle: Bundle) -> 
     np.testing.assert_allclose(bundle.score({"whole": frames}).clip, wanted, atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_what_cannot_be_scored_is_refused_or_undecided(bundle: Bundle, tmp_path: Path) -> None:
     frames = np.zeros((2, 48, 48, 3), np.uint8)
     for wrong in (frames[:, :32], frames.astype(np.float32), frames[0]):

@@ -155,6 +155,7 @@ def test_an_exported_program_takes_any_number_of_frames():
         np.testing.assert_allclose(exported.call(params, images), wanted, rtol=0, atol=1e-6 * wanted.max())
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_bits_are_those_of_bfloat16():
     rng = np.random.default_rng(0)
     values = (rng.normal(size=10_000) * 10.0 ** rng.integers(-30, 30, 10_000)).astype(np.float32)

@@ -176,6 +176,7 @@ def test_models_are_compared_in_pairs():
     assert found["weak", "twin"].interval.low == found["weak", "twin"].interval.high == 0
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_balanced_threshold_is_an_option():
     scores = table()
     held = scores.select(role="validation")

@@ -203,6 +203,7 @@ def test_no_fold_holds_a_subject_that_its_detectors_saw(corpus, tmp_path, jobs):
         assert not set(task.train) & set(task.validation)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_out_of_fold_scores_come_from_detectors_that_have_not_seen_the_clip(tmp_path):
     """Random labels that a model can only know by heart: in-sample it does, out of fold it cannot."""
     rng = np.random.default_rng(0)

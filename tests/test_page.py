@@ -247,7 +247,7 @@ def test_histories_are_read_from_the_models(tmp_path):
     assert other.train_loss.tolist() == [2, 5]
     assert read_histories(tmp_path / "nothing") == ()
     (tmp_path / "models" / "lstm-0000.safetensors").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"lstm-0000.safetensors is no finished model"):
+    with pytest.raises(UserError, match=r"lstm-0000.safetensors is not a readable safetensors file"):
         read_histories(tmp_path)
 
 
