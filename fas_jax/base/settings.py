@@ -244,19 +244,6 @@ class Data:
     """Render stand-ins for all four, as [synthesis] says. Beside real ones, protocols name them synth-O and so on."""
 
 
-# What became of settings that older files name.
-_MOVED: Mapping[tuple[type, str], str] = {
-    **{(Preparation, name): f"write {name} in [renditions.whole]" for name in ("segment", "position", "max_frames")},
-    (Preparation, "frame_size"): "write size in [renditions.whole]",
-    (Preparation, "faces"): "write crop in a table of its own, such as [renditions.face]",
-    (Preparation, "face_margin"): "write margin in the table of the face crops, such as [renditions.face]",
-    (Preparation, "face_size"): "write size in the table of the face crops, such as [renditions.face]",
-    (Preparation, "face_model"): "write face_model in the table of the face crops, such as [renditions.face]",
-    (Preparation, "no_face"): "write no_face in the table of the face crops, such as [renditions.face]",
-    (Features, "rendition"): "features are made of each rendition that a method reads",
-}
-
-
 def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Config:
     """Builds a dataclass of settings from a plain dictionary, checking every name and type.
 
@@ -266,8 +253,6 @@ def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Confi
     hints = typing.get_type_hints(kind)
     known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
     for name in table:
-        if moved := _MOVED.get((kind, name)):
-            raise UserError(f"{where}: {name} is no longer a setting of its table; {moved}")
         if name not in known:
             raise UserError(f"{where}: {unknown_name('setting', name, known)}")
     return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})

@@ -89,6 +89,14 @@ class Experiment:
 
 # What older files say, and what to write instead.
 _REPLACED = {
+    **{f"preparation.{name}": f"write {name} in [renditions.whole]" for name in ("segment", "position", "max_frames")},
+    "preparation.frame_size": "write size in [renditions.whole]",
+    "preparation.faces": "write crop in a table of its own, such as [renditions.face]",
+    "preparation.face_margin": "write margin in the table of the face crops, such as [renditions.face]",
+    "preparation.face_size": "write size in the table of the face crops, such as [renditions.face]",
+    "preparation.face_model": "write face_model in the table of the face crops, such as [renditions.face]",
+    "preparation.no_face": "write no_face in the table of the face crops, such as [renditions.face]",
+    "features.rendition": "features are made of each rendition that a method reads",
     "models": 'sizes belong to the methods: write [methods.lstm] with kind = "lstm" and hidden = N, and so on',
     "stacking": 'write [folds] count = N, and [methods.meta] with kind = "lstm-stack" for the meta-learner\'s settings',
     **{
