@@ -31,7 +31,7 @@ class Decision(NamedTuple):
 
     def accepts(self, score: float) -> bool:
         """Whether a score means bona fide; compared in float64, and never for NaN."""
-        return float(np.float64(score)) >= float(np.float64(self.threshold))
+        return float(score) >= self.threshold
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.planning import Plan, source_videos, tasks_of
 from fas_jax.features.frame_scores import FrameScores
-from fas_jax.methods.base import WHOLE, Desk, Detector, Failed, Job, Method, Scores, Task, identity
+from fas_jax.methods.base import WHOLE, Desk, Detector, Failed, Job, Method, Task, identity
 from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.runtime import devices
 
@@ -49,10 +49,7 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
     order = in_order(experiment.methods)
     read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
     tasks = tasks_of(plans, clips, experiment.folds.count if read else 0, experiment.evaluation.shared_subjects)
-    stores = {
-        name: DetectorStore(folder, name, experiment.methods[name], detector_data(experiment, name, plans, corpus))
-        for name in order
-    }
+    data = detector_data(experiment, plans, corpus)
     found: dict[str, Sequence[Detector | Failed]] = {}
     scores: dict[str, FrameScores] = {}
     failed: dict[str, set[int]] = {}
@@ -61,30 +58,27 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
         desk = Desk(name, experiment.training, folder, fingerprint(corpus.fingerprints))
         own = clips.with_scores(scores)
         lost = {number for item in score_inputs(method) for number in failed[item.name]}
-        fitter = _Fitter(method, stores[name], plans, tasks, own, desk, lost)
+        fitter = _Fitter(method, DetectorStore(folder, name, method, data[name]), plans, tasks, own, desk, lost)
         found[name], folds = fitter.fit(folds=name in read)
         failed[name] = {number for number, each in enumerate(found[name]) if isinstance(each, Failed)}
         if name in read:
-            scores[name], broken = fitter.out_of_fold(found[name], folds, experiment.folds.count)
+            scores[name], broken = fitter.out_of_fold(found[name], folds)
             failed[name] |= broken
     return Fitted({name: found[name] for name in experiment.methods})
 
 
-def detector_data(experiment: Experiment, name: str, plans: Sequence[Plan], corpus: Corpus) -> dict[str, str]:
-    """What a method's detector is fitted on, by plan, as a fingerprint: inputs, and who trains and validates."""
-    below = {each: identity(experiment.methods[each]) for each in _below(experiment.methods, name)}
-    folds = key(experiment.folds) if below else {}
-    return {
-        each.name: fingerprint(
-            [
-                corpus.fingerprints,
-                below,
-                folds,
-                *(_keys(corpus, part) for part in (each.assignment.train, each.assignment.validation)),
-            ]
-        )
+def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus) -> dict[str, dict[str, str]]:
+    """Fingerprints, by method and plan, of what detectors are fitted on: inputs, and who trains and validates."""
+    who = {
+        each.name: [_keys(corpus, part) for part in (each.assignment.train, each.assignment.validation)]
         for each in plans
     }
+    found = {}
+    for name in experiment.methods:
+        below = {each: identity(experiment.methods[each]) for each in _below(experiment.methods, name)}
+        common = [corpus.fingerprints, below, key(experiment.folds) if below else {}]
+        found[name] = {each.name: fingerprint([*common, *who[each.name]]) for each in plans}
+    return found
 
 
 def frame_mask(method: Method, clips: CorpusClips) -> Bool[np.ndarray, "n t"]:
@@ -149,7 +143,7 @@ class _Fitter:
         return found
 
     def out_of_fold(
-        self, whole: Sequence[Detector | Failed], folds: Mapping[str, Detector | Failed], count: int
+        self, whole: Sequence[Detector | Failed], folds: Mapping[str, Detector | Failed]
     ) -> tuple[FrameScores, set[int]]:
         """Scores of training clips by detectors that have not seen them, and of validation clips by the whole ones.
 
@@ -194,8 +188,3 @@ class _Fitter:
     def _scored(self) -> bool:
         about = self._path.with_suffix(".json")
         return about.exists() and self._path.exists() and read_json(about)["key"] == self._key
-
-
-def undecided(count: int, name: str) -> Scores:
-    """No decision on any clip, because the fitting of a method failed."""
-    return Scores.none(count, f"the training of {name} failed")

@@ -50,7 +50,7 @@ def describe_inputs(
         "materials": materials_of(corpus.stores).to_json(),
         "prepared": [str(each.directory.resolve()) for each in prepared],
         "plans": [each.name for each in plans],
-        "detectors": {name: detector_data(experiment, name, plans, corpus) for name in experiment.methods},
+        "detectors": detector_data(experiment, plans, corpus),
         "assignments": [{"seed": each.seed, **describe(each.assignment, corpus.videos)} for each in plans],
         "backbone": first["backbone"],
         "weights": first["weights"],
@@ -62,9 +62,9 @@ def describe_inputs(
 
 def keep_backbone(folder: Path, settings: Features) -> None:
     """Keeps the backbone's parameters in the run, so that bundles need no file of weights."""
-    _, params, origin = load_backbone(settings)
     path = folder / BACKBONE
     if not path.exists():
+        _, params, origin = load_backbone(settings)
         save_tree(path, jax.tree.map(np.asarray, params), dict(origin))
 
 

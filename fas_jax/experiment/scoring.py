@@ -7,7 +7,7 @@ import numpy as np
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
-from fas_jax.experiment.fitting import Fitted, frame_mask, undecided
+from fas_jax.experiment.fitting import Fitted, frame_mask
 from fas_jax.experiment.planning import Plan
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Detector, Failed, Method, Rows, Scores
@@ -66,7 +66,8 @@ def score_clips(
         )
         by_plan = dict(zip(detectors, scores, strict=True))
         found[name] = [
-            by_plan[number] if number in by_plan else undecided(len(part), name) for number, part in enumerate(rows)
+            by_plan[number] if number in by_plan else Scores.none(len(part), f"the training of {name} failed")
+            for number, part in enumerate(rows)
         ]
         if name in read:
             frame_scores[name] = keep_frames(method, own, rows, found[name])

@@ -37,26 +37,22 @@ from fas_jax.training import streaming
 
 
 @dataclass(frozen=True)
-class Run:
-    """An experiment's folder, and what its stages have made so far."""
-
-    experiment: Experiment
-    """With all methods of the run."""
-    folder: Path
-    corpus: Corpus
-    plans: tuple[Plan, ...]
-    fitted: Fitted
-
-
-@dataclass(frozen=True)
 class Opened:
     """A run whose inputs are there, and nothing else yet."""
 
     experiment: Experiment
+    """With all methods of the run."""
     folder: Path
     seconds: Seconds
     corpus: Corpus
     plans: tuple[Plan, ...]
+
+
+@dataclass(frozen=True)
+class Run(Opened):
+    """A run whose methods are fitted."""
+
+    fitted: Fitted
 
 
 def run(experiment: Experiment) -> Path:
@@ -75,7 +71,7 @@ def train(experiment: Experiment) -> Run:
     opened = open_experiment(experiment)
     with opened.seconds.stage("train"):
         fitted = fit_methods(opened.experiment, opened.plans, opened.corpus, opened.folder)
-    return Run(opened.experiment, opened.folder, opened.corpus, opened.plans, fitted)
+    return Run(**vars(opened), fitted=fitted)
 
 
 def open_experiment(experiment: Experiment) -> Opened:
@@ -182,16 +178,14 @@ def _given_folders(experiment: Experiment) -> dict[str, Path]:
 def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     """Decodes every dataset once, in all renditions."""
     made = experiment.preparation, experiment.renditions
-    found = []
-    for name, root in roots.items():
-        layout = name.removeprefix(SYNTHETIC)
-        folder = f"{layout}-{fingerprint([str(root.resolve()), preparation_key(*made)])[:16]}"
-        listing = scan(root, layout)
-        found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
-    for listing in _manifests(experiment):
-        folder = f"manifest-{listing.dataset}-{fingerprint([str(listing.root), preparation_key(*made)])[:16]}"
-        found.append(prepare_listing(listing, Path(experiment.cache) / "prepared" / folder, *made))
-    return found
+    layouts = [(name.removeprefix(SYNTHETIC), root) for name, root in roots.items()]
+    listings = [(layout, str(root.resolve()), scan(root, layout)) for layout, root in layouts]
+    listings += [(f"manifest-{each.dataset}", str(each.root), each) for each in _manifests(experiment)]
+    place, settings = Path(experiment.cache) / "prepared", preparation_key(*made)
+    return [
+        prepare_listing(listing, place / f"{name}-{fingerprint([root, settings])[:16]}", *made)
+        for name, root, listing in listings
+    ]
 
 
 def _manifests(experiment: Experiment) -> list[Listing]:

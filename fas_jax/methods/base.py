@@ -5,7 +5,6 @@ audit, bundles, export and `predict` know these classes and no method by name. T
 docs/add-a-method.md.
 """
 
-import dataclasses
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +121,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Desk:
-    """A fitting's own place: where it may keep checkpoints and curves. No way leads from it to a target."""
+    """Where a fitting may keep checkpoints and curves, and how it may use the machine. It leads to no target."""
 
     name: str
     """Of the method, for files and progress bars."""
@@ -292,8 +291,3 @@ def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0)
         for place, why in zip(places.tolist(), found.reason, strict=False):
             reason[place] = why
     return Scores(clip, frame, reason if any(reason) else ())
-
-
-def replace_settings(method: Method, values: Mapping[str, Any]) -> Method:
-    """The method with some settings changed."""
-    return dataclasses.replace(method, **values)

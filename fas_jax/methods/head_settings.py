@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool
@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from fas_jax.base.declarations import what
 from fas_jax.base.settings import Execution, Optimisation, Training
 from fas_jax.methods.base import Clips, Input, Method, Rows
+from fas_jax.methods.fusion import Fusion
 
 if TYPE_CHECKING:
     from fas_jax.models.architecture import Architecture
@@ -28,7 +29,7 @@ class HeadSettings(Optimisation, Method):
     epochs: ClassVar[bool] = True
     side_by_side: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay", "balance")
 
-    fusion: Literal["mean", "last", "median", "minimum"] = what("mean")
+    fusion: Fusion = what("mean")
     """How the frames' P(bona fide) become the clip's score."""
 
     @abstractmethod

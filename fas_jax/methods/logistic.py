@@ -60,7 +60,7 @@ class Logistic(Method):
     def numbers(self, batch: Batch) -> Float[np.ndarray, "n d"]:
         """What it reads of the clips; NaN in a clip's row where its input is absent."""
 
-    def traced(self, detector: "LogisticDetector") -> Callable[..., Any] | None:
+    def traced(self) -> Callable[..., Any] | None:
         """See `Detector.apply`."""
         return None
 
@@ -119,7 +119,7 @@ class LogisticDetector:
 
     def apply(self) -> Callable[..., Any] | None:
         """See `Detector.apply`."""
-        return self.method.traced(self)
+        return self.method.traced()
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class MeanFeature(Logistic):
         with np.errstate(invalid="ignore"):
             return (np.where(real, features, 0).sum(1, dtype=np.float64) / real.sum(1)).astype(np.float32)
 
-    def traced(self, detector: LogisticDetector) -> Callable[..., Any]:
+    def traced(self) -> Callable[..., Any]:
         """See `Detector.apply`."""
         (item,) = self.inputs()
 

@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.settings import from_dict
@@ -39,8 +39,6 @@ BASELINES: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("mean-
 """What every other method has to beat."""
 SETS = {"paper": PAPER, "baselines": BASELINES}
 """Sets of methods that `methods = NAME` asks for."""
-
-Item = TypeVar("Item")
 
 
 def kinds() -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from fas_jax.base.declarations import check_ranges
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.settings import Search
 from fas_jax.experiment.configuration import Experiment
-from fas_jax.methods.base import Method, Range, replace_settings
+from fas_jax.methods.base import Method, Range
 from fas_jax.methods.registry import score_inputs
 from fas_jax.protocols.presets import PRESETS, Protocol
 
@@ -30,7 +30,7 @@ class Setting:
 
     def apply(self, method: Method) -> Method:
         """The method with these values."""
-        return replace_settings(method, self.values)
+        return dataclasses.replace(method, **self.values)
 
 
 def drawn_methods(experiment: Experiment) -> tuple[str, ...]:
