@@ -86,13 +86,12 @@ class CorpusClips:
         return self._sequences[rendition]
 
     def mask(self, item: Input) -> Bool[np.ndarray, "n t"]:
-        """Where there are frames of an input of kind `features` or `scores`."""
+        """Where there are frames of an input; facts go with the frames of their rendition."""
         return self.scores(item.name).mask if item.kind == "scores" else self.features(item.name)[1]
 
     def absent(self, item: Input, rows: Rows | None = None) -> Sequence[str]:
         """Why an input could not be made, for each of these clips, or of all; empty where it could."""
-        # Facts of a rendition are as absent as its frames.
-        mask = self.mask(item) if item.kind == "scores" else self.features(item.name)[1]
+        mask = self.mask(item)
         rows = np.arange(len(self)) if rows is None else rows
         reasons = [""] * len(rows)
         for at in np.flatnonzero(~mask[rows].any(1)).tolist():

@@ -20,7 +20,7 @@ from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.planning import Plan, source_videos, tasks_of
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import WHOLE, Desk, Detector, Failed, Job, Method, Task, identity
-from fas_jax.methods.registry import in_order, score_inputs
+from fas_jax.methods.registry import in_order, read_by_others, score_inputs
 from fas_jax.runtime import devices
 
 
@@ -47,7 +47,7 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
     """
     clips = corpus.open(source_videos(plans))
     order = in_order(experiment.methods)
-    read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+    read = read_by_others(experiment.methods)
     tasks = tasks_of(plans, clips, experiment.folds.count if read else 0, experiment.evaluation.shared_subjects)
     data = detector_data(experiment, plans, corpus)
     found: dict[str, Sequence[Detector | Failed]] = {}

@@ -11,7 +11,7 @@ from fas_jax.experiment.fitting import Fitted, frame_mask
 from fas_jax.experiment.planning import Plan
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Detector, Failed, Method, Rows, Scores
-from fas_jax.methods.registry import in_order, score_inputs
+from fas_jax.methods.registry import in_order, read_by_others, score_inputs
 
 
 def score(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, fitted: Fitted) -> ScoreTable:
@@ -47,7 +47,7 @@ def score_clips(
 ) -> dict[str, list[Scores]]:
     """Scores of `rows[i]` by the detectors of plan i, by method."""
     order = in_order(experiment.methods)
-    read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+    read = read_by_others(experiment.methods)
     frame_scores: dict[str, FrameScores] = {}
     found: dict[str, list[Scores]] = {}
     failed: dict[str, set[int]] = {}

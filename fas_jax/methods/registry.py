@@ -147,3 +147,8 @@ def in_order(methods: Mapping[str, Method]) -> list[str]:
 def score_inputs(method: Method) -> list[Input]:
     """Those of its inputs that are other methods' scores."""
     return [item for item in method.inputs() if item.kind == "scores"]
+
+
+def read_by_others(methods: Mapping[str, Method]) -> set[str]:
+    """The names of the methods whose scores another of them reads."""
+    return {item.name for method in methods.values() for item in score_inputs(method)}

@@ -28,7 +28,7 @@ from fas_jax.experiment.results import stored_detectors
 from fas_jax.experiment.run import open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import keep_frames, score_clips
 from fas_jax.methods.base import Desk, Detector, Failed, Rows, Scores
-from fas_jax.methods.registry import in_order, score_inputs
+from fas_jax.methods.registry import in_order, read_by_others
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import model_name, protocol_name
 from fas_jax.reporting.page import ExtraTable, write_extra_table
@@ -127,7 +127,7 @@ def _train_again(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, 
     Raises:
         UserError: It ended with other parameters than the first.
     """
-    read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+    read = read_by_others(experiment.methods)
     needed = {name: method for name, method in experiment.methods.items() if method.epochs or name in read}
     training = dataclasses.replace(experiment.training, snapshots=True, events=False)
     own = dataclasses.replace(experiment, methods=needed, training=training)
@@ -192,7 +192,7 @@ class _Side:
         clips = corpus.open(np.concatenate(parts))
         rows = [clips.find(part) for part in parts]
         scores = score_clips(experiment, clips, rows, fitted)
-        read = {item.name for method in experiment.methods.values() for item in score_inputs(method)}
+        read = read_by_others(experiment.methods)
         for name in in_order(experiment.methods):
             if name in read:
                 kept = keep_frames(experiment.methods[name], clips, rows, scores[name])
