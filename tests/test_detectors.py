@@ -1,5 +1,7 @@
 """What every detector promises, whatever its method."""
 
+from functools import cache
+
 import jax
 import numpy as np
 import pytest
@@ -23,7 +25,14 @@ from tests.stores import clip_info
 assert {method.kind for method in METHODS.values()} == {
     kind for kind in kinds() if find_kind(kind).__module__.startswith("fas_jax.")
 }
-DETECTORS = {name: make_detector(method) for name, method in METHODS.items()}
+
+
+@cache
+def detector_of(name):
+    """Drawn when a test asks: two processes that collect tests would compile the same program at once."""
+    return make_detector(METHODS[name])
+
+
 EVERY = pytest.mark.parametrize("name", METHODS)
 LENGTHS = (3, 1, 4, 2, 1)
 
@@ -33,7 +42,7 @@ def batch_for(name, lengths=LENGTHS, frames=0, seed=0):
 
 
 def scores_of(name, batch):
-    found = DETECTORS[name].score(batch)
+    found = detector_of(name).score(batch)
     assert found.clip.shape == (len(batch),)
     return found
 
@@ -66,7 +75,7 @@ def test_scores_follow_what_is_read(name):
 
 @EVERY
 def test_the_pure_function_scores_as_the_detector_does(name):
-    detector, batch = DETECTORS[name], batch_for(name)
+    detector, batch = detector_of(name), batch_for(name)
     function = detector.apply()
     if any(item.kind == "facts" for item in METHODS[name].inputs()):
         assert function is None  # facts are no arrays of pixels
@@ -99,7 +108,7 @@ def test_a_clip_without_colours_has_no_decision_and_a_reason():
         **{name: getattr(infos[1], name) for name in infos[1].__slots__ if name != "renditions"},
         renditions={"whole": type(infos[1].renditions["whole"])(reason="no face")},
     )
-    found = DETECTORS["colour"].score(Batch({METHODS["colour"].inputs()[0]: lacking}, {}))
+    found = detector_of("colour").score(Batch({METHODS["colour"].inputs()[0]: lacking}, {}))
     assert np.isnan(found.clip[1])
     assert found.reason[1]
     assert np.isfinite(np.delete(found.clip, 1)).all()
@@ -107,7 +116,7 @@ def test_a_clip_without_colours_has_no_decision_and_a_reason():
 
 @EVERY
 def test_detectors_come_back_from_what_is_stored(name, tmp_path):
-    detector, path = DETECTORS[name], tmp_path / "detector.safetensors"
+    detector, path = detector_of(name), tmp_path / "detector.safetensors"
     save_tree(path, jax.tree.map(np.asarray, detector.params), {"about": dict(detector.about)})
     params, about = load_tree(path)
     again = METHODS[name].rebuild(params, about["about"])
@@ -117,7 +126,7 @@ def test_detectors_come_back_from_what_is_stored(name, tmp_path):
 
 @EVERY
 def test_parameters_of_other_settings_are_refused(name):
-    detector = DETECTORS[name]
+    detector = detector_of(name)
     with pytest.raises(UserError, match=f"parameters of a {METHODS[name].kind}"):
         METHODS[name].rebuild(jax.tree.map(lambda leaf: leaf[None], detector.params), detector.about)
 
@@ -146,7 +155,7 @@ def test_many_clips_score_as_a_batch_of_them_does(name):
     empty = (3,) if METHODS[name].inputs()[0].kind != "facts" else ()
     clips, batch = clips_for(name, empty=empty)
     rows = [np.array([7, 3, 0, 11]), np.array([5, 2])]
-    detectors = [DETECTORS[name], make_detector(METHODS[name], seed=5)]
+    detectors = [detector_of(name), make_detector(METHODS[name], seed=5)]
     desk = Desk(name, Execution())
     for detector, own, found in zip(
         detectors, rows, type(METHODS[name]).score_all(detectors, clips, rows, [1, 1], desk), strict=True
