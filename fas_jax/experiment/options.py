@@ -25,7 +25,10 @@ def as_options(settings: Any) -> Any:
     """An instance of a new dataclass with the values of these settings, nested ones and mappings alike."""
     if isinstance(settings, Mapping):
         own = {attribute(name): as_options(value) for name, value in settings.items()}
-        fields: list[Any] = [(name, type(value), dataclasses.field(default=value)) for name, value in own.items()]
+        fields: list[Any] = [
+            (name, Annotated[type(value), tyro.conf.arg(help="")], dataclasses.field(default=value))
+            for name, value in own.items()
+        ]
         return dataclasses.make_dataclass("Tables", fields, frozen=True)()
     hints, texts = typing.get_type_hints(type(settings)), _texts(type(settings))
     fields = []
@@ -34,8 +37,8 @@ def as_options(settings: Any) -> Any:
         if dataclasses.is_dataclass(value) or _holds_settings(value):
             value = as_options(value)
             hint = type(value)
-        else:
-            hint = Annotated[hint, tyro.conf.arg(help=texts[field.name])]
+        text = texts.get(field.name) or inspect.cleandoc(hint.__doc__ or "")
+        hint = Annotated[hint, tyro.conf.arg(help=text)]
         fields.append((field.name, hint, dataclasses.field(default=value)))
     kind = dataclasses.make_dataclass(type(settings).__name__, fields, frozen=True)
     kind.__doc__ = type(settings).__doc__
