@@ -1,9 +1,11 @@
 """What all tests share."""
 
 import atexit
+import importlib
 import os
 import shutil
 import tempfile
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,17 +20,21 @@ os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 import jaxtyping
-import numpy as np
 import pytest
-from beartype import BeartypeConf, FrozenDict, beartype
 from hypothesis import settings
 
-# Before anything of the package is imported: every call is checked against the types and shapes that it declares. An
-# int may stand for a float, as static checkers have it, and NumPy's numbers for Python's.
-_NUMBERS = {int: int | np.integer, float: float | int | np.floating | np.integer}
-check_types = beartype(conf=BeartypeConf(hint_overrides=FrozenDict(_NUMBERS)))
+# Before anything of the package is imported: every call is checked against the types and shapes that it declares.
 _CHECKED = ("models", "training", "features", "methods", "evaluation", "experiment", "deployment")
-jaxtyping.install_import_hook([f"fas_jax.{room}" for room in _CHECKED], "tests.conftest.check_types")
+importlib.import_module("tests.checked_types")
+jaxtyping.install_import_hook([f"fas_jax.{room}" for room in _CHECKED], "tests.checked_types.check_types")
+
+# Methods import what only their annotations name under TYPE_CHECKING, so that `--help` need not; the checks need it.
+# What they import is imported before: to other packages, TYPE_CHECKING means static checkers alone.
+importlib.import_module("fas_jax.training.chunks")
+with pytest.MonkeyPatch.context() as patched:
+    patched.setattr(typing, "TYPE_CHECKING", True)
+    for name in ("base", "head_settings", "heads", "logistic_settings", "logistic", "recurrent", "stack"):
+        importlib.import_module(f"fas_jax.methods.{name}")
 
 # Machines that run tests are often busy; a time limit for each example would fail at random.
 settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize=True)

@@ -10,10 +10,13 @@ import numpy as np
 from fas_jax.base.settings import Features, Preparation, Rendition
 from fas_jax.deployment.bundle import Bundle, Decision
 from fas_jax.deployment.bundle_folder import load_bundle, write_bundle
-from fas_jax.methods.base import Batch, Detector, Input, Method, Scores
+from fas_jax.methods.base import Detector, Method
+from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.head_training import HeadDetector
 from fas_jax.methods.heads import HeadMethod
-from fas_jax.methods.logistic import Colour, Logistic, LogisticDetector, MeanFeature, Metadata
+from fas_jax.methods.inputs import Input
+from fas_jax.methods.logistic import Colour, Logistic, MeanFeature, Metadata
+from fas_jax.methods.logistic_fitting import LogisticDetector
 from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
 from fas_jax.methods.registry import score_inputs
 from fas_jax.methods.stack import LstmStack

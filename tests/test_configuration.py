@@ -249,7 +249,19 @@ def test_settings_that_make_no_sense_are_refused_before_anything_runs(changes, m
 
 def test_help_needs_no_jax(tmp_path, capsys):
     """Nor anything else that takes long to import; how long it took is printed, for people."""
-    for name in ("jax", "optax", "flax", "scipy", "tensorflow_datasets", "cv2", "orbax", "grain", "matplotlib"):
+    for name in (
+        "numpy",
+        "jaxtyping",
+        "jax",
+        "optax",
+        "flax",
+        "scipy",
+        "tensorflow_datasets",
+        "cv2",
+        "orbax",
+        "grain",
+        "matplotlib",
+    ):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} must not be imported')")
     code = (
         "import resource, runpy, sys, time\n"

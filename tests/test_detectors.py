@@ -15,7 +15,8 @@ from fas_jax.base.settings import Execution
 from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
 from fas_jax.features.frame_scores import FrameScores
-from fas_jax.methods.base import Batch, Desk, Failed, Job, Scores, Task
+from fas_jax.methods.base import Desk, Failed, Job
+from fas_jax.methods.data import Batch, Scores, Task
 from fas_jax.methods.logistic import Logistic
 from fas_jax.methods.registry import find_kind, kinds
 from tests.made_up import METHODS, WIDTH, make_batch, make_detector, take

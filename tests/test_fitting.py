@@ -15,7 +15,8 @@ from fas_jax.experiment import fitting, planning
 from fas_jax.experiment.corpus import ClipFeatures, Corpus, CorpusClips
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.store import FeatureStore
-from fas_jax.methods.base import WHOLE, Desk, Failed, Job
+from fas_jax.methods.base import Desk, Failed, Job
+from fas_jax.methods.data import WHOLE
 from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.logistic import MeanFeature
 from fas_jax.methods.recurrent import Lstm

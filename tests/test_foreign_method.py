@@ -16,7 +16,8 @@ from fas_jax.base.settings import Execution
 from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
-from fas_jax.methods.base import Desk, Job, Task
+from fas_jax.methods.base import Desk, Job
+from fas_jax.methods.data import Task
 from tests.commands import DATA, QUICK, done, refused
 from tests.stores import clip_info
 

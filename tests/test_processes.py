@@ -99,7 +99,9 @@ def test_a_job_that_was_broken_goes_on_to_the_same_bits(tmp_path, how):
 
 def test_the_whole_stage_by_two_processes(tmp_path):
     """From videos to trained models: as by one process; and the same bits when one was killed on the way."""
-    (tmp_path / "tiny.toml").write_text(TINY.replace("validate_every = 2", "validate_every = 1") + "[training]\ncheckpoint_every = 1\n")
+    (tmp_path / "tiny.toml").write_text(
+        TINY.replace("validate_every = 2", "validate_every = 1") + "[training]\ncheckpoint_every = 1\n"
+    )
 
     def train(name: str, processes: int) -> subprocess.Popen:
         script = str(ROOT / "scripts" / "train.py")

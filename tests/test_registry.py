@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.methods.base import Input, Method, identity, method_to_dict
+from fas_jax.methods.base import Method, identity, method_to_dict
+from fas_jax.methods.inputs import Input
 from fas_jax.methods.logistic import MeanFeature
 from fas_jax.methods.recurrent import Gru, Lstm
 from fas_jax.methods.registry import (

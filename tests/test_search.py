@@ -21,7 +21,8 @@ from fas_jax.experiment.fitting import fit_methods
 from fas_jax.experiment.run import Seconds
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.store import FeatureStore
-from fas_jax.methods.base import Method, Range, Scores
+from fas_jax.methods.base import Method, Range
+from fas_jax.methods.data import Scores
 from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.logistic import Colour, MeanFeature
 from fas_jax.methods.recurrent import Gru, Lstm, RecurrentSearch

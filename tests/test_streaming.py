@@ -24,7 +24,8 @@ from fas_jax.experiment.corpus import Corpus
 from fas_jax.features.frame_scores import StackedScores
 from fas_jax.features.rows import StoredFeatures
 from fas_jax.features.store import FeatureStore, store_path, unit_name, write_manifest, write_unit
-from fas_jax.methods.base import WHOLE, Desk, Job, Task
+from fas_jax.methods.base import Desk, Job
+from fas_jax.methods.data import WHOLE, Task
 from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
 from fas_jax.methods.recurrent import Gru
 from fas_jax.methods.stack import LstmStack

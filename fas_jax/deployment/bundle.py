@@ -14,7 +14,9 @@ from fas_jax.base.files import sha256_file
 from fas_jax.base.record import ClipInfo
 from fas_jax.base.settings import Features, Preparation, Rendition
 from fas_jax.features.stage import frame_features
-from fas_jax.methods.base import Batch, Detector, Input, Method, Scores
+from fas_jax.methods.base import Detector, Method
+from fas_jax.methods.data import Batch, Scores
+from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.pixels.decoding import Undecoded, decode_files

@@ -20,7 +20,8 @@ from fas_jax.base.files import sha256_file, write_json, write_text
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.settings import to_dict
 from fas_jax.deployment.bundle import Bundle
-from fas_jax.methods.base import Input, method_to_dict
+from fas_jax.methods.base import method_to_dict
+from fas_jax.methods.inputs import Input
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STAGE, SCORE, WEIGHTS, ABOUT, RUNNER = "stage.jax", "score.jax", "weights.safetensors", "serving.json", "run.py"

@@ -16,7 +16,8 @@ from fas_jax.base.video_table import VideoTable
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing, rise
 from fas_jax.features.store import FeatureStore
-from fas_jax.methods.base import Batch, Input, Rows, Scores
+from fas_jax.methods.data import Batch, Rows, Scores
+from fas_jax.methods.inputs import Input
 from fas_jax.reporting.materials import materials_of
 from fas_jax.training.steps import Clips as Sequences
 from fas_jax.training.streaming import resident

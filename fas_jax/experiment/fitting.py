@@ -19,7 +19,8 @@ from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.planning import Plan, source_videos, tasks_of
 from fas_jax.features.frame_scores import FrameScores
-from fas_jax.methods.base import WHOLE, Desk, Detector, Failed, Job, Method, Task, identity
+from fas_jax.methods.base import Desk, Detector, Failed, Job, Method, identity
+from fas_jax.methods.data import WHOLE, Task
 from fas_jax.methods.registry import in_order, read_by_others, score_inputs
 from fas_jax.runtime import devices
 

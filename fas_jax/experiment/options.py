@@ -26,18 +26,21 @@ def as_options(settings: Any) -> Any:
     if isinstance(settings, Mapping):
         own = {attribute(name): as_options(value) for name, value in settings.items()}
         fields: list[Any] = [
-            (name, Annotated[type(value), tyro.conf.arg(help="")], dataclasses.field(default=value))
+            (name, Annotated[type(value), tyro.conf.arg(help=_about(value))], dataclasses.field(default=value))
             for name, value in own.items()
         ]
-        return dataclasses.make_dataclass("Tables", fields, frozen=True)()
+        tables = dataclasses.make_dataclass("Tables", fields, frozen=True)
+        tables.__doc__ = None
+        return tables()
     hints, texts = typing.get_type_hints(type(settings)), _texts(type(settings))
     fields = []
     for field in dataclasses.fields(settings):
         value, hint = getattr(settings, field.name), hints[field.name]
         if dataclasses.is_dataclass(value) or _holds_settings(value):
             value = as_options(value)
-            hint = type(value)
-        text = texts.get(field.name) or inspect.cleandoc(hint.__doc__ or "")
+            hint, text = type(value), _about(value, texts.get(field.name, ""))
+        else:
+            text = texts[field.name]
         hint = Annotated[hint, tyro.conf.arg(help=text)]
         fields.append((field.name, hint, dataclasses.field(default=value)))
     kind = dataclasses.make_dataclass(type(settings).__name__, fields, frozen=True)
@@ -56,6 +59,11 @@ def from_options(options: Any, like: Any) -> Any:
         for field in dataclasses.fields(like)
     }
     return type(like)(**own)
+
+
+def _about(settings: Any, text: str = "") -> str:
+    """What the help says of a group of settings."""
+    return inspect.cleandoc(type(settings).__doc__ or text)
 
 
 def _holds_settings(value: Any) -> bool:

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import CorpusClips
-from fas_jax.methods.base import WHOLE, Task
+from fas_jax.methods.data import WHOLE, Task
 from fas_jax.protocols.assignment import Assignment, assign_all
 from fas_jax.protocols.cuts import subject_folds
 from fas_jax.protocols.presets import Protocol

@@ -10,7 +10,8 @@ from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, frame_mask
 from fas_jax.experiment.planning import Plan
 from fas_jax.features.frame_scores import FrameScores
-from fas_jax.methods.base import Desk, Detector, Failed, Method, Rows, Scores
+from fas_jax.methods.base import Desk, Detector, Failed, Method
+from fas_jax.methods.data import Rows, Scores
 from fas_jax.methods.registry import in_order, read_by_others, score_inputs
 
 

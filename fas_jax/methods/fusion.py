@@ -1,11 +1,11 @@
 """From scores of frames to the score of a clip."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-Fusion: TypeAlias = Literal["mean", "last", "median", "minimum"]
+from fas_jax.methods.head_settings import Fusion
 
 
 def fuse(

@@ -1,21 +1,23 @@
 """What the training of a small network on sequences needs to know of a method. Imports no JAX."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
-from jaxtyping import Bool
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from fas_jax.base.declarations import what
 from fas_jax.base.settings import Execution, Optimisation, Training
-from fas_jax.methods.base import Clips, Input, Method, Rows
-from fas_jax.methods.fusion import Fusion
+from fas_jax.methods.base import Method
+from fas_jax.methods.inputs import Input
 
 if TYPE_CHECKING:
+    from fas_jax.methods.data import Clips
     from fas_jax.models.architecture import Architecture
     from fas_jax.training.steps import Clips as Sequences
+
+Fusion: TypeAlias = Literal["mean", "last", "median", "minimum"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class HeadSettings(Optimisation, Method):
     """How the frames' P(bona fide) become the clip's score."""
 
     @abstractmethod
-    def architecture(self, width: int) -> "Architecture":
+    def architecture(self, width: int) -> Architecture:
         """The network for sequences of vectors of this width."""
 
     @abstractmethod
-    def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> "Sequences":
+    def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> Sequences:
         """The clips' sequences [n t d], or [r n t d] with those of each of the tasks with these numbers."""
 
     @abstractmethod
@@ -48,9 +50,3 @@ class HeadSettings(Optimisation, Method):
         """What the training loop is given."""
         own = {name: getattr(self, name) for name in Optimisation.__dataclass_fields__}
         return Training(**own, **vars(execution))
-
-
-def present(mask: Bool[np.ndarray, "n t"], rows: Rows) -> Rows:
-    """Those of the clips that have frames."""
-    filled = np.any(mask, axis=1)
-    return rows[filled[rows]]

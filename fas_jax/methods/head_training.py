@@ -9,12 +9,14 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
 from fas_jax.base.settings import Execution
-from fas_jax.methods.base import WHOLE, Batch, Clips, Desk, Detector, Failed, Input, Job, Rows, Scores, identity
+from fas_jax.methods.base import Desk, Detector, Failed, Job, identity
+from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores
 from fas_jax.methods.fusion import fuse, traced_fuse
-from fas_jax.methods.head_settings import HeadSettings, present
+from fas_jax.methods.head_settings import HeadSettings
+from fas_jax.methods.inputs import Input
 from fas_jax.models.architecture import bona_fide_probability, padded
 from fas_jax.training.chunks import train_in_chunks
 from fas_jax.training.fitting import Run, predict
@@ -159,6 +161,12 @@ def score_heads(
             own = frames[number] if frames is not None else np.zeros((0, mask.shape[1]), np.float32)
             found[place] = _filled(heads[place].method, clips, rows[place], here[number], own, mask)
     return [found[place] for place in range(len(heads))]
+
+
+def present(mask: Bool[np.ndarray, "n t"], rows: Rows) -> Rows:
+    """Those of the clips that have frames."""
+    filled = np.any(mask, axis=1)
+    return rows[filled[rows]]
 
 
 def _filled(method: HeadSettings, clips: Clips, rows: Rows, here: Rows, frames: Any, mask: Any) -> Scores:

@@ -1,18 +1,20 @@
 """Methods that train a small network on sequences: what they share. Imports no JAX until one fits or scores."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fas_jax.base.declarations import what
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Execution
-from fas_jax.methods.base import Clips, Desk, Detector, Failed, Input, Job, Rows, Scores
+from fas_jax.methods.base import Desk, Detector, Failed, Job
 from fas_jax.methods.head_settings import HeadSettings
+from fas_jax.methods.inputs import Input
 
 if TYPE_CHECKING:
+    from fas_jax.methods.data import Clips, Rows, Scores
     from fas_jax.training.steps import Clips as Sequences
 
 
@@ -39,6 +41,7 @@ class HeadMethod(HeadSettings):
     def rebuild(self, params: Any, about: Mapping[str, Any]) -> Detector:
         """See `Method.rebuild`."""
         import jax
+        import numpy as np
 
         from fas_jax.methods.head_training import HeadDetector
 
@@ -60,7 +63,7 @@ class FeatureHead(HeadMethod):
         """The features of its rendition."""
         return (Input("features", self.rendition),)
 
-    def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> "Sequences":
+    def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> Sequences:
         """See `HeadSettings.sequences`: all tasks share these."""
         found: Sequences = clips.sequences(self.rendition, execution.resident_mb)
         return found

@@ -3,6 +3,8 @@
 Defaults are the paper's, and its authors' code where the paper is silent.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -44,7 +46,7 @@ class Recurrent(FeatureHead):
     search: RecurrentSearch = how(RecurrentSearch)
     """What scripts/search.py draws."""
 
-    def architecture(self, width: int) -> "Architecture":
+    def architecture(self, width: int) -> Architecture:
         """See `HeadSettings.architecture`."""
         from fas_jax.models.recurrent import RecurrentClassifier
 

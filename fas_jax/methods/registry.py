@@ -16,7 +16,8 @@ from typing import Any
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.settings import from_dict
-from fas_jax.methods.base import Input, Method
+from fas_jax.methods.base import Method
+from fas_jax.methods.inputs import Input
 
 GROUP = "fas_jax.methods"
 _BUILT_IN = {

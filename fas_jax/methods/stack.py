@@ -3,6 +3,8 @@
 It is trained on out-of-fold scores: those of detectors that have not seen the subject.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from fas_jax.base.declarations import what
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Execution
-from fas_jax.methods.base import Clips, Input, Scores
 from fas_jax.methods.heads import HeadMethod
+from fas_jax.methods.inputs import Input
 
 if TYPE_CHECKING:
+    from fas_jax.methods.data import Clips
     from fas_jax.models.architecture import Architecture
     from fas_jax.training.steps import Clips as Sequences
 
@@ -44,13 +47,13 @@ class LstmStack(HeadMethod):
         """The other methods' scores."""
         return tuple(Input("scores", name) for name in self.over)
 
-    def architecture(self, width: int) -> "Architecture":
+    def architecture(self, width: int) -> Architecture:
         """See `HeadSettings.architecture`."""
         from fas_jax.models.recurrent import RecurrentClassifier
 
         return RecurrentClassifier("lstm", width, self.hidden, self.initialisation)
 
-    def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> "Sequences":
+    def sequences(self, clips: Clips, tasks: Sequence[int], execution: Execution) -> Sequences:
         """See `HeadSettings.sequences`: each task has its own scores."""
         from fas_jax.features.frame_scores import StackedScores
         from fas_jax.training.steps import Clips as Sequences
@@ -62,6 +65,8 @@ class LstmStack(HeadMethod):
     def traced_sequences(self, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Any, Any]:
         """See `HeadSettings.traced_sequences`."""
         import jax.numpy as jnp
+
+        from fas_jax.methods.data import Scores
 
         real = mask[self.inputs()[0]]
         pairs = []

@@ -13,7 +13,8 @@ from fas_jax.base.settings import Execution
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.features.store import FeatureStore
-from fas_jax.methods.base import WHOLE, Desk, Failed, Job, Method, Scores, Task
+from fas_jax.methods.base import Desk, Failed, Job, Method
+from fas_jax.methods.data import WHOLE, Scores, Task
 from fas_jax.methods.registry import BASELINES, method_from_dict
 from fas_jax.protocols.assignment import Assignment
 

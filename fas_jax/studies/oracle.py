@@ -27,7 +27,8 @@ from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import stored_detectors
 from fas_jax.experiment.run import open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import keep_frames, score_clips
-from fas_jax.methods.base import Desk, Detector, Failed, Rows, Scores
+from fas_jax.methods.base import Desk, Detector, Failed
+from fas_jax.methods.data import Rows, Scores
 from fas_jax.methods.registry import in_order, read_by_others
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import model_name, protocol_name

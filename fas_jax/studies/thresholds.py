@@ -19,7 +19,8 @@ from fas_jax.base.settings import Execution
 from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation import metrics
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
-from fas_jax.methods.base import Desk, Failed, Job, Method, Rows, Task
+from fas_jax.methods.base import Desk, Failed, Job, Method
+from fas_jax.methods.data import Rows, Task
 from fas_jax.reporting.grid import Grid
 
 Scored: TypeAlias = Literal["held-out", "cross-fitted"]

@@ -26,7 +26,8 @@ from fas_jax.evaluation import metrics
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.planning import Plan, source_videos, tasks_of
-from fas_jax.methods.base import WHOLE, Desk, Failed, Job, Method, Range, Task, identity
+from fas_jax.methods.base import Desk, Failed, Job, Method, Range, identity
+from fas_jax.methods.data import WHOLE, Task
 from fas_jax.reporting.materials import materials_of
 from fas_jax.runtime import devices
 from fas_jax.runtime.progress import progress_bar
