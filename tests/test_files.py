@@ -1,6 +1,7 @@
 """Files are whole or absent, and hashes mean what they say."""
 
 import math
+import os
 import stat
 
 import pytest
@@ -86,3 +87,10 @@ def test_trees_of_arrays_come_back_and_damage_is_told(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(UserError, match=r"is damaged|not a readable"):
             load_tree(path)
+
+
+def test_names_that_are_not_utf8_are_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    write_json(tmp_path / "x.json", {"name": name, "é": 1})
+    assert read_json(tmp_path / "x.json") == {"name": name, "é": 1}
+    assert len({fingerprint(each) for each in (name, "caf\\udce9.mp4", "caf\\\\udce9.mp4", "café.mp4")}) == 4

@@ -44,9 +44,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Writes UTF-8 text atomically; a byte of a file's name that is not UTF-8 is written as `\\udc80` to `\\udcff`.
+
+    JSON reads that as the same name.
+    """
     with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_json(target: Path, value: Any) -> None:
@@ -73,7 +76,8 @@ def sha256_file(path: Path) -> str:
 def fingerprint(value: Any) -> str:
     """Hex SHA-256 of a JSON-able value; equal values give equal fingerprints on every machine."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    # Names of files need not be UTF-8. JSON's own backslashes are doubled, so that no two values are encoded alike.
+    return hashlib.sha256(canonical.encode(errors="backslashreplace")).hexdigest()
 
 
 def plain_name(name: str) -> str:

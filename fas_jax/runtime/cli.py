@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import io
 import os
 import sys
 import traceback
@@ -63,6 +64,10 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def exit_with(run: Callable[[], Any]) -> None:
     """Runs a script's work and exits with its result; prints an error that the user can mend on one line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name may hold bytes that are no text, or that the terminal cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = _code(run)
     except Exception:
