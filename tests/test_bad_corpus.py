@@ -10,7 +10,7 @@ import pytest
 
 from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.pixels.decoding import Decoded, decode_videos
-from fas_jax.pixels.video import unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 from tests.trees import moving_frames, write_audio, write_video
 
 SETTINGS = Preparation(workers=2, timeout=60)

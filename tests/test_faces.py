@@ -14,8 +14,9 @@ from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.msu_mfsd import upside_down
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.pixels import detection
+from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.faces import box_at, cut, largest_face, parse_boxes
-from fas_jax.pixels.video import DecodeError, unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 from tests.trees import MAKERS, decoded, moving_frames, msu_mfsd, read_video, write_video
 
 WHOLE = Rendition(segment=1, max_frames=0, size=16)

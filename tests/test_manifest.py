@@ -16,7 +16,7 @@ from fas_jax.datasets.manifest import natural_order, read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.stages import prepare
-from fas_jax.pixels.video import unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.names import choose_protocols
 from tests.trees import moving_frames, msu_mfsd, write_video

@@ -25,7 +25,7 @@ from fas_jax.datasets.loading import shard_frames
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels.decoding import IN_FLIGHT, Undecoded, decode_videos
-from fas_jax.pixels.video import unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 from tests.trees import MAKERS, decoded, moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(videos_per_shard=3, workers=2, allow_partial=True)

@@ -17,8 +17,9 @@ from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels import renditions as module
+from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.renditions import preparation_key, rendition_key, rendition_makers
-from fas_jax.pixels.video import DecodeError, decode_file, decode_images
+from fas_jax.pixels.video import decode_file, decode_images
 from tests.trees import decoded, moving_frames, write_video
 
 BOXES = "0 16 8 24 24\n9 20 8 24 24\n"

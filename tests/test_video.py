@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 
 from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Rendition
+from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.pictures import pack_frame, unpack_frame
 from fas_jax.pixels.renditions import colour, kept_indices, rendition_makers, spread
-from fas_jax.pixels.video import (
-    DecodeError,
-    decode_images,
-    pack_frame,
-    unpack_frame,
-)
+from fas_jax.pixels.video import decode_images
 from tests.trees import decoded, moving_frames, read_video, write_audio, write_video
 
 ALL = Rendition(max_frames=0)

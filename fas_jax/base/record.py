@@ -68,9 +68,13 @@ class ClipInfo:
     """Four-character code according to the container."""
     file_bytes: int
     announced_frames: int = 0
-    """Frames that the container announces; 0 where it announces none."""
+    """Frames that the container counts; 0 where it has no count of its own."""
+    damaged_frames: int = 0
+    """Frames that decode with errors or not at all; of images only those that are kept are known."""
     rotation: int = 0
-    """Degrees by which the stored pixels were turned, as the file's tag or the dataset's list says."""
+    """Degrees clockwise by which the stored pixels were turned, as the file's tag or the dataset's list says."""
+    mirrored: bool = False
+    """Whether left and right of the turned pixels were exchanged, as the file's tag says."""
     renditions: Mapping[str, RenditionInfo] = field(default_factory=dict)
     """By the names of the settings' [renditions.NAME] tables."""
 

@@ -20,7 +20,7 @@ from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, check_whole
 from fas_jax.pixels.decoding import decode_video
 from fas_jax.pixels.renditions import preparation_key
 
-RECORD_VERSION = "2.0.0"
+RECORD_VERSION = "2.1.0"
 FILE_FORMAT = "array_record"
 
 
@@ -94,7 +94,8 @@ class LayoutBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     LAYOUT: ClassVar[Layout]
     VERSION = tfds.core.Version(RECORD_VERSION)
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        RECORD_VERSION: "Renditions by name, each with its own frame indices, colour, boxes and reason.",
+        RECORD_VERSION: "Mirrored videos, damaged frames.",
+        "2.0.0": "Renditions by name, each with its own frame indices, colour, boxes and reason.",
         "1.1.0": "Face crops, rotation, boxes.",
         "1.0.0": "First version.",
     }
@@ -196,7 +197,7 @@ def open_builder(directory: Path) -> Any:
 
 def _fields(kind: type) -> dict[str, Any]:
     """TFDS features for the flat fields of a dataclass."""
-    plain = {str: tfds.features.Text(), int: np.int64, float: np.float32}
+    plain = {str: tfds.features.Text(), int: np.int64, float: np.float32, bool: np.bool_}
     features = {}
     for name, hint in typing.get_type_hints(kind).items():
         if typing.get_origin(hint) is Mapping:

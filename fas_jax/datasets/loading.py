@@ -18,7 +18,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.processes import core_count
 from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.prepared import SUMMARY, Prepared, Shard
-from fas_jax.pixels.video import unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 
 # PNG decoding frees the interpreter lock: a thread a core, and more than 16 only wait for the lock.
 DECODING_THREADS = min(16, max(2, core_count()))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -195,7 +196,7 @@ def plan_shards(listing: Listing, settings: Preparation, renditions: Mapping[str
 
 
 def versions() -> dict[str, str]:
-    """What decides the stored bits besides the settings: decoder, resizer, PNG writer, and the record's fields."""
+    """What decides the stored bits besides the settings: decoders, resizer, PNG writer, and the record's fields."""
     fields = [field.name for kind in (Video, ClipInfo, RenditionInfo) for field in dataclasses.fields(kind)]
     build = cv2.getBuildInformation()
     ffmpeg = [
@@ -204,6 +205,7 @@ def versions() -> dict[str, str]:
     return {
         "opencv": cv2.__version__,
         "ffmpeg": ", ".join(ffmpeg),
+        "av": av.__version__,
         "record": f"{RECORD_VERSION}-{fingerprint(fields)[:8]}",
         "machine": platform.machine(),
     }

@@ -20,7 +20,7 @@ from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.pixels.decoding import Undecoded, decode_files
-from fas_jax.pixels.video import unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 
 NO_DECISION = "no decision"
 
@@ -119,7 +119,7 @@ class Bundle:
         """The verdict on each of some video or image files, JSON-able, in their order.
 
         `decision` is bona fide, attack, or - with a `reason` - no decision, which is never an acceptance. The digest
-        binds the verdict to the file's content.
+        binds the verdict to the file's content. Where frames of it are damaged, `damaged_frames` counts them.
         """
         name = name or self.default
         decision, renditions = self.decision(name), self.renditions_for(name)
@@ -138,6 +138,8 @@ class Bundle:
                 verdict |= _verdict(scores, decision)
                 kept = {each: list(info.frame_indices) for each, info in outcome.info.renditions.items()}
                 verdict |= {"frames": kept, "sha256": sha256_file(path)}
+                if outcome.info.damaged_frames:
+                    verdict["damaged_frames"] = outcome.info.damaged_frames
             yield verdict | {"seconds": round(time.monotonic() - start, 3)}
             start = time.monotonic()
 

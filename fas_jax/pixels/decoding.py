@@ -22,8 +22,10 @@ from fas_jax.base.files import inside
 from fas_jax.base.processes import core_count, without_main
 from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.pixels.content import PICTURES, DecodeError, kind_of
+from fas_jax.pixels.pictures import pack_frame
 from fas_jax.pixels.renditions import rendition_makers
-from fas_jax.pixels.video import DecodeError, decode_file, decode_images, is_image, pack_frame
+from fas_jax.pixels.video import decode_file, decode_images
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -76,7 +78,7 @@ def decode_videos(
 def decode_files(
     paths: Iterable[Path], settings: Preparation, renditions: Mapping[str, Rendition]
 ) -> Generator[Decoded | Undecoded, None, None]:
-    """As `decode_videos`, for files from anywhere, of which PNG and JPEG images are clips of one frame."""
+    """As `decode_videos`, for files from anywhere."""
     return _in_pool(_decode_file, ((os.fspath(path), settings, dict(renditions)) for path in paths), settings)
 
 
@@ -127,6 +129,9 @@ def decode_video(
         frames = [inside(root, frame) for frame in source.frames]
     except UserError:
         raise DecodeError("a link that leads out of the dataset's folder") from None
+    if not frames or frames == [file]:
+        # What a single file is does not depend on how it is named or listed.
+        frames = [file] if kind_of(file) in PICTURES else []
     makers = rendition_makers(root, source, renditions)
     if frames:
         info, made = decode_images(frames, makers, source.fps)
@@ -165,18 +170,12 @@ def _decode(
 
 
 def _decode_file(path: str, settings: Preparation, renditions: Mapping[str, Rendition]) -> Decoded | Undecoded:
-    file = Path(path)
-    if file.exists() and not file.is_file():
-        # Opening a pipe would wait for a writer that never comes.
-        return Undecoded("cannot be read: not a plain file")
-    try:
-        frames = (file.name,) if is_image(file) else ()
-    except OSError as error:
-        return Undecoded(f"cannot be read: {error.strerror}")
     # A file of the user's own may be a link to anywhere: its real folder is the root.
-    file = file.resolve()
-    source = Source(frames=(file.name,) if frames else ())
-    return _decode(os.fspath(file.parent), file.name, source, settings, renditions)
+    try:
+        file = Path(path).resolve()
+    except RuntimeError:
+        return Undecoded("cannot be read: a link that leads to itself")
+    return _decode(os.fspath(file.parent), file.name, Source(), settings, renditions)
 
 
 def _start() -> None:

@@ -2,45 +2,31 @@
 
 One pass over a file makes all renditions: `grab()` advances past every frame and `retrieve()` converts only those that
 some rendition may keep, once.
-What a container announces is never believed, only compared with what was decoded.
+Whether a file is whole and sound is decided before (`fas_jax.pixels.evidence`).
 """
 
 import dataclasses
 import math
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from fas_jax.base.record import ClipInfo, RenditionInfo
+from fas_jax.pixels.content import DecodeError, file_bytes
+from fas_jax.pixels.evidence import DAMAGED, SHORTFALL, WHITELISTS, Film, Orientation, examine
+from fas_jax.pixels.pictures import read_picture
 from fas_jax.pixels.renditions import RenditionMaker, float32
 
-# A text file that starts with "ffconcat" or "#EXTM3U" would have FFmpeg open whatever it names, on disk or on
-# the network. Only local files in plain containers are read.
-os.environ.setdefault(
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
-    "protocol_whitelist;file"
-    "|format_whitelist;avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,asf,flv,ogg,mjpeg,h264,hevc",
-)
 # Damaged files make FFmpeg print pages; what matters of them ends in the DecodeError.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-_IMAGE_STARTS = {"png": b"\x89PNG", "jpeg": b"\xff\xd8"}
-# Decoders may withhold the frames that a codec still had to reorder (up to 16 in H.264), and some containers
-# announce duration x rate instead of a count. Beyond a tenth the file has lost a part of its content.
-SHORTFALL = 10
 # H.264's largest reordering: within it a time stamp that steps back is the container's habit, not a fault.
 REORDERED_FRAMES = 16
-
-
-class DecodeError(Exception):
-    """A file that gives no trustworthy clip; the message is the reason that reports show."""
 
 
 def decode_file(
@@ -53,21 +39,33 @@ def decode_file(
     Args:
         path: The file.
         makers: From `rendition_makers`, for this file alone.
-        upside_down: None applies the file's rotation tag. Otherwise the tag is ignored and frames are turned by 180
+        upside_down: None applies the file's display matrix. Otherwise that is ignored and frames are turned by 180
             degrees where this is true.
 
     Raises:
-        DecodeError: the file does not open, yields no frame, yields clearly fewer frames than its container
-            announces, its time runs backwards, or no rendition can be made of it.
+        DecodeError: the file does not open, is not whole, is damaged (see `fas_jax.pixels.evidence.examine`), its time
+            runs backwards, or no rendition can be made of it.
     """
     _check_possible(makers)
-    file_bytes = _file_bytes(path)
+    size = file_bytes(path)
     try:
+        film = examine(path)
+        if upside_down is not None:
+            turned = Orientation(False, upside_down, upside_down)
+            film = dataclasses.replace(film, orientation=turned)
+        options = WHITELISTS
+        if film.early:
+            # OpenCV has to know a frame's size before it shows one, and looks for it in the first five seconds only.
+            options = {**options, "analyzeduration": "1000000000", "probesize": "1000000000"}
+        # Whatever the environment holds: without the lists a file may have others opened.
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(f"{name};{value}" for name, value in options.items())
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         try:
             if not capture.isOpened():
                 raise DecodeError("not a video that the decoder can open")
-            facts = _show_frames(capture, makers, upside_down)
+            # OpenCV takes mirrors for turns.
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+            facts = _show_frames(capture, makers, film)
             renditions, frames = _made(makers)
         finally:
             capture.release()
@@ -75,7 +73,7 @@ def decode_file(
         raise DecodeError(f"decoder error: {error.err or error}") from error
     except MemoryError as error:
         raise DecodeError("not enough memory to decode it") from error
-    return dataclasses.replace(facts, file_bytes=file_bytes, renditions=renditions), frames
+    return dataclasses.replace(facts, file_bytes=size, renditions=renditions), frames
 
 
 def decode_images(
@@ -90,20 +88,27 @@ def decode_images(
     if not paths:
         raise DecodeError("a folder without a frame")
     _check_possible(makers)
-    file_bytes = sum(_file_bytes(path) for path in paths)
+    size = sum(file_bytes(path) for path in paths)
     wanted: dict[int, list[RenditionMaker]] = {}
     for maker in makers.values():
         for index in maker.candidates(len(paths)):
             wanted.setdefault(index, []).append(maker)
     shape: tuple[int, ...] = ()
     codec = ""
+    damages: list[str] = []
     for index in sorted(wanted):
         where = f"frame {paths[index].name}: " if len(paths) > 1 else ""
-        image, kind = _read_image(paths[index], where)
-        shape, codec = shape or image.shape, codec or kind
+        try:
+            picture = read_picture(paths[index])
+        except DecodeError as error:
+            raise DecodeError(f"{where}{error}") from error
+        shape, codec = shape or picture.image.shape, codec or picture.kind
+        damages += [f"{where}{picture.damage}"] if picture.damage else []
         for maker in wanted[index]:
-            maker.add(index, image)
+            maker.add(index, picture.image)
         _check_possible(makers)
+    if len(damages) * DAMAGED > len(wanted):
+        raise DecodeError(f"damaged: {len(damages)} of {len(wanted)} frames; {damages[0]}")
     renditions, frames = _made(makers)
     info = ClipInfo(
         frame_count=len(paths),
@@ -111,71 +116,31 @@ def decode_images(
         width=shape[1],
         height=shape[0],
         codec=codec,
-        file_bytes=file_bytes,
+        file_bytes=size,
         announced_frames=len(paths),
+        damaged_frames=len(damages),
         renditions=renditions,
     )
     return info, frames
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file's first bytes are those of a PNG or JPEG image; its suffix says nothing.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        return file.read(8).startswith(tuple(_IMAGE_STARTS.values()))
-
-
-def _read_image(path: Path, where: str) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-    content = path.read_bytes()
-    codec = next((name for name, start in _IMAGE_STARTS.items() if content.startswith(start)), None)
-    if not codec:
-        raise DecodeError(f"{where}not a PNG or JPEG image")
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise DecodeError(f"{where}decoder error: {error.err or error}") from error
-    if image is None:
-        raise DecodeError(f"{where}not an image that the decoder can read")
-    return image, codec
-
-
-def pack_frame(frame: UInt8[np.ndarray, "h w 3"], records: Literal["png", "raw"] = "png") -> bytes:
-    """An RGB image as it is stored, without loss: as PNG, or uncompressed as PPM."""
-    # OpenCV's default for PNG: on video frames 40 % faster to write and 25 % faster to read than an explicit level 1,
-    # for 10 % more bytes.
-    done, content = cv2.imencode({"png": ".png", "raw": ".ppm"}[records], frame[..., ::-1])
-    if not done:
-        raise ValueError(f"an array of shape {frame.shape} and type {frame.dtype} cannot be stored as an image")
-    return bytes(content)
-
-
-def unpack_frame(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """The RGB image that `pack_frame` stored, in either form."""
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise ValueError("a stored frame is not a readable image: the prepared dataset is damaged")
-    return image
-
-
-def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker], upside_down: bool | None) -> ClipInfo:
+def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker], film: Film) -> ClipInfo:
     """Shows every frame to the makers that want it; what is found of the file, but for its size."""
-    if upside_down is not None:
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-    rotation = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360 if upside_down is None else 180 * upside_down
-    announced = _announced(capture)
-    tolerated = max(1, announced // SHORTFALL)
+    tolerated = max(1, film.frames // SHORTFALL)
     # The incomplete last segment keeps the video's last frame, which is known to be the last only afterwards.
     # It cannot come before this index, because a video that ends earlier is refused.
-    last_from = announced - tolerated - 1
+    last_from = film.frames - tolerated - 1
     fps = _fps(capture)
     latest, slack = -math.inf, 1000.0 * REORDERED_FRAMES / (fps or REORDERED_FRAMES)
 
     shape: tuple[int, ...] = ()
     index = 0
-    while capture.grab():
+    undecodable = film.early + film.failed
+    while (grabbed := capture.grab()) or undecodable:
+        if not grabbed:
+            # OpenCV stops at a packet that does not decode, and goes on with the next one if it is asked again.
+            undecodable -= 1
+            continue
         # 0 also stands for "no time told": AVI has none for the frames that the decoder gives last.
         time = capture.get(cv2.CAP_PROP_POS_MSEC)
         if 0 < time < latest - slack:
@@ -185,8 +150,7 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker]
             done, image = capture.retrieve()
             if not done or image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise DecodeError(f"frame {index} does not decode to an 8-bit colour image")
-            if upside_down:
-                image = cv2.rotate(image, cv2.ROTATE_180)
+            image = film.orientation.upright(image)
             shape = shape or image.shape
             for maker in wanting:
                 maker.show(index, image)
@@ -194,9 +158,9 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker]
         index += 1
 
     if index == 0:
-        raise DecodeError(f"opens, but no frame decodes ({announced or 'no'} announced)")
-    if announced - index > tolerated:
-        raise DecodeError(f"truncated: {index} of {announced} announced frames decode")
+        raise DecodeError(f"opens, but no frame decodes (codec {_codec(capture)})")
+    if abs(film.frames - index) > tolerated:
+        raise DecodeError(f"damaged: OpenCV decodes {index} of {film.frames} frames")
     for maker in makers.values():
         maker.end()
     return ClipInfo(
@@ -206,8 +170,10 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker]
         height=shape[0],
         codec=_codec(capture),
         file_bytes=0,
-        announced_frames=announced,
-        rotation=rotation,
+        announced_frames=film.stored,
+        damaged_frames=film.damaged,
+        rotation=film.orientation.rotation,
+        mirrored=film.orientation.mirrored,
     )
 
 
@@ -226,27 +192,6 @@ def _check_possible(makers: Mapping[str, RenditionMaker]) -> None:
         raise DecodeError(
             "; ".join(f"{name}: {each.reason}" if several else each.reason for name, each in makers.items())
         )
-
-
-def _file_bytes(path: Path) -> int:
-    try:
-        about = path.stat()
-        # Opening a pipe would wait for a writer that never comes.
-        if not stat.S_ISREG(about.st_mode):
-            raise DecodeError("cannot be read: not a plain file")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DecodeError(f"cannot be read: {error.strerror or error}") from error
-    if about.st_size == 0:
-        raise DecodeError("empty file (0 bytes)")
-    return about.st_size
-
-
-def _announced(capture: cv2.VideoCapture) -> int:
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    # Containers without a count give nonsense such as -1.8e16.
-    return int(count) if math.isfinite(count) and 0 < count < 1e9 else 0
 
 
 def _fps(capture: cv2.VideoCapture) -> float:

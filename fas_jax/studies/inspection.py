@@ -18,7 +18,7 @@ from fas_jax.base.record import BONA_FIDE, SPLITS, ClipInfo, Video
 from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.loading import shard_records
 from fas_jax.datasets.prepared import SUMMARY, Prepared
-from fas_jax.pixels.video import unpack_frame
+from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.reporting.grid import Grid, to_html
 from fas_jax.runtime.progress import progress_bar
 
@@ -244,12 +244,14 @@ def _figure(value: float) -> str:
 
 
 def _formats(clips: list[tuple[Video, ClipInfo]]) -> Grid:
-    counts = Counter((info.width, info.height, info.codec, info.rotation) for _, info in clips)
-    rows = [
-        [f"{width} x {height}", codec, str(rotation), str(number)]
-        for (width, height, codec, rotation), number in counts.most_common()
-    ]
-    return Grid(["size", "codec", "turned by", "videos"], rows)
+    def kind(info: ClipInfo) -> tuple[str, str, str]:
+        turned = f"{info.rotation}{', mirrored' if info.mirrored else ''}"
+        return f"{info.width} x {info.height}", info.codec, turned
+
+    counts = Counter(kind(info) for _, info in clips)
+    damaged = Counter(kind(info) for _, info in clips if info.damaged_frames)
+    rows = [[*each, str(number), str(damaged[each])] for each, number in counts.most_common()]
+    return Grid(["size", "codec", "turned by", "videos", "with damaged frames"], rows)
 
 
 def _subjects(clips: list[tuple[Video, ClipInfo]]) -> Grid:

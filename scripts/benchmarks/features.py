@@ -164,7 +164,7 @@ def _frames(paths: tuple[Path, ...], count: int, side: int) -> tuple[Any, str]:
 
     from fas_jax.base.settings import Preparation, Rendition
     from fas_jax.pixels.decoding import Undecoded, decode_files
-    from fas_jax.pixels.video import unpack_frame
+    from fas_jax.pixels.pictures import unpack_frame
 
     if not paths:
         return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8), "noise"
