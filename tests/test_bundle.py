@@ -23,6 +23,7 @@ from scripts.predict import only_bundle
 from tests.backbone_cases import uniform
 from tests.made_up import FEATURES, METHODS, WHOLE, make_bundle, make_detector
 from tests.stores import clip_info
+from tests.trees import hole, noisy_frames, write_video
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -110,6 +111,16 @@ def test_what_cannot_be_scored_is_refused_or_undecided(bundle: Bundle, tmp_path:
     (verdict,) = bundle.judge([tmp_path / "text.png"])
     assert verdict["decision"] == "no decision"
     assert verdict["reason"]
+
+
+def test_a_verdict_tells_of_damaged_frames(bundle: Bundle, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", noisy_frames(60), bf="0")
+    (verdict,) = bundle.judge([path])
+    assert "damaged_frames" not in verdict
+    hole(path, 50)
+    (verdict,) = bundle.judge([path])
+    assert verdict["damaged_frames"] == 1
+    assert "score" in verdict
 
 
 def test_thresholds_are_compared_in_float64(pictures: list[Path], tmp_path: Path) -> None:

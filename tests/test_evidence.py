@@ -16,7 +16,7 @@ from fas_jax.pixels import video
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.evidence import Film, Orientation, examine
 from fas_jax.pixels.renditions import rendition_makers
-from tests.trees import decoded, moving_frames, read_video, write_video
+from tests.trees import decoded, hole, moving_frames, noisy_frames, read_video, write_video
 
 ALL = Rendition(max_frames=0, size=48)
 # Clips of 70 frames, some of them cut without loss; how the case's README counts them.
@@ -154,15 +154,6 @@ def test_a_stream_may_begin_in_the_middle_of_a_group(tmp_path: Path, codec: str,
     assert np.abs(frames[0] - expected).max() <= 4
 
 
-def noisy_frames(count: int) -> list[np.ndarray]:
-    """Frames that need many bytes."""
-    rng = np.random.default_rng(0)
-    return [
-        np.clip(frame.astype(int) + rng.integers(-20, 21, frame.shape), 0, 255).astype(np.uint8)
-        for frame in moving_frames(count, shape=(96, 128, 3))
-    ]
-
-
 def test_a_stream_that_lost_packets_is_refused(tmp_path: Path) -> None:
     """3 % of the packets: the decoder gives nearly all frames, of which most are made up."""
     packets = packets_of(write_video(tmp_path / "a.ts", noisy_frames(60)))
@@ -172,16 +163,6 @@ def test_a_stream_that_lost_packets_is_refused(tmp_path: Path) -> None:
     assert len(read_video(path)) > 54
     with pytest.raises(DecodeError, match=r"damaged: \d+ of \d+ frames decode with errors"):
         decoded(path, ALL)
-
-
-def hole(path: Path, frame: int) -> None:
-    """Fills the middle of one frame's data with zeros."""
-    with av.open(str(path)) as container:
-        packet = [each for each in container.demux(video=0) if each.size][frame]
-        at, size = packet.pos, packet.size
-    content = bytearray(path.read_bytes())
-    content[at + size // 2 : at + size - 20] = bytes(size - 20 - size // 2)
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mjpeg"), ("a.mp4", "libx264"), ("a.avi", "mpeg4")])

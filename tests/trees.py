@@ -24,6 +24,15 @@ def moving_frames(count: int, seed: int = 0, shape: Sequence[int] = FRAME) -> li
     return [(127 + 100 * np.sin(3 * ramp + phase + 2 * np.pi * i / 45)).astype(np.uint8) for i in range(count)]
 
 
+def noisy_frames(count: int) -> list[np.ndarray]:
+    """Frames that need many bytes."""
+    rng = np.random.default_rng(0)
+    return [
+        np.clip(frame.astype(int) + rng.integers(-20, 21, frame.shape), 0, 255).astype(np.uint8)
+        for frame in moving_frames(count, shape=(96, 128, 3))
+    ]
+
+
 def write_video(
     path: Path,
     frames: Iterable[np.ndarray],
@@ -46,6 +55,16 @@ def write_video(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def hole(path: Path, frame: int) -> None:
+    """Fills the middle of one frame's data with zeros."""
+    with av.open(str(path)) as container:
+        packet = [each for each in container.demux(video=0) if each.size][frame]
+        at, size = packet.pos, packet.size
+    content = bytearray(path.read_bytes())
+    content[at + size // 2 : at + size - 20] = bytes(size - 20 - size // 2)
+    path.write_bytes(content)
 
 
 def read_video(path: Path) -> list[np.ndarray]:
