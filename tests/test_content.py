@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fas_jax.base.record import Source
 from fas_jax.base.settings import Preparation, Rendition
@@ -118,6 +118,20 @@ def test_a_photo_with_a_preview_is_a_picture(tmp_path: Path) -> None:
         (tmp_path / "a.jpg").write_bytes(content)
         assert kind_of(tmp_path / "a.jpg") == "jpeg"
         assert read_picture(tmp_path / "a.jpg").image.shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_photos_are_turned_and_mirrored_as_their_tags_say(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    Image.fromarray(picture()).save(path, exif=tags)
+    with Image.open(path) as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored).convert("RGB")).astype(int)
+    found = read_picture(path).image[..., ::-1]
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < 3
 
 
 def zeroed(content: bytes) -> bytes:
