@@ -12,7 +12,7 @@ from fas_jax.base.record import Video
 from fas_jax.base.settings import Data, Evaluation, Features, Preparation, Rendition
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.frame_lists import convert_lists
-from fas_jax.datasets.manifest import natural_order, read_manifest
+from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.stages import prepare
@@ -105,8 +105,8 @@ def test_all_errors_at_once_with_their_lines(root: Path) -> None:
     write_frames(outside, ["1.png"])
     (root / "link").symlink_to(outside)
     (root / "link.png").symlink_to(outside / "1.png")
-    write_frames(root / "twins", ["a1.png", "b1.png"])
-    write_frames(root / "unnumbered", ["a.png"])
+    write_frames(root / "twins", ["a1.png", "a1.jpg"])
+    write_frames(root / "unnumbered", ["a.png", "b.png"])
     (root / "empty").mkdir()
     rows = {
         "nothing.mov,attack,s,train": "does not exist",
@@ -156,10 +156,6 @@ def test_bad_files_and_columns(root: Path) -> None:
     (root / "latin.csv").write_bytes("video,label,subject,split\nM\xfcller.avi,attack,s,train\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.csv is not a readable"):
         read_manifest(root / "latin.csv")
-
-
-def test_natural_order() -> None:
-    assert natural_order(["v2/f010.png", "v2/f9.png", "v2/f1.png"]) == ["v2/f1.png", "v2/f9.png", "v2/f010.png"]
 
 
 def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import inside
 from fas_jax.base.record import ATTACK, BONA_FIDE, COARSE_PAI, SPLITS, Source, Video
+from fas_jax.datasets.frame_order import in_order_of_frames
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, Rules
 
 NEEDED = ("video", "label", "subject", "split")
@@ -63,22 +64,6 @@ def read_manifest(path: Path) -> tuple[Listing, ...]:
         raise UserError(f"{path} lists no video")
     names = sorted({row.video.dataset for row in rows})
     return tuple(_listing(path, root, name, [row for row in rows if row.video.dataset == name]) for name in names)
-
-
-def natural_order(names: Iterable[str]) -> list[str]:
-    """Frame files in the order of the last number in their names.
-
-    Raises:
-        ValueError: a name without a number, or a number twice.
-    """
-    numbered: dict[int, str] = {}
-    for name in sorted(names):
-        digits = re.findall(r"\d+", PurePosixPath(name).stem)
-        if not digits:
-            raise ValueError(f"frame {name} has no number in its name to be ordered by")
-        if (earlier := numbered.setdefault(int(digits[-1]), name)) != name:
-            raise ValueError(f"frames {earlier} and {name} have the same number")
-    return [numbered[number] for number in sorted(numbered)]
 
 
 def _read(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -222,7 +207,7 @@ def _frames(root: Path, video: str) -> tuple[str, ...]:
     for name in names:
         _inside(root, name)
     try:
-        return tuple(natural_order(names))
+        return tuple(in_order_of_frames(names))
     except ValueError as error:
         raise _RowError(str(error)) from None
 
