@@ -91,6 +91,8 @@ class Source:
     """`boxes`, `corners` or `eyes`; see `fas_jax.pixels.faces`."""
     box: tuple[float, ...] = ()
     """x, y, width, height of the face in all frames, where that is known."""
+    chosen: bool = False
+    """Whether the frames were chosen from a longer video already: renditions keep every one, up to `max_frames`."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 Columns: `video` (a file, a folder of frame images, or a glob of them such as `a/*.png` or `a/{0006,0150}.png`; relative
 to the manifest), `label` (bonafide, attack), `subject`, `split` (train, dev, test); and, where wanted, `dataset` (else
-the manifest's own name), `pai`, `device`, `session`, `fps`, and `x`, `y`, `w`, `h`, the face's box in all frames.
+the manifest's own name), `pai`, `device`, `session`, `fps`, `frames`, and `x`, `y`, `w`, `h`, the face's box in all
+frames. `frames` is `all` (or empty) where the video has all its frames, of which renditions skip most, and `chosen`
+where they were chosen from a longer video already and none is skipped again.
 """
 
 import csv
@@ -21,12 +23,13 @@ from fas_jax.datasets.frame_order import in_order_of_frames
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, Rules
 
 NEEDED = ("video", "label", "subject", "split")
-OPTIONAL = ("dataset", "pai", "device", "session", "fps", "x", "y", "w", "h")
+OPTIONAL = ("dataset", "pai", "device", "session", "fps", "frames", "x", "y", "w", "h")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # Names that mean the official sets, or rendered ones, wherever figures are reported.
 RESERVED = ("O", "C", "I", "M")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _LABELS = {"bonafide": BONA_FIDE, "bona fide": BONA_FIDE, "attack": ATTACK}
+_FRAMES = {"": False, "all": False, "chosen": True}
 _MOST_ERRORS = 50
 
 
@@ -133,6 +136,9 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
             f"{', '.join(RESERVED)} and synth-..., which mean the official and the rendered sets"
         )
     box = _box(cells)
+    chosen = _FRAMES.get(cells.get("frames", "").lower())
+    if chosen is None:
+        raise _RowError(f"frames {cells['frames']!r} is not all or chosen")
     frames = _frames(root, cells["video"])
     # A lone image is a clip of one frame.
     path = PurePosixPath(cells["video"]).as_posix()
@@ -148,7 +154,7 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
         device=cells.get("device", ""),
         session=cells.get("session", ""),
     )
-    source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box)
+    source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box, chosen=chosen)
     return _Row(where, video, source)
 
 

@@ -83,6 +83,7 @@ def prepare_listing(
     check_whole(listing, settings.allow_partial)
     for gap in shortfall(listing, most=3):
         log.warning("%s is only a part: %s", listing.root, gap)
+    _warn_of_single_frames(listing, renditions)
     out = Path(out)
     with _locked(out):
         plan = {
@@ -101,6 +102,23 @@ def prepare_listing(
     _check_made(prepared)
     _warn_of_lost_tags(listing, prepared)
     return prepared
+
+
+def _warn_of_single_frames(listing: Listing, renditions: Mapping[str, Rendition]) -> None:
+    """Tells of folders of frames of which skipping leaves a single one: they may have been skipped already."""
+    segment = max(rendition.segment for rendition in renditions.values())
+    single = [
+        path for path, source in listing.sources.items() if 1 < len(source.frames) <= segment and not source.chosen
+    ]
+    if single:
+        log.warning(
+            "%s: of %d videos that are images, such as %s, only one frame is kept in every %d; if their frames were "
+            "chosen from a longer video already, say so by a column frames = chosen in the manifest",
+            listing.dataset,
+            len(single),
+            single[0],
+            segment,
+        )
 
 
 def _warn_of_lost_tags(listing: Listing, prepared: Prepared) -> None:

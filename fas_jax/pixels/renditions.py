@@ -4,6 +4,7 @@ Each rendition has frames, frame indices and a reason of its own where it could 
 of a frame, such as the search for a face, is done once.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -146,6 +147,8 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
         return locate
 
     def maker(rendition: Rendition) -> RenditionMaker:
+        if source.chosen:
+            rendition = dataclasses.replace(rendition, segment=1)
         if rendition.crop == "whole":
             return RenditionMaker(rendition)
         if rendition.crop == "detector":
