@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Rendition
-from fas_jax.pixels.renditions import colour, kept_indices, rendition_makers, spread
+from fas_jax.pixels.renditions import colour, rendition_makers
+from fas_jax.pixels.selection import kept_indices, spread
 from fas_jax.pixels.video import (
     DecodeError,
     decode_images,

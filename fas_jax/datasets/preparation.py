@@ -106,7 +106,7 @@ def prepare_listing(
 
 def _warn_of_single_frames(listing: Listing, renditions: Mapping[str, Rendition]) -> None:
     """Tells of folders of frames of which skipping leaves a single one: they may have been skipped already."""
-    segment = max(rendition.segment for rendition in renditions.values())
+    segment = max((rendition.segment for rendition in renditions.values() if not rendition.seconds), default=1)
     single = [
         path for path, source in listing.sources.items() if 1 < len(source.frames) <= segment and not source.chosen
     ]

@@ -9,7 +9,8 @@ import dataclasses
 import math
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from jaxtyping import UInt8
 
 from fas_jax.base.record import ClipInfo, RenditionInfo
 from fas_jax.pixels.renditions import RenditionMaker, float32
+from fas_jax.pixels.selection import Frames, Held, Show, Watcher, told_times
 
 # A text file that starts with "ffconcat" or "#EXTM3U" would have FFmpeg open whatever it names, on disk or on
 # the network. Only local files in plain containers are read.
@@ -37,6 +39,8 @@ _IMAGE_STARTS = {"png": b"\x89PNG", "jpeg": b"\xff\xd8"}
 SHORTFALL = 10
 # H.264's largest reordering: within it a time stamp that steps back is the container's habit, not a fault.
 REORDERED_FRAMES = 16
+# Images of a clip that are kept at hand for renditions that keep the same ones.
+READ_IMAGES = 8
 
 
 class DecodeError(Exception):
@@ -48,7 +52,8 @@ def decode_file(
 ) -> tuple[ClipInfo, dict[str, UInt8[np.ndarray, "t s s 3"]]]:
     """What a video file is and, by rendition, its kept frames in RGB; none where a rendition could not be made.
 
-    Memory holds the rendered candidates only (one of each segment).
+    Memory holds the rendered candidates only (one of each segment), and full frames up to a limit where faces are
+    searched in those that may be kept. A rendition that skips by time, or that limit, has the file decoded again.
 
     Args:
         path: The file.
@@ -62,15 +67,24 @@ def decode_file(
     """
     _check_possible(makers)
     file_bytes = _file_bytes(path)
-    try:
+    late = {name: maker for name, maker in makers.items() if maker.afterwards}
+    held, times = Held(maker.settings for maker in late.values()), list[float]()
+
+    def decode(watchers: Mapping[str, Watcher], times: list[float]) -> ClipInfo:
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         try:
             if not capture.isOpened():
                 raise DecodeError("not a video that the decoder can open")
-            facts = _show_frames(capture, makers, upside_down)
-            renditions, frames = _made(makers)
+            return _show_frames(capture, watchers, upside_down, times)
         finally:
             capture.release()
+
+    try:
+        facts = decode({**makers, "": held} if late else makers, times)
+        again = held.frames(len(times), told_times(times, facts.fps), lambda watcher: decode({"": watcher}, []))
+        for maker in late.values():
+            maker.choose(again)
+        renditions, frames = _made(makers)
     except cv2.error as error:
         raise DecodeError(f"decoder error: {error.err or error}") from error
     except MemoryError as error:
@@ -91,20 +105,24 @@ def decode_images(
         raise DecodeError("a folder without a frame")
     _check_possible(makers)
     file_bytes = sum(_file_bytes(path) for path in paths)
-    wanted: dict[int, list[RenditionMaker]] = {}
-    for maker in makers.values():
-        for index in maker.candidates(len(paths)):
-            wanted.setdefault(index, []).append(maker)
-    shape: tuple[int, ...] = ()
-    codec = ""
-    for index in sorted(wanted):
+    read: dict[int, tuple[tuple[int, ...], str]] = {}
+
+    @lru_cache(maxsize=READ_IMAGES)
+    def image(index: int) -> UInt8[np.ndarray, "h w 3"]:
         where = f"frame {paths[index].name}: " if len(paths) > 1 else ""
-        image, kind = _read_image(paths[index], where)
-        shape, codec = shape or image.shape, codec or kind
-        for maker in wanted[index]:
-            maker.add(index, image)
-        _check_possible(makers)
+        content, kind = _read_image(paths[index], where)
+        read[index] = content.shape, kind
+        return content
+
+    def show(indices: Collection[int], to: Show) -> None:
+        for index in sorted(indices):
+            to(index, image(index))
+
+    clip = Frames(len(paths), [index / fps for index in range(len(paths))] if fps else [], show)
+    for maker in makers.values():
+        maker.choose(clip)
     renditions, frames = _made(makers)
+    shape, codec = read[min(read)]
     info = ClipInfo(
         frame_count=len(paths),
         fps=float32(fps),
@@ -160,8 +178,13 @@ def unpack_frame(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
     return image
 
 
-def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker], upside_down: bool | None) -> ClipInfo:
-    """Shows every frame to the makers that want it; what is found of the file, but for its size."""
+def _show_frames(
+    capture: cv2.VideoCapture, makers: Mapping[str, Watcher], upside_down: bool | None, times: list[float]
+) -> ClipInfo:
+    """Shows every frame to the makers that want it; what is found of the file, but for its size.
+
+    `times` takes the time of every frame, in milliseconds.
+    """
     if upside_down is not None:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     rotation = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360 if upside_down is None else 180 * upside_down
@@ -181,6 +204,7 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker]
         if 0 < time < latest - slack:
             raise DecodeError(f"time runs backwards at frame {index}: {time:.0f} ms after {latest:.0f} ms")
         latest = max(latest, time)
+        times.append(time)
         if wanting := [maker for maker in makers.values() if maker.wants(index, last_from)]:
             done, image = capture.retrieve()
             if not done or image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -219,7 +243,7 @@ def _made(
     return {name: info for name, (info, _) in made.items()}, {name: frames for name, (_, frames) in made.items()}
 
 
-def _check_possible(makers: Mapping[str, RenditionMaker]) -> None:
+def _check_possible(makers: Mapping[str, Watcher]) -> None:
     """Raises `DecodeError` when no rendition of the video can be made any more."""
     if all(maker.reason for maker in makers.values()):
         several = len(makers) > 1
