@@ -148,6 +148,8 @@ def test_images_are_skipped_by_time_where_their_rate_is_known(tmp_path: Path) ->
     assert made["time"].reason.startswith("the times of its frames are not known")
     with pytest.raises(DecodeError, match="times of its frames are not known"):
         decode(0.0, time=several["time"])
+    alone = decode_images(paths[:1], rendition_makers(tmp_path, Source(), {"time": several["time"]}))[0]
+    assert alone.renditions["time"].frame_indices == (0,)
     # Frames that were chosen already have no times of a video.
     assert decode(0.0, chosen=True, **several)["time"].frame_indices == tuple(range(10))
 

@@ -118,7 +118,8 @@ def decode_images(
         for index in sorted(indices):
             to(index, image(index))
 
-    clip = Frames(len(paths), [index / fps for index in range(len(paths))] if fps else [], show)
+    rate = fps or float(len(paths) == 1)
+    clip = Frames(len(paths), [index / rate for index in range(len(paths))] if rate else [], show)
     for maker in makers.values():
         maker.choose(clip)
     renditions, frames = _made(makers)
