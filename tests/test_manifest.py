@@ -177,7 +177,7 @@ def test_frames_that_were_chosen_already_are_not_skipped_again(
             write(root, "video,label,subject,split,frames\n" + rows.format(*words), f"{name}.csv")
         )
         prepared = prepare_listing(listing, tmp_path / name, SMALL, renditions)
-        assert "only one frame is kept in every 5" in caplog.text
+        assert "of 1 videos that are images, such as folder, renditions keep one frame only" in caplog.text
         ((shard,),) = [prepared.shards]
         kept[name] = {
             video.path: [info.renditions[each].frame_indices for each in renditions]

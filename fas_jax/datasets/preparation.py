@@ -20,7 +20,7 @@ from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure
 from fas_jax.base.settings import Preparation, Rendition, from_dict
 from fas_jax.base.versions import joined
 from fas_jax.datasets.builder import write_tfds_metadata
-from fas_jax.datasets.layout import Listing, check_whole, shortfall
+from fas_jax.datasets.layout import Listing, check_whole, left_single, shortfall
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.prepared import CLIPS, MADE, SUMMARY, Prepared, content_fingerprint
 from fas_jax.datasets.shards import (
@@ -83,7 +83,14 @@ def prepare_listing(
     check_whole(listing, settings.allow_partial)
     for gap in shortfall(listing, most=3):
         log.warning("%s is only a part: %s", listing.root, gap)
-    _warn_of_single_frames(listing, renditions)
+    if single := left_single(listing, renditions):
+        log.warning(
+            "%s: of %d videos that are images, such as %s, renditions keep one frame only; if their frames were chosen "
+            "from a longer video already, say so in the manifest by a column frames = chosen",
+            listing.dataset,
+            len(single),
+            single[0],
+        )
     out = Path(out)
     with _locked(out):
         plan = {
@@ -102,23 +109,6 @@ def prepare_listing(
     _check_made(prepared)
     _warn_of_lost_tags(listing, prepared)
     return prepared
-
-
-def _warn_of_single_frames(listing: Listing, renditions: Mapping[str, Rendition]) -> None:
-    """Tells of folders of frames of which skipping leaves a single one: they may have been skipped already."""
-    segment = max((rendition.segment for rendition in renditions.values() if not rendition.seconds), default=1)
-    single = [
-        path for path, source in listing.sources.items() if 1 < len(source.frames) <= segment and not source.chosen
-    ]
-    if single:
-        log.warning(
-            "%s: of %d videos that are images, such as %s, only one frame is kept in every %d; if their frames were "
-            "chosen from a longer video already, say so by a column frames = chosen in the manifest",
-            listing.dataset,
-            len(single),
-            single[0],
-            segment,
-        )
 
 
 def _warn_of_lost_tags(listing: Listing, prepared: Prepared) -> None:
