@@ -190,8 +190,11 @@ def test_frames_without_a_face_are_treated_as_chosen_and_counted(film: Path) -> 
     for box, (right, down) in zip(boxes, ((0, 0), (60, -20), (30, 10)), strict=True):
         expected = (0.8 * BOX[0] - 60 + right, 0.8 * BOX[1] - 10 + down, 0.8 * BOX[2], 0.8 * BOX[3])
         assert overlap((*box.tolist(),), expected) > 0.7
-    # All candidates are looked at before a clip is thinned.
-    assert decode("skip", most=2)[:2] == ((0, 4), 2)
+    # Only frames that may be kept are searched; neighbours take the place of those without a face.
+    assert decode("skip", most=2)[:2] == ((0, 4), 0)
+    assert decode("skip", most=3)[:2] == ((0, 2, 4), 0)
+    assert decode("skip", most=4)[:2] == ((0, 2, 4), 2)
+    assert decode("fail", most=3)[:2] == ((0, 2, 4), 0)
     indices, missing, boxes, filled = decode("whole")
     assert (indices, missing, (boxes == 0).all(axis=1).tolist()) == (
         (0, 1, 2, 3, 4),

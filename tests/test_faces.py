@@ -216,11 +216,11 @@ def test_a_yunet_file_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.M
     assert largest_face(bright, "m") == (200, 100, 400, 480)
     assert largest_face(bright[:360, :640], "m") == (100, 50, 200, 240)
     assert largest_face(dark, "m") is None
-    # Frames without a face are left out and counted before the clip is thinned.
+    # A frame without a face is counted, and the nearest other candidate takes its place.
     crop = dataclasses.replace(CROP, crop="detector", face_model="m", no_face="skip", max_frames=2)
     path = write_video(tmp_path / "a.avi", [dark, bright, dark, bright, bright], codec="mjpeg")
     _, made, frames = decoded(path, crop)
-    assert (made.frame_indices, made.no_face, made.boxes) == ((1, 4), 2, (200, 100, 400, 480) * 2)
+    assert (made.frame_indices, made.no_face, made.boxes) == ((1, 4), 1, (200, 100, 400, 480) * 2)
     assert frames.shape == (2, 8, 8, 3)
 
 

@@ -1,4 +1,4 @@
-import json
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -11,9 +11,9 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
 from fas_jax.base.settings import Data, Evaluation, Features, Preparation, Rendition
 from fas_jax.datasets.builder import from_record
-from fas_jax.datasets.frame_lists import convert_lists
-from fas_jax.datasets.manifest import natural_order, read_manifest
+from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
+from fas_jax.datasets.shards import plan_shards
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.stages import prepare
 from fas_jax.pixels.pictures import unpack_frame
@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-HEADER = "video,label,subject,split,pai,fps,x,y,w,h,session\n"
+HEADER = "video,label,subject,split,pai,fps,x,y,w,h,session,frames\n"
 GOOD = (
     "видео/影.avi,bonafide,anna,train,,,,,,,\n"
     "b.mov,attack,anna,train,print-a4,,1,2,30,40,lab\n"
@@ -90,7 +90,7 @@ def test_a_manifest_of_all_kinds(root: Path, tmp_path: Path) -> None:
 
 def test_parquet_says_the_same(root: Path) -> None:
     (expected,) = read_manifest(write(root, HEADER + GOOD))
-    rows = [dict(zip(HEADER.strip().split(","), line.split(","), strict=True)) for line in GOOD.splitlines()[:4]]
+    rows = [dict(zip(HEADER.strip().split(","), line.split(","), strict=False)) for line in GOOD.splitlines()[:4]]
     texts, numbers = ("video", "label", "subject", "split", "pai", "session"), ("fps", "x", "y", "w", "h")
     columns = {name: [row[name] or None for row in rows] for name in texts}
     columns |= {name: [float(row[name]) if row[name] else None for row in rows] for name in numbers}
@@ -105,8 +105,8 @@ def test_all_errors_at_once_with_their_lines(root: Path) -> None:
     write_frames(outside, ["1.png"])
     (root / "link").symlink_to(outside)
     (root / "link.png").symlink_to(outside / "1.png")
-    write_frames(root / "twins", ["a1.png", "b1.png"])
-    write_frames(root / "unnumbered", ["a.png"])
+    write_frames(root / "twins", ["a1.png", "a1.jpg"])
+    write_frames(root / "unnumbered", ["a.png", "b.png"])
     (root / "empty").mkdir()
     rows = {
         "nothing.mov,attack,s,train": "does not exist",
@@ -124,10 +124,11 @@ def test_all_errors_at_once_with_their_lines(root: Path) -> None:
         "folder,attack,s,train,,fast": "fps 'fast' is not a number",
         "folder,attack,s,train,,,1,2": "must be given together",
         "folder,attack,s,train,,,1,2,0,5": "w '0' is out of range",
-        "folder,attack,s,train,,,,,,,,too much": "more cells than columns",
+        "folder,attack,s,train,,,,,,,,every": "frames 'every' is not all or chosen",
+        "folder,attack,s,train,,,,,,,,,too much": "more cells than columns",
         "other,attack,anna,train": "",
-        "other/1.png,attack,anna,train": "is in line 18 already",
-        "b.mov,attack,anna,test": "subject anna is in test, and by line 18 in train",
+        "other/1.png,attack,anna,train": "is in line 19 already",
+        "b.mov,attack,anna,test": "subject anna is in test, and by line 19 in train",
     }
     with pytest.raises(UserError) as caught:
         read_manifest(write(root, HEADER + "".join(f"{row}\n" for row in rows)))
@@ -158,8 +159,35 @@ def test_bad_files_and_columns(root: Path) -> None:
         read_manifest(root / "latin.csv")
 
 
-def test_natural_order() -> None:
-    assert natural_order(["v2/f010.png", "v2/f9.png", "v2/f1.png"]) == ["v2/f1.png", "v2/f9.png", "v2/f010.png"]
+def test_frames_that_were_chosen_already_are_not_skipped_again(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One table holds videos and chosen frames, under one rendition."""
+    write_frames(root / "chosen", [f"{25 * number}.png" for number in range(9)])
+    write_video(root / "long.avi", moving_frames(9), codec="mjpeg")
+    rows = "long.avi,attack,a,test,{0}\nfolder,attack,b,test,\nchosen,bonafide,c,test,{1}\n"
+    renditions = {
+        "whole": Rendition(segment=4, max_frames=4, size=8),
+        "all": Rendition(segment=5, max_frames=0, size=8),
+    }
+    kept = {}
+    for name, words in (("one", ("", "chosen")), ("two", ("all", "all"))):
+        caplog.clear()
+        (listing,) = read_manifest(
+            write(root, "video,label,subject,split,frames\n" + rows.format(*words), f"{name}.csv")
+        )
+        prepared = prepare_listing(listing, tmp_path / name, SMALL, renditions)
+        assert "of 1 videos that are images, such as folder, renditions keep one frame only" in caplog.text
+        ((shard,),) = [prepared.shards]
+        kept[name] = {
+            video.path: [info.renditions[each].frame_indices for each in renditions]
+            for video, info in prepared.clips(shard)
+        }
+    assert kept["two"] == {"long.avi": [(3, 7, 8), (4, 8)], "chosen": [(3, 7, 8), (4, 8)], "folder": [(2,), (2,)]}
+    assert kept["one"] == kept["two"] | {"chosen": [(0, 3, 5, 8), tuple(range(9))]}
+    sources = {"chosen": dataclasses.replace(listing.sources["chosen"], chosen=True)}
+    other = dataclasses.replace(listing, sources={**listing.sources, **sources})
+    assert plan_shards(listing, SMALL, renditions)[0].key != plan_shards(other, SMALL, renditions)[0].key
 
 
 def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path: Path) -> None:
@@ -190,54 +218,3 @@ def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path:
     assignment = assign(own, videos + more, 0.5, 0)
     assert {(videos + more)[i].dataset for i in assignment.test} == {"own-test"}
     assert {(videos + more)[i].dataset for i in assignment.train} == {"A", "M"}
-
-
-def test_ssdg_lists(root: Path) -> None:
-    for video in ("real/client3_a", "fake/client3_b", "fake/client4_c"):
-        write_frames(root / "crops" / video, ["6.png", "20.png", "34.png"])
-
-    def rows(video: str, label: object, *frames: int) -> list[dict[str, object]]:
-        return [{"photo_path": f"/home/x/crops/{video}/{k}.png", "photo_label": label} for k in frames]
-
-    train = root / "train_label.json"
-    train.write_text(json.dumps(rows("real/client3_a", 1, 6) + rows("fake/client3_b", 0, 20, 6)))
-    test = root / "test_label.json"
-    test.write_text(json.dumps(rows("fake/client4_c", 0, 6, 20, 34)))
-    (root / "home").symlink_to(root, target_is_directory=True)
-    (root / "x").symlink_to(root, target_is_directory=True)
-    out = root / "ssdg.csv"
-    assert convert_lists({"train": [train], "test": [test]}, out, r"client(\d+)") == 3
-    (listing,) = read_manifest(out)
-    found = {(video.subject, video.split, video.label): listing.sources[video.path].frames for video in listing.videos}
-    assert {key: [Path(name).name for name in names] for key, names in found.items()} == {
-        ("3", "train", 1): ["6.png"],
-        ("3", "train", 0): ["6.png", "20.png"],
-        ("4", "test", 0): ["6.png", "20.png", "34.png"],
-    }
-    with pytest.raises(UserError, match="finds nothing"):
-        convert_lists({"train": [train]}, out, r"user(\d+)")
-    train.write_text(json.dumps(rows("real/client3_a", "live", 6)))
-    with pytest.raises(UserError, match="photo_label must be 1"):
-        convert_lists({"train": [train]}, out, "x")
-    train.write_text("[1]")
-    with pytest.raises(UserError, match="not a list of objects"):
-        convert_lists({"train": [train]}, out, "x")
-
-
-def test_flip_lists(root: Path) -> None:
-    write_frames(root / "frame/casia/train/fake", ["4_6_frame0.png", "4_6_frame1.png", "10_8_frame0.png"])
-    write_frames(root / "frame/casia/train/real", ["4_1_frame0.png"])
-    (root / "casia_fake_train.txt").write_text(
-        "casia/train/fake/4_6_frame0.png\ncasia/train/fake/4_6_frame1.png\r\ncasia/train/fake/10_8_frame0.png"
-    )
-    (root / "casia_real_train.txt").write_text("casia/train/real/4_1_frame0.png\n")
-    lists = [root / "casia_fake_train.txt", root / "casia_real_train.txt"]
-    assert convert_lists({"train": lists}, root / "flip.csv", r"/(\d+)_", prefix="frame") == 3
-    (listing,) = read_manifest(root / "flip.csv")
-    assert {(video.subject, video.label, len(listing.sources[video.path].frames)) for video in listing.videos} == {
-        ("4", 0, 2),
-        ("10", 0, 1),
-        ("4", 1, 1),
-    }
-    with pytest.raises(UserError, match="neither JSON nor named"):
-        convert_lists({"train": [write(root, "", "list.txt")]}, root / "x.csv", "x")

@@ -15,7 +15,7 @@ from fas_jax.datasets.layout import check_whole
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.pixels.renditions import kept_indices
+from fas_jax.pixels.selection import kept_indices
 from tests.trees import moving_frames, msu_mfsd, write_video
 
 SMALL = Preparation(videos_per_shard=64, workers=2)

@@ -137,6 +137,7 @@ def test_image_folders_have_renditions_too_and_read_no_other_frame(tmp_path: Pat
 # Another value of every setting: one that has none here fails the tests below.
 OTHER_RENDITION = {
     "segment": 7,
+    "seconds": 0.5,
     "position": "first",
     "max_frames": 2,
     "crop": "whole",
@@ -164,9 +165,13 @@ def test_every_setting_of_a_rendition_that_has_an_effect_is_in_its_key(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fas_jax.pixels.detection.centerface_path", lambda: tmp_path / "yunet.onnx")
     for crop, unused in module._UNUSED.items():
-        first = Rendition(crop=crop)  # type: ignore[arg-type]
-        other = dataclasses.replace(first, **{field: OTHER_RENDITION[field]})
-        assert (rendition_key(first) == rendition_key(other)) == (field in unused or first == other)
+        for seconds in (0.0, 2.0):
+            first = Rendition(crop=crop, seconds=seconds)  # type: ignore[arg-type]
+            other = dataclasses.replace(first, **{field: OTHER_RENDITION[field]})
+            ineffective = field in unused or (field == "segment" and seconds > 0)
+            assert (rendition_key(first) == rendition_key(other)) == (ineffective or first == other)
+    # What a key said before skipping by time was possible, it says today.
+    assert "seconds" not in rendition_key(Rendition())
 
 
 @pytest.mark.parametrize("crop", ["whole", "annotation"])

@@ -12,7 +12,8 @@ from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Rendition
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.pictures import pack_frame, unpack_frame
-from fas_jax.pixels.renditions import colour, kept_indices, rendition_makers, spread
+from fas_jax.pixels.renditions import colour, rendition_makers
+from fas_jax.pixels.selection import kept_indices, spread
 from fas_jax.pixels.video import decode_images
 from tests.trees import decoded, moving_frames, read_video, write_audio, write_video
 

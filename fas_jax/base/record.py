@@ -48,7 +48,7 @@ class RenditionInfo:
     """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
     where no face was found; empty if the rendition crops no faces."""
     no_face: int = 0
-    """Frames in which no face was found, including those that were left out for that reason."""
+    """Of the frames that were searched, those in which no face was found, including those that were left out."""
     reason: str = ""
     """Why this rendition of this video could not be made; empty where it was made."""
 
@@ -95,6 +95,8 @@ class Source:
     """`boxes`, `corners` or `eyes`; see `fas_jax.pixels.faces`."""
     box: tuple[float, ...] = ()
     """x, y, width, height of the face in all frames, where that is known."""
+    chosen: bool = False
+    """Whether the frames were chosen from a longer video already: renditions keep every one, up to `max_frames`."""
 
 
 @dataclass(frozen=True)

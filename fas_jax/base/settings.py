@@ -49,6 +49,9 @@ class Rendition:
 
     segment: int = what(30, at_least=1)
     """Frames in a segment, of which one is kept."""
+    seconds: float = what(0.0, at_least=0)
+    """Length of a segment in seconds, for videos whose frame rate varies or differs; 0 counts frames instead, as the
+    paper does (segment). Times are the file's own; frames of a manifest need an fps."""
     position: Literal["first", "middle", "last"] = what("last")
     """Which frame of a segment is kept; the paper's eq. 1 keeps the last, min(30 k, V)."""
     max_frames: int = what(7, at_least=0)

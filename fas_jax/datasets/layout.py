@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json
 from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
+from fas_jax.base.settings import Rendition
 
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".m4v", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".3gp", ".flv")
 # Written into every rendered tree; its dataset is `synth-O` and so on, which no later stage can lose.
@@ -185,6 +186,13 @@ def shortfall(listing: Listing, most: int = 20) -> list[str]:
     if gaps and others:
         gaps.append(f"not known to the official set: {_some(others, most)}")
     return gaps
+
+
+def left_single(listing: Listing, renditions: Mapping[str, Rendition]) -> list[str]:
+    """Videos of several images of which skipping leaves one: they may be what an earlier skipping kept."""
+    segment = max((each.segment for each in renditions.values() if not each.seconds), default=1)
+    sources = listing.sources.items()
+    return [path for path, source in sources if 1 < len(source.frames) <= segment and not source.chosen]
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -2,7 +2,9 @@
 
 Columns: `video` (a file, a folder of frame images, or a glob of them such as `a/*.png` or `a/{0006,0150}.png`; relative
 to the manifest), `label` (bonafide, attack), `subject`, `split` (train, dev, test); and, where wanted, `dataset` (else
-the manifest's own name), `pai`, `device`, `session`, `fps`, and `x`, `y`, `w`, `h`, the face's box in all frames.
+the manifest's own name), `pai`, `device`, `session`, `fps`, `frames`, and `x`, `y`, `w`, `h`, the face's box in all
+frames. `frames` is `all` (or empty) where the video has all its frames, of which renditions skip most, and `chosen`
+where they were chosen from a longer video already and none is skipped again.
 """
 
 import csv
@@ -17,15 +19,17 @@ from typing import Any
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import inside
 from fas_jax.base.record import ATTACK, BONA_FIDE, COARSE_PAI, SPLITS, Source, Video
+from fas_jax.datasets.frame_order import in_order_of_frames
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, Rules
 
 NEEDED = ("video", "label", "subject", "split")
-OPTIONAL = ("dataset", "pai", "device", "session", "fps", "x", "y", "w", "h")
+OPTIONAL = ("dataset", "pai", "device", "session", "fps", "frames", "x", "y", "w", "h")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # Names that mean the official sets, or rendered ones, wherever figures are reported.
 RESERVED = ("O", "C", "I", "M")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _LABELS = {"bonafide": BONA_FIDE, "bona fide": BONA_FIDE, "attack": ATTACK}
+_FRAMES = {"": False, "all": False, "chosen": True}
 _MOST_ERRORS = 50
 
 
@@ -63,22 +67,6 @@ def read_manifest(path: Path) -> tuple[Listing, ...]:
         raise UserError(f"{path} lists no video")
     names = sorted({row.video.dataset for row in rows})
     return tuple(_listing(path, root, name, [row for row in rows if row.video.dataset == name]) for name in names)
-
-
-def natural_order(names: Iterable[str]) -> list[str]:
-    """Frame files in the order of the last number in their names.
-
-    Raises:
-        ValueError: a name without a number, or a number twice.
-    """
-    numbered: dict[int, str] = {}
-    for name in sorted(names):
-        digits = re.findall(r"\d+", PurePosixPath(name).stem)
-        if not digits:
-            raise ValueError(f"frame {name} has no number in its name to be ordered by")
-        if (earlier := numbered.setdefault(int(digits[-1]), name)) != name:
-            raise ValueError(f"frames {earlier} and {name} have the same number")
-    return [numbered[number] for number in sorted(numbered)]
 
 
 def _read(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -148,6 +136,9 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
             f"{', '.join(RESERVED)} and synth-..., which mean the official and the rendered sets"
         )
     box = _box(cells)
+    chosen = _FRAMES.get(cells.get("frames", "").lower())
+    if chosen is None:
+        raise _RowError(f"frames {cells['frames']!r} is not all or chosen")
     frames = _frames(root, cells["video"])
     # A lone image is a clip of one frame.
     path = PurePosixPath(cells["video"]).as_posix()
@@ -163,7 +154,7 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
         device=cells.get("device", ""),
         session=cells.get("session", ""),
     )
-    source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box)
+    source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box, chosen=chosen)
     return _Row(where, video, source)
 
 
@@ -222,7 +213,7 @@ def _frames(root: Path, video: str) -> tuple[str, ...]:
     for name in names:
         _inside(root, name)
     try:
-        return tuple(natural_order(names))
+        return tuple(in_order_of_frames(names))
     except ValueError as error:
         raise _RowError(str(error)) from None
 

@@ -20,7 +20,7 @@ from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure
 from fas_jax.base.settings import Preparation, Rendition, from_dict
 from fas_jax.base.versions import joined
 from fas_jax.datasets.builder import write_tfds_metadata
-from fas_jax.datasets.layout import Listing, check_whole, shortfall
+from fas_jax.datasets.layout import Listing, check_whole, left_single, shortfall
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.prepared import CLIPS, MADE, SUMMARY, Prepared, content_fingerprint
 from fas_jax.datasets.shards import (
@@ -83,6 +83,14 @@ def prepare_listing(
     check_whole(listing, settings.allow_partial)
     for gap in shortfall(listing, most=3):
         log.warning("%s is only a part: %s", listing.root, gap)
+    if single := left_single(listing, renditions):
+        log.warning(
+            "%s: of %d videos that are images, such as %s, renditions keep one frame only; if their frames were chosen "
+            "from a longer video already, say so in the manifest by a column frames = chosen",
+            listing.dataset,
+            len(single),
+            single[0],
+        )
     out = Path(out)
     with _locked(out):
         plan = {

@@ -4,10 +4,11 @@ Each rendition has frames, frame indices and a reason of its own where it could 
 of a frame, such as the search for a face, is done once.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,13 @@ from fas_jax.base.record import RenditionInfo, Source
 from fas_jax.base.settings import Preparation, Rendition, check_names
 from fas_jax.pixels.detection import Box, check_detector, identity
 from fas_jax.pixels.faces import AnnotationError, box_at, cut, largest_face, read_boxes
+from fas_jax.pixels.selection import Frames, Watcher, fill, indices_by_time, kept_indices, offset_in, spread
 
-Item = TypeVar("Item")
 Locate = Callable[[int, UInt8[np.ndarray, "h w 3"]], Box | None]
 """From a frame's index and its BGR pixels to the face's box."""
 
+# Raised when face crops are chosen otherwise for the same settings.
+FACE_CHOICE = 2
 # Settings without effect, by crop.
 _UNUSED = {"whole": ("margin", "face_model", "no_face"), "annotation": ("face_model",), "detector": ()}
 _NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
@@ -37,9 +40,10 @@ def rendition_key(rendition: Rendition) -> dict[str, Any]:
     Raises:
         UserError: The detector's file is not there.
     """
-    found = {name: value for name, value in key(rendition).items() if name not in _UNUSED[rendition.crop]}
+    unused = {*_UNUSED[rendition.crop], "segment" if rendition.seconds else "seconds"}
+    found = {name: value for name, value in key(rendition).items() if name not in unused}
     if "face_model" in found:
-        found["face_model"] = identity(rendition.face_model)
+        found |= {"face_model": identity(rendition.face_model), "face_choice": FACE_CHOICE}
     return found
 
 
@@ -52,46 +56,73 @@ def check_renditions(renditions: Mapping[str, Rendition]) -> None:
     """Raises `UserError` unless these can be made: names, ranges, and a detector that can be loaded."""
     check_names(renditions, "renditions")
     for name, rendition in renditions.items():
-        for field, least in (("segment", 1), ("max_frames", 0), ("size", 1), ("margin", 0)):
+        for field, least in (("segment", 1), ("seconds", 0), ("max_frames", 0), ("size", 1), ("margin", 0)):
             if getattr(rendition, field) < least:
                 raise UserError(f"renditions.{name}: {field} must be at least {least}, not {getattr(rendition, field)}")
         if rendition.crop == "detector":
             check_detector(rendition.face_model)
 
 
-class RenditionMaker:
-    """Makes one rendition of one video of the frames that it is shown in order."""
+class RenditionMaker(Watcher):
+    """Makes one rendition of one video, of the frames that it is shown in order or that it chooses at the end."""
 
     def __init__(self, rendition: Rendition, locate: Locate | None = None, reason: str = "") -> None:
         """`locate` finds the face, for all crops but `whole`; with a `reason`, the rendition cannot be made."""
         self.reason = reason
-        self._settings, self._locate = rendition, locate
-        self._offset = _offset(rendition.segment, rendition.position)
-        self._kept: list[tuple[int, UInt8[np.ndarray, "s s 3"], Box | None]] = []
+        self.settings = rendition
+        self._locate = locate
+        self._offset = offset_in(rendition.segment, rendition.position)
+        self._kept: dict[int, tuple[UInt8[np.ndarray, "s s 3"], Box | None]] = {}
         self._last: tuple[int, np.ndarray] | None = None
         self._shown = self._no_face = 0
 
-    def candidates(self, frame_count: int) -> list[int]:
-        """The indices to `add` of a video whose frames can be read in any order."""
-        # Frames that turn out to have no face may be left out: all are looked at before a clip is thinned.
-        most = self._settings.max_frames if self._locate is None else 0
-        return [] if self.reason else kept_indices(frame_count, self._settings.segment, self._settings.position, most)
+    @property
+    def afterwards(self) -> bool:
+        """Whether it chooses its frames once the video's end is known, by `choose`, and wants none before.
+
+        The search for a face costs more than decoding: only frames that may be kept are searched. By time, a segment's
+        last frame shows in the one after it.
+        """
+        settings = self.settings
+        return bool(settings.seconds or (settings.crop == "detector" and settings.max_frames)) and not self.reason
+
+    def choose(self, frames: Frames) -> None:
+        """Renders the frames that are kept of a video whose frames can be shown in rounds.
+
+        A frame that is left out because it shows no face is replaced by the nearest candidate that shows one.
+        """
+        settings = self.settings
+        if self.reason:
+            return
+        if not settings.seconds:
+            candidates = kept_indices(frames.count, settings.segment, settings.position, 0)
+        elif frames.times:
+            candidates = indices_by_time(frames.times, settings.seconds, settings.position)
+        else:
+            self.reason = "the times of its frames are not known, so it cannot be skipped by seconds"
+            return
+
+        def kept(numbers: Sequence[int]) -> dict[int, bool]:
+            frames.show([candidates[number] for number in numbers], self.add)
+            return {number: bool(self.reason) or candidates[number] in self._kept for number in numbers}
+
+        fill(len(candidates), settings.max_frames, kept)
 
     def wants(self, index: int, last_from: int) -> bool:
-        """Whether to `show` the frame with this index; frames from `last_from` on may be the video's last."""
-        within = index % self._settings.segment
-        return not self.reason and (within == self._offset or (within < self._offset and index >= last_from))
+        if self.reason or self.afterwards:
+            return False
+        within = index % self.settings.segment
+        return within == self._offset or (within < self._offset and index >= last_from)
 
     def show(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Takes a frame that is wanted; one before its segment's place is used only if it is the video's last."""
-        if index % self._settings.segment == self._offset:
+        if index % self.settings.segment == self._offset:
             self.add(index, image)
             self._last = None
         else:
             self._last = index, image
 
     def end(self) -> None:
-        """To be called after the video's last frame was shown."""
         if self._last is not None:
             self.add(*self._last)
 
@@ -99,7 +130,7 @@ class RenditionMaker:
         """Renders a frame."""
         if self.reason:
             return
-        settings = self._settings
+        settings = self.settings
         self._shown += 1
         box = self._locate(index, image) if self._locate else None
         if self._locate and box is None:
@@ -108,20 +139,20 @@ class RenditionMaker:
                 self.reason = f"no face in frame {index}"
             if settings.no_face != "whole":
                 return
-        self._kept.append((index, resize(cut(image, box, settings.margin) if box else image, settings.size), box))
+        self._kept[index] = resize(cut(image, box, settings.margin) if box else image, settings.size), box
 
     def made(self) -> tuple[RenditionInfo, UInt8[np.ndarray, "t s s 3"]]:
         """What was made, and its RGB frames."""
-        kept = spread(self._kept, self._settings.max_frames)
+        kept = spread(sorted(self._kept), self.settings.max_frames)
         if not kept and not self.reason:
             self.reason = f"no face in any of its {self._shown} frames"
         if self.reason:
-            nothing = np.zeros((0, self._settings.size, self._settings.size, 3), np.uint8)
+            nothing = np.zeros((0, self.settings.size, self.settings.size, 3), np.uint8)
             return RenditionInfo(no_face=self._no_face, reason=self.reason), nothing
-        frames = np.stack([frame for _, frame, _ in kept])
-        boxes = (value for _, _, box in kept for value in (box or _NO_BOX)) if self._locate else ()
+        frames = np.stack([self._kept[index][0] for index in kept])
+        boxes = (value for index in kept for value in (self._kept[index][1] or _NO_BOX)) if self._locate else ()
         info = RenditionInfo(
-            frame_indices=tuple(index for index, _, _ in kept),
+            frame_indices=tuple(kept),
             colour=colour(frames),
             boxes=tuple(float32(value) for value in boxes),
             no_face=self._no_face,
@@ -146,6 +177,8 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
         return locate
 
     def maker(rendition: Rendition) -> RenditionMaker:
+        if source.chosen:
+            rendition = dataclasses.replace(rendition, segment=1, seconds=0.0)
         if rendition.crop == "whole":
             return RenditionMaker(rendition)
         if rendition.crop == "detector":
@@ -159,28 +192,6 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
         return RenditionMaker(rendition, lambda index, image: box_at(boxes, index))
 
     return {name: maker(each) for name, each in renditions.items()}
-
-
-def kept_indices(frame_count: int, segment: int, position: str, max_frames: int) -> list[int]:
-    """Zero-based indices of the frames that are kept of a video, rising.
-
-    Of each segment of `segment` frames, the incomplete last one included, the frame at `position` is kept, or the
-    video's last frame where the segment ends before that (paper, eq. 1: frame min(30 k, V) of segment k,
-    one-based, for "last"). More than `max_frames` are thinned evenly; 0 keeps all.
-    """
-    offset = _offset(segment, position)
-    return spread([min(start + offset, frame_count - 1) for start in range(0, frame_count, segment)], max_frames)
-
-
-def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most `most` of the items, evenly spread from the first to the last (the middle one, if `most` is 1)."""
-    count = len(items)
-    if most == 0 or count <= most:
-        return list(items)
-    if most == 1:
-        return [items[(count - 1) // 2]]
-    # Round half up in integers: floating-point rounding must not differ between machines.
-    return [items[(2 * k * (count - 1) + most - 1) // (2 * (most - 1))] for k in range(most)]
 
 
 def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -208,7 +219,3 @@ def colour(frames: UInt8[np.ndarray, "t h w 3"]) -> tuple[float, ...]:
 def float32(value: float) -> float:
     """A number rounded as TFDS stores it, so that what is decoded equals what is read back."""
     return float(np.float32(value))
-
-
-def _offset(segment: int, position: str) -> int:
-    return {"first": 0, "middle": (segment - 1) // 2, "last": segment - 1}[position]

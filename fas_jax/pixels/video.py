@@ -8,7 +8,8 @@ Whether a file is whole and sound is decided before (`fas_jax.pixels.evidence`).
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from fas_jax.pixels.content import DecodeError, file_bytes
 from fas_jax.pixels.evidence import DAMAGED, SHORTFALL, WHITELISTS, Film, Orientation, examine
 from fas_jax.pixels.pictures import read_picture
 from fas_jax.pixels.renditions import RenditionMaker, float32
+from fas_jax.pixels.selection import Frames, Held, Show, Watcher, told_times
 
 # Damaged files make FFmpeg print pages; what matters of them ends in the DecodeError.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -27,6 +29,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # H.264's largest reordering: within it a time stamp that steps back is the container's habit, not a fault.
 REORDERED_FRAMES = 16
+# Images of a clip that are kept at hand for renditions that keep the same ones.
+READ_IMAGES = 8
 
 
 def decode_file(
@@ -34,7 +38,8 @@ def decode_file(
 ) -> tuple[ClipInfo, dict[str, UInt8[np.ndarray, "t s s 3"]]]:
     """What a video file is and, by rendition, its kept frames in RGB; none where a rendition could not be made.
 
-    Memory holds the rendered candidates only (one of each segment).
+    Memory holds the rendered candidates only (one of each segment), and full frames up to a limit where faces are
+    searched in those that may be kept. A rendition that skips by time, or that limit, has the file decoded again.
 
     Args:
         path: The file.
@@ -48,27 +53,20 @@ def decode_file(
     """
     _check_possible(makers)
     size = file_bytes(path)
+    late = {name: maker for name, maker in makers.items() if maker.afterwards}
+    held, times = Held(maker.settings for maker in late.values()), list[float]()
     try:
         film = examine(path)
         if upside_down is not None:
             turned = Orientation(False, upside_down, upside_down)
             film = dataclasses.replace(film, orientation=turned)
-        options = WHITELISTS
-        if film.early:
-            # OpenCV has to know a frame's size before it shows one, and looks for it in the first five seconds only.
-            options = {**options, "analyzeduration": "1000000000", "probesize": "1000000000"}
-        # Whatever the environment holds: without the lists a file may have others opened.
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(f"{name};{value}" for name, value in options.items())
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        try:
-            if not capture.isOpened():
-                raise DecodeError("not a video that the decoder can open")
-            # OpenCV takes mirrors for turns.
-            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-            facts = _show_frames(capture, makers, film)
-            renditions, frames = _made(makers)
-        finally:
-            capture.release()
+        facts = _decode(path, {**makers, "": held} if late else makers, film, times)
+        again = held.frames(
+            len(times), told_times(times, facts.fps), lambda watcher: _decode(path, {"": watcher}, film, [])
+        )
+        for maker in late.values():
+            maker.choose(again)
+        renditions, frames = _made(makers)
     except cv2.error as error:
         raise DecodeError(f"decoder error: {error.err or error}") from error
     except MemoryError as error:
@@ -89,27 +87,32 @@ def decode_images(
         raise DecodeError("a folder without a frame")
     _check_possible(makers)
     size = sum(file_bytes(path) for path in paths)
-    wanted: dict[int, list[RenditionMaker]] = {}
-    for maker in makers.values():
-        for index in maker.candidates(len(paths)):
-            wanted.setdefault(index, []).append(maker)
-    shape: tuple[int, ...] = ()
-    codec = ""
-    damages: list[str] = []
-    for index in sorted(wanted):
+    read: dict[int, tuple[tuple[int, ...], str, str]] = {}
+
+    @lru_cache(maxsize=READ_IMAGES)
+    def image(index: int) -> UInt8[np.ndarray, "h w 3"]:
         where = f"frame {paths[index].name}: " if len(paths) > 1 else ""
         try:
             picture = read_picture(paths[index])
         except DecodeError as error:
             raise DecodeError(f"{where}{error}") from error
-        shape, codec = shape or picture.image.shape, codec or picture.kind
-        damages += [f"{where}{picture.damage}"] if picture.damage else []
-        for maker in wanted[index]:
-            maker.add(index, picture.image)
-        _check_possible(makers)
-    if len(damages) * DAMAGED > len(wanted):
-        raise DecodeError(f"damaged: {len(damages)} of {len(wanted)} frames; {damages[0]}")
+        damage = f"{where}{picture.damage}" if picture.damage else ""
+        read[index] = picture.image.shape, picture.kind, damage
+        return picture.image
+
+    def show(indices: Collection[int], to: Show) -> None:
+        for index in sorted(indices):
+            to(index, image(index))
+
+    rate = fps or float(len(paths) == 1)
+    clip = Frames(len(paths), [index / rate for index in range(len(paths))] if rate else [], show)
+    for maker in makers.values():
+        maker.choose(clip)
+    damages = [damage for _, (_, _, damage) in sorted(read.items()) if damage]
+    if len(damages) * DAMAGED > len(read):
+        raise DecodeError(f"damaged: {len(damages)} of {len(read)} frames; {damages[0]}")
     renditions, frames = _made(makers)
+    shape, codec, _ = read[min(read)]
     info = ClipInfo(
         frame_count=len(paths),
         fps=float32(fps),
@@ -124,8 +127,30 @@ def decode_images(
     return info, frames
 
 
-def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker], film: Film) -> ClipInfo:
-    """Shows every frame to the makers that want it; what is found of the file, but for its size."""
+def _decode(path: Path, watchers: Mapping[str, Watcher], film: Film, times: list[float]) -> ClipInfo:
+    """As `_show_frames`, of a file."""
+    options = WHITELISTS
+    if film.early:
+        # OpenCV has to know a frame's size before it shows one, and looks for it in the first five seconds only.
+        options = {**options, "analyzeduration": "1000000000", "probesize": "1000000000"}
+    # Whatever the environment holds: without the lists a file may have others opened.
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(f"{name};{value}" for name, value in options.items())
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    try:
+        if not capture.isOpened():
+            raise DecodeError("not a video that the decoder can open")
+        # OpenCV takes mirrors for turns.
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        return _show_frames(capture, watchers, film, times)
+    finally:
+        capture.release()
+
+
+def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, Watcher], film: Film, times: list[float]) -> ClipInfo:
+    """Shows every frame to the makers that want it; what is found of the file, but for its size.
+
+    `times` takes the time of every frame, in milliseconds.
+    """
     tolerated = max(1, film.frames // SHORTFALL)
     # The incomplete last segment keeps the video's last frame, which is known to be the last only afterwards.
     # It cannot come before this index, because a video that ends earlier is refused.
@@ -146,6 +171,7 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, RenditionMaker]
         if 0 < time < latest - slack:
             raise DecodeError(f"time runs backwards at frame {index}: {time:.0f} ms after {latest:.0f} ms")
         latest = max(latest, time)
+        times.append(time)
         if wanting := [maker for maker in makers.values() if maker.wants(index, last_from)]:
             done, image = capture.retrieve()
             if not done or image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -185,7 +211,7 @@ def _made(
     return {name: info for name, (info, _) in made.items()}, {name: frames for name, (_, frames) in made.items()}
 
 
-def _check_possible(makers: Mapping[str, RenditionMaker]) -> None:
+def _check_possible(makers: Mapping[str, Watcher]) -> None:
     """Raises `DecodeError` when no rendition of the video can be made any more."""
     if all(maker.reason for maker in makers.values()):
         several = len(makers) > 1
