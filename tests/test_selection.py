@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fas_jax.base.record import Source
@@ -59,6 +59,7 @@ def test_no_more_are_searched_than_needed_and_none_that_serves_is_missed(count: 
         assert len(rounds) == 1
 
 
+@settings(max_examples=300)
 @given(st.integers(1, 80), st.integers(1, 12), st.sampled_from([10, 25, 30, Fraction(30000, 1001)]), st.data())
 def test_at_a_constant_rate_time_and_number_agree(count: int, segment: int, rate: Fraction, data: Any) -> None:
     position = data.draw(st.sampled_from(["first", "middle", "last"]))

@@ -16,8 +16,8 @@ Show = Callable[[int, UInt8[np.ndarray, "h w 3"]], None]
 
 # Full frames of a video that wait for its end, in bytes: 41 of 1920x1080. What is beyond is decoded again.
 HELD_BYTES = 256 << 20
-# Containers round times; Matroska to milliseconds.
-ROUNDING = 0.001
+# Containers round times, Matroska to milliseconds: by so many two times may be nearer to each other than they were.
+ROUNDING_MS = 1
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,14 @@ def indices_by_time(times: Sequence[float], seconds: float, position: str) -> li
         seconds: Length of a segment.
         position: Which of a segment's frames: the first, the last, or the last before its middle.
     """
+    length = 1000 * seconds
+    passed = [round(1000 * (time - times[0])) for time in times]
     segments: dict[int, list[int]] = {}
-    for index, time in enumerate(times):
-        segments.setdefault(math.floor((time - times[0] + ROUNDING) / seconds), []).append(index)
+    for index, time in enumerate(passed):
+        segments.setdefault(math.floor((time + ROUNDING_MS) / length), []).append(index)
     kept = []
     for number, indices in segments.items():
-        middle = times[0] + (number + 0.5) * seconds - ROUNDING
-        before = [index for index in indices if times[index] < middle]
+        before = [index for index in indices if passed[index] < (number + 0.5) * length - ROUNDING_MS]
         kept.append(
             {"first": indices[0], "middle": before[-1] if before else indices[0], "last": indices[-1]}[position]
         )
