@@ -136,7 +136,8 @@ def comparison_table(results: Results, models: Models) -> Grid:
     for protocol in protocols:
         defined = [s for s in summaries(results) if s.protocol == protocol and not np.isnan(s.mean["hter"])]
         if defined:
-            best[protocol] = min(defined, key=lambda summary: summary.mean["hter"]).model
+            # Equal shares have means that may differ in their last bits; the first of equals is the best.
+            best[protocol] = min(defined, key=lambda summary: round(summary.mean["hter"], 12)).model
     found = {(each.protocol, each.model, each.other): each for each in results.comparisons}
     rows = []
     for model in results.models:
