@@ -1,6 +1,5 @@
 """Scores videos and images with a trained bundle."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +43,7 @@ def main(
     undecided = 0
     for verdict in loaded.judge(paths, detector or loaded.default):
         undecided += verdict["decision"] == NO_DECISION
-        print(json.dumps(verdict, ensure_ascii=False), flush=True)
+        cli.print_json(verdict)
     return 1 if undecided else 0
 
 
