@@ -11,6 +11,7 @@ from fas_jax.deployment.bundle import NO_DECISION
 from fas_jax.deployment.bundle_folder import find_bundles, load_bundle
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
+from fas_jax.runtime.programs import keep_programs
 
 
 def main(
@@ -31,6 +32,7 @@ def main(
     """
     if not paths:
         raise UserError("name at least one video or image file")
+    keep_programs()
     if bundle is None:
         bundle = only_bundle(Path("runs"))
         print(f"using {bundle}", file=sys.stderr)
