@@ -169,7 +169,10 @@ def test_tables_as_people_have_them(name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video,label,score,split\na,1,0.5,test\nb,1,0.5,dev\n", "line 3: the split is dev, and no column role says"),
+        (
+            "video,label,score,split\na,1,0.5,test\nb,1,0.5,dev\n",
+            r"1 rows are of other splits than test \(line 3: dev\), and no column role",
+        ),
         ("video,label,score,Roles\na,1,0.5,validation\n", "unknown column 'roles'; did you mean 'role'?"),
         (",video,label,score\n0,a,1,0.5\n", r"column 1 has no name.*index=False"),
         ("", "no column video, label, score"),

@@ -208,6 +208,7 @@ class ScoreTable:
         names = _header(path, file.header)
         if not file.rows:
             raise UserError(f"{path} holds no scores")
+        _check_roles(path, names, file)
         problems: list[str] = []
         columns: dict[str, Any] = {name: [] for name in COLUMNS}
         exact = tuple(file.header) == COLUMNS
@@ -293,6 +294,21 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     return names
 
 
+def _check_roles(path: Path, names: list[str], file: CsvFile) -> None:
+    """Without roles all videos are tested; raises `UserError` if their splits say otherwise."""
+    if "role" in names or "split" not in names:
+        return
+    at = names.index("split")
+    found = [(line, cells[at].strip()) for line, cells in file.rows if len(cells) > at]
+    if others := [(line, split) for line, split in found if split.lower() not in ("", TEST)]:
+        line, split = others[0]
+        raise UserError(
+            f"{path}: {len(others)} rows are of other splits than {TEST} (line {line}: {split}), and no column role "
+            f"says which videos set the threshold ({VALIDATION}) and which are judged by it ({TEST}); add one, or "
+            "remove these rows"
+        )
+
+
 def _parsed(cells: dict[str, str], file: CsvFile, path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {name: cells.get(name, _DEFAULTS.get(name, "")) for name in COLUMNS}
     label = _LABELS.get(row["label"].strip().lower())
@@ -307,11 +323,6 @@ def _parsed(cells: dict[str, str], file: CsvFile, path: Path) -> dict[str, Any]:
         row["seed"] = int(row["seed"])
     except ValueError:
         raise ValueError(f"seed {row['seed']!r} is not a whole number") from None
-    if "role" not in cells and row["split"] not in ("", TEST):
-        raise ValueError(
-            f"the split is {row['split']}, and no column role says whether the video sets the threshold ({VALIDATION}) "
-            f"or is judged by it ({TEST})"
-        )
     if np.isnan(row["score"]) and not row["reason"]:
         row["reason"] = f"no score in {Path(path).name}"
     if label == BONA_FIDE and "pai" not in cells:
