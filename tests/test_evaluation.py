@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
 from fas_jax.evaluation import metrics
+from fas_jax.evaluation.curves import roc_band
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.results import DEFINITIONS
 from fas_jax.evaluation.scores import ScoreTable
@@ -198,6 +199,9 @@ def test_one_subject_of_a_class_gives_no_interval_and_nothing_is_better(alone):
     assert named.get(alone, f"1 subject of {alone}") in said
     main = table_one(results, Models.of(results, {}), ())
     assert not any(isinstance(cell, Strong) or "[" in cell for row in main.rows for cell in row)
+    strong = scores.select(role="test", model="strong")
+    assert np.isnan(roc_band([strong]).low).all()
+    assert np.isfinite(roc_band([table().select(role="test")]).low).all()
     compared = comparison_table(results, Models.of(results, {}))
     assert not any("nan" in cell for row in compared.rows for cell in row)
 
