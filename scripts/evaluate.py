@@ -23,9 +23,9 @@ def main(
 
     Args:
         run: Folder of a trained run.
-        scores: CSV with the columns video, label (1 bona fide, 0 attack) and score (higher is bona fide), and
-            optionally protocol, seed, role (validation sets the threshold, test is judged), model, dataset,
-            subject, pai, pai_fine, device, session, split.
+        scores: CSV or a spreadsheet's text with the columns video, label (1 bona fide, 0 attack) and score (higher is
+            bona fide), and optionally protocol, seed, role (validation sets the threshold, test is judged), model,
+            dataset, subject, pai, pai_fine, device, session, split.
         out: Folder for the report on --scores.
         threshold: Whether all validation videos together set a threshold on --scores, or every source dataset
             with the same weight.

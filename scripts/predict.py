@@ -1,6 +1,5 @@
 """Scores videos and images with a trained bundle."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from fas_jax.deployment.bundle import NO_DECISION
 from fas_jax.deployment.bundle_folder import find_bundles, load_bundle
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
+from fas_jax.runtime.programs import keep_programs
 
 
 def main(
@@ -32,6 +32,7 @@ def main(
     """
     if not paths:
         raise UserError("name at least one video or image file")
+    keep_programs()
     if bundle is None:
         bundle = only_bundle(Path("runs"))
         print(f"using {bundle}", file=sys.stderr)
@@ -44,7 +45,7 @@ def main(
     undecided = 0
     for verdict in loaded.judge(paths, detector or loaded.default):
         undecided += verdict["decision"] == NO_DECISION
-        print(json.dumps(verdict, ensure_ascii=False), flush=True)
+        cli.print_json(verdict)
     return 1 if undecided else 0
 
 

@@ -97,6 +97,13 @@ def test_what_cannot_be_scored_is_refused_or_undecided(bundle: Bundle, tmp_path:
     for wrong in (frames[:, :32], frames.astype(np.float32), frames[0]):
         with pytest.raises(UserError, match=r"must be uint8 \[t 48 48 3\], RGB, not"):
             bundle.score({"whole": wrong})
+    with pytest.raises(UserError, match="at most 3 frames, not 4"):
+        bundle.score({"whole": np.zeros((4, 48, 48, 3), np.uint8)})
+    with pytest.raises(UserError, match="unknown rendition 'hole'; did you mean 'whole'"):
+        bundle.score({"hole": frames})
+    for nothing, info in (({}, None), ({"whole": frames[:0]}, None), ({}, clip_info(2))):
+        with pytest.raises(UserError, match="no frames of rendition whole"):
+            bundle.score(nothing, info, "gru")
     with pytest.raises(UserError, match="did you mean 'meta'"):
         bundle.score({"whole": frames}, name="mta")
     for name in ("colour", "metadata"):

@@ -10,9 +10,13 @@ from sklearn.metrics import roc_auc_score
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
 from fas_jax.evaluation import metrics
+from fas_jax.evaluation.curves import roc_band
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.results import DEFINITIONS
 from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.reporting.grid import Strong
+from fas_jax.reporting.naming import Models
+from fas_jax.reporting.tables import comparison_table, table_one
 
 SPECIES = ("print", "replay", "cut")
 
@@ -174,6 +178,40 @@ def test_models_are_compared_in_pairs():
     assert found["weak", "strong"].interval.low == pytest.approx(-better.interval.high)
     # Models that decide alike differ by nothing, in every resample.
     assert found["weak", "twin"].interval.low == found["weak", "twin"].interval.high == 0
+
+
+@pytest.mark.parametrize("alone", ["everybody", "bona fide", "attacks"])
+def test_one_subject_of_a_class_gives_no_interval_and_nothing_is_better(alone):
+    """A bootstrap of one subject has no width: it would call any difference sure."""
+    scores = ScoreTable.concatenate([table(model="strong", strength=4), table(model="weak", strength=0)])
+    whose = {"everybody": (0, 1), "bona fide": (1,), "attacks": (0,)}[alone]
+    scores = changed(scores, (scores.role == "test") & np.isin(scores.label, whose), subject="s0")
+    results = evaluate(scores)
+    assert all(not np.isnan(each.mean["hter"]) for each in results.summaries)
+    for each in results.summaries:
+        assert np.isnan([each.hter_interval.low, each.hter_interval.high]).all()
+        assert np.isnan([each.auc_interval.low, each.auc_interval.high]).all()
+    for pair in results.comparisons:
+        assert not np.isnan(pair.difference)
+        assert np.isnan([pair.interval.low, pair.interval.high]).all()
+    (said,) = [text for text in results.warnings if "no intervals" in text]
+    named = {"everybody": "1 subject of bona fide videos and 1 subject of attacks"}
+    assert named.get(alone, f"1 subject of {alone}") in said
+    main = table_one(results, Models.of(results, {}), ())
+    assert not any(isinstance(cell, Strong) or "[" in cell for row in main.rows for cell in row)
+    strong = scores.select(role="test", model="strong")
+    assert np.isnan(roc_band([strong]).low).all()
+    assert np.isfinite(roc_band([table().select(role="test")]).low).all()
+    compared = comparison_table(results, Models.of(results, {}))
+    assert not any("nan" in cell for row in compared.rows for cell in row)
+
+
+def test_one_subject_with_scores_is_noted():
+    scores = changed(table(), slice(None), reason="")
+    silent = (scores.role == "test") & (scores.label == 1) & (scores.subject != "s0")
+    (figures,) = evaluate(changed(scores, silent, score=np.nan, reason="no face")).figures
+    assert np.isnan(figures.hter_interval.low)
+    assert any("1 subject of bona fide videos among the videos with a score" in note for note in figures.notes)
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -112,6 +112,12 @@ def test_thresholds_are_compared_in_float64_there_too(tmp_path: Path) -> None:
     # The same program with the other threshold accepts them: the comparison decides, and nothing else.
     about = json.loads((tmp_path / "served" / ABOUT).read_text())
     assert about["threshold"] == above
+    for given in ((), ("only.npz",), ("gone.npz", "out.npz"), (RUNNER, "out.npz")):
+        command = [sys.executable, RUNNER, *given]
+        told = subprocess.run(command, cwd=tmp_path / "served", capture_output=True, text=True, check=False)
+        assert told.returncode == 1
+        assert "Traceback" not in told.stderr
+        assert ("CLIPS.npz OUT.npz" if len(given) < 2 else f"error: {given[0]} holds no frames") in told.stderr
     (tmp_path / "served" / ABOUT).write_text(json.dumps({**about, "threshold": 0.5}))
     assert run(tmp_path / "served", frames, mask, tmp_path)["bona_fide"].all()
 

@@ -97,3 +97,18 @@ def test_differences_are_paired_and_keep_the_slack():
     assert (found.low, found.high) == (pytest.approx(-0.01), pytest.approx(-0.01))
     found = intervals.difference_interval(values, values, intervals.Slack(0.0, 0.1), intervals.Slack(0.0, 0.02))
     assert (found.low, found.high) == (pytest.approx(-0.02), pytest.approx(0.1))
+
+
+@pytest.mark.parametrize(("attacks", "bona_fide"), [(1, 5), (5, 1), (0, 5)])
+def test_fewer_than_two_subjects_of_a_class_give_no_interval(attacks, bona_fide):
+    undefined = np.full(100, np.nan)
+    for auc in (0.0, 0.7, 1.0):
+        assert np.isnan(intervals.auc_interval(undefined, auc, attacks, bona_fide).low)
+    slack = intervals.hter_slack(0.0, 1.0, attacks, bona_fide)
+    for found in (
+        intervals.hter_interval(undefined, slack),
+        intervals.difference_interval(undefined, undefined, slack, slack),
+    ):
+        assert np.isnan(found.low)
+        assert np.isnan(found.high)
+        assert str(found) == ""

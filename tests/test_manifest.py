@@ -190,6 +190,26 @@ def test_frames_that_were_chosen_already_are_not_skipped_again(
     assert plan_shards(listing, SMALL, renditions)[0].key != plan_shards(other, SMALL, renditions)[0].key
 
 
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16")])
+def test_manifests_of_spreadsheets(root: Path, separator: str, encoding: str) -> None:
+    text = f"{HEADER}b.mov,attack,s,train,,,12.5,1,2,30.5,40\n"
+    (expected,) = read_manifest(write(root, text))
+    name = f"{expected.dataset}.csv"
+    (root / name).write_bytes(text.replace(",", separator).replace(".5", ",5").encode(encoding))
+    (found,) = read_manifest(root / name)
+    assert (found.videos, found.sources) == (expected.videos, expected.sources)
+
+
+def test_a_file_whose_name_cannot_name_a_dataset_is_said_once(root: Path) -> None:
+    rows = "b.mov,attack,s,train\nfolder,bonafide,t,train\n"
+    with pytest.raises(UserError, match=r"the name of the file cannot name it: dataset 'my_set'.*Rename") as caught:
+        read_manifest(write(root, f"video,label,subject,split\n{rows}", "my_set.csv"))
+    assert "\n" not in str(caught.value)
+    named = rows.replace("train", "train,mine")
+    (found,) = read_manifest(write(root, f"video,label,subject,split,dataset\n{named}", "my_set.csv"))
+    assert found.dataset == "mine"
+
+
 def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path: Path) -> None:
     rows = "video,label,subject,split,dataset\n"
     for dataset, split in (("A", "train"), ("B", "train"), ("own-test", "test")):

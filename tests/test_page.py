@@ -15,7 +15,7 @@ import pytest
 from fas_jax.base.errors import UserError
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
-from fas_jax.base.settings import to_toml
+from fas_jax.base.toml import to_toml
 from fas_jax.datasets import loading
 from fas_jax.evaluation import curves
 from fas_jax.evaluation.breakdown import WORST

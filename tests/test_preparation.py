@@ -228,6 +228,11 @@ def test_damage_is_noticed_and_mended(tree: Path, whole: Prepared, tmp_path: Pat
     (out / "preparation.json").write_text(json.dumps(table))
     with pytest.raises(UserError, match="was changed after it was written"):
         Prepared.open(out)
+    outside = dataclasses.replace(whole.shards[0], name="../outside")
+    with pytest.raises(UserError, match=r"'\.\./outside' leads out of"):
+        whole.path(outside)
+    with pytest.raises(UserError, match=r"'\.\./outside' leads out of"):
+        whole.clips(outside)
     (out / "clips" / f"{whole.shards[0].name}.json").write_text("{}")
     with pytest.raises(UserError, match="missing or damaged"):
         dataclasses.replace(whole, directory=out).clips(whole.shards[0])

@@ -1,6 +1,7 @@
 """The score table: exact round trips, and no faulty table."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,9 +139,42 @@ def test_tables_of_other_tools(tmp_path):
     assert read.role.tolist() == ["test", "test"]
 
 
+PLAIN = [["video", "label", "score", "role"], ["a/1", "0", "0.25", "validation"], ["a/2", "1", "1e-3", "test"]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("separator", "comma", "blank"), [(",", ".", ""), (",", ".", " "), (";", ",", ""), (";", ".", " "), ("\t", ",", "")]
+)
+def test_tables_of_spreadsheets(tmp_path, encoding, separator, comma, blank):
+    path = tmp_path / "sheet.csv"
+    lines = [(separator + blank).join(cell.replace(".", comma) for cell in row) for row in PLAIN]
+    path.write_bytes("\r\n".join(lines).encode(encoding))
+    read = ScoreTable.read_csv(path)
+    assert read.video.tolist() == ["a/1", "a/2"]
+    assert read.label.tolist() == [0, 1]
+    assert read.score.tolist() == [0.25, 1e-3]
+    assert read.role.tolist() == ["validation", "test"]
+
+
+CASES = Path(__file__).parents[2] / "shared" / "cases" / "scores"
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the files that people had are elsewhere")
+@pytest.mark.parametrize("name", ["float-label.csv", "space.csv", "semicolon-comma.csv"])
+def test_tables_as_people_have_them(name):
+    assert_equal(ScoreTable.read_csv(CASES / name), ScoreTable.read_csv(CASES / "plain.csv"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "video,label,score,split\na,1,0.5,test\nb,1,0.5,dev\n",
+            r"1 rows are of other splits than test \(line 3: dev\), and no column role",
+        ),
+        ("video,label,score,Roles\na,1,0.5,validation\n", "unknown column 'roles'; did you mean 'role'?"),
+        (",video,label,score\n0,a,1,0.5\n", r"column 1 has no name.*index=False"),
         ("", "no column video, label, score"),
         ("video,label,score\n", "holds no scores"),
         ("video,label\na,1\n", "no column score"),

@@ -2,9 +2,12 @@
 
 import os
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
 
 
 def core_count() -> int:
@@ -23,3 +26,20 @@ def without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+_starting = threading.Lock()
+
+
+class _Process(SpawnProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802, the name is multiprocessing's
+        # A pool starts processes in a thread of its own, whenever one has died.
+        with _starting, without_main():
+            return SpawnProcess._Popen(process_obj)
+
+
+class SpawnWithoutMain(SpawnContext):
+    """Spawns processes that do not import the running script, which is hidden only while one is being started."""
+
+    Process = _Process

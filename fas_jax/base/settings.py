@@ -279,28 +279,6 @@ def to_dict(config: Any) -> dict[str, Any]:
     return table
 
 
-def to_toml(settings: Mapping[str, Any]) -> str:
-    """Settings as a TOML document; nested mappings are tables. JSON's values are TOML's here."""
-    return "\n".join(_toml_lines(settings, "")).lstrip("\n")
-
-
-def _toml_lines(table: Mapping[str, Any], prefix: str) -> list[str]:
-    lines = [
-        f"{_toml_key(name)} = {json.dumps(value)}" for name, value in table.items() if not isinstance(value, Mapping)
-    ]
-    # A table that holds nothing but tables needs no header of its own.
-    if prefix and (lines or not table):
-        lines = ["", f"[{prefix}]", *lines]
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            lines += _toml_lines(value, f"{prefix}.{_toml_key(name)}" if prefix else _toml_key(name))
-    return lines
-
-
-def _toml_key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
-
-
 def _checked(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, dict):

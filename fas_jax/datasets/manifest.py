@@ -7,7 +7,7 @@ frames. `frames` is `all` (or empty) where the video has all its frames, of whic
 where they were chosen from a longer video already and none is skipped again.
 """
 
-import csv
+import contextlib
 import itertools
 import math
 import re
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fas_jax.base.csv_files import read_csv_file
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import inside
 from fas_jax.base.record import ATTACK, BONA_FIDE, COARSE_PAI, SPLITS, Source, Video
@@ -23,11 +24,16 @@ from fas_jax.datasets.frame_order import in_order_of_frames
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, Rules
 
 NEEDED = ("video", "label", "subject", "split")
-OPTIONAL = ("dataset", "pai", "device", "session", "fps", "frames", "x", "y", "w", "h")
+NUMBERS = ("fps", "x", "y", "w", "h")
+OPTIONAL = ("dataset", "pai", "device", "session", "frames", *NUMBERS)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # Names that mean the official sets, or rendered ones, wherever figures are reported.
 RESERVED = ("O", "C", "I", "M")
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+_NAMES = (
+    f"must be a name of letters, digits, dots and hyphens, and none of {', '.join(RESERVED)} and synth-..., which mean "
+    "the official and the rendered sets"
+)
 _LABELS = {"bonafide": BONA_FIDE, "bona fide": BONA_FIDE, "attack": ATTACK}
 _FRAMES = {"": False, "all": False, "chosen": True}
 _MOST_ERRORS = 50
@@ -55,6 +61,11 @@ def read_manifest(path: Path) -> tuple[Listing, ...]:
     problems: list[str] = []
     rows: list[_Row] = []
     for where, cells in _read(path):
+        if not cells.get("dataset") and not _can_name(path.stem):
+            raise UserError(
+                f"{path}: {where} names no dataset, and the name of the file cannot name it: dataset {path.stem!r} "
+                f"{_NAMES}. Rename the file, or name the dataset in a column dataset"
+            )
         try:
             rows.append(_row(where, cells, root, path.stem))
         except _RowError as error:
@@ -74,18 +85,17 @@ def _read(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     if path.suffix.lower() == ".parquet":
         yield from _read_parquet(path)
         return
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or ())
-            for cells in reader:
-                where = f"line {reader.line_num}"
-                # The reader puts what is too much under None, and None where something lacks.
-                extra = cells.pop(None, None)
-                row = {name: (value or "").strip() for name, value in cells.items()}
-                yield where, row | ({"": str(extra)} if extra else {})
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not a readable CSV manifest: {error}") from error
+    file = read_csv_file(path, "CSV manifest")
+    columns = [name.strip() for name in file.header]
+    _check_columns(path, columns)
+    for number, cells in file.rows:
+        row = dict.fromkeys(columns, "") | dict(zip(columns, map(str.strip, cells), strict=False))
+        extra = cells[len(columns) :]
+        for name in NUMBERS:
+            if "," in row.get(name, ""):
+                with contextlib.suppress(ValueError):  # of which `_number` says what it is
+                    row[name] = repr(file.number(row[name]))
+        yield f"line {number}", row | ({"": str(extra)} if extra else {})
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -130,11 +140,8 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
     if cells["split"] not in SPLITS:
         raise _RowError(f"split {cells['split']!r} is not train, dev or test")
     dataset = cells.get("dataset") or stem
-    if not _DATASET.fullmatch(dataset) or dataset in RESERVED or dataset.startswith("synth-"):
-        raise _RowError(
-            f"dataset {dataset!r} must be a name of letters, digits, dots and hyphens, and none of "
-            f"{', '.join(RESERVED)} and synth-..., which mean the official and the rendered sets"
-        )
+    if not _can_name(dataset):
+        raise _RowError(f"dataset {dataset!r} {_NAMES}")
     box = _box(cells)
     chosen = _FRAMES.get(cells.get("frames", "").lower())
     if chosen is None:
@@ -156,6 +163,10 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
     )
     source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box, chosen=chosen)
     return _Row(where, video, source)
+
+
+def _can_name(dataset: str) -> bool:
+    return bool(_DATASET.fullmatch(dataset)) and dataset not in RESERVED and not dataset.startswith("synth-")
 
 
 def _pai(label: int, pai: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError, unknown_name
-from fas_jax.base.files import fingerprint, read_json, sha256_file
+from fas_jax.base.files import fingerprint, inside, read_json, sha256_file
 from fas_jax.base.record import ClipInfo, Failure, Video, clip_info
 from fas_jax.base.settings import Preparation, from_dict
 
@@ -62,7 +62,7 @@ class Prepared:
 
         Raises:
             UserError: the folder is not a finished prepared dataset, or a shard is missing or has another size
-                than it was written with. `verify` compares the content too.
+                than it was written with, or leads out of the folder. `verify` compares the content too.
         """
         directory = Path(directory)
         if not (directory / SUMMARY).exists():
@@ -96,12 +96,17 @@ class Prepared:
         return prepared
 
     def path(self, shard: Shard) -> Path:
-        """The file of a shard."""
+        """The file of a shard.
+
+        Raises:
+            UserError: Its name leads out of the prepared folder.
+        """
+        inside(self.directory, shard.name)
         return self.directory / shard.name
 
     def clips(self, shard: Shard) -> list[tuple[Video, ClipInfo]]:
         """The clips of a shard without their frames, in stored order; reads no record."""
-        path = clips_path(self.directory, shard.name)
+        path = clips_path(self.directory, self.path(shard).name)
         if not path.exists() or sha256_file(path) != shard.clips_sha256:
             raise UserError(f"{path} is missing or damaged; delete {self.directory / SUMMARY} and prepare again")
         return [(Video(**row["video"]), clip_info(row["info"])) for row in read_json(path)["clips"]]

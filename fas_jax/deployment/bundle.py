@@ -92,14 +92,19 @@ class Bundle:
         """The score of one clip by one detector.
 
         Args:
-            frames: RGB, by rendition, as `renditions` says; one without frames is absent.
-            info: What decoding found; needed by detectors that read facts.
+            frames: RGB, by rendition, as `renditions` says: of its size, and no more than its `max_frames`.
+            info: What decoding found; needed by detectors that read facts, and for a rendition without frames, of
+                which it gives the reason.
             name: The detector; `default` if empty.
 
         Raises:
-            UserError: Frames of another size or type, no frame at all, or facts that are needed and not given.
+            UserError: Frames of another rendition, size or type, too many, or none without a reason; or facts that are
+                needed and not given.
         """
         name = name or self.default
+        for each in frames:
+            if each not in self.renditions:
+                raise unknown_name("rendition", each, self.renditions)
         methods = self.methods_for(name)
         items = {item for method in methods.values() for item in method.inputs()}
         batch = self._batch(frames, info, [item for item in items if item.kind != "scores"])
@@ -156,7 +161,12 @@ class Bundle:
             own = frames.get(item.name)
             if own is None or not len(own):
                 made = info.renditions.get(item.name) if info else None
-                absent[item] = [(made.reason if made else "") or f"there are no frames of rendition {item.name}"]
+                if not made or not made.reason:
+                    raise UserError(
+                        f"there are no frames of rendition {item.name}; pass some, or an info that says why there are "
+                        "none"
+                    )
+                absent[item] = [made.reason]
                 own = np.zeros((0, self.renditions[item.name].size, self.renditions[item.name].size, 3), np.uint8)
             data[item], mask[item] = self._features(item.name, own)
         return Batch(data, mask, absent)
@@ -170,13 +180,18 @@ class Bundle:
                 f"{list(frames.shape)}"
             )
         count = len(frames)
+        if most and count > most:
+            raise UserError(
+                f"a clip of rendition {rendition} has at most {most} frames, not {count}; choose them as its settings "
+                "say (segment, position, max_frames)"
+            )
         settings = self.features
         # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
         batch_size = min(most or 8, settings.batch_size)
         features = frame_features(
             self.backbone, self.backbone_params, frames, batch_size, settings.precision, settings.store_dtype
         )
-        length = max(most, count)
+        length = most or count
         return np.pad(features, ((0, length - count), (0, 0)))[None], np.arange(length)[None] < count
 
     def _frame_mask(self, name: str, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fas_jax.base.errors import UserError
@@ -154,7 +153,7 @@ def load_bundle(folder: Path) -> Bundle:
         renditions=renditions,
         features=features,
         backbone=network,
-        backbone_params=jax.device_put(cast_kernels(jax.tree.map(jnp.asarray, backbone_params), features.precision)),
+        backbone_params=cast_kernels(jax.device_put(backbone_params), features.precision),
     )
 
 

@@ -206,8 +206,11 @@ def check(frames, mask, clip):
 def main(source, target):
     start = time.perf_counter()
     about, weights, stage, score = load()
-    with np.load(source) as clips:
-        frames, mask = clips["frames"], clips["mask"]
+    try:
+        with np.load(source) as clips:
+            frames, mask = clips["frames"], clips["mask"]
+    except Exception as error:
+        sys.exit(f"error: {source} holds no frames and mask as numpy.savez writes them ({error})")
     check(frames, mask, score.in_avals[-2].shape[1:])
     seconds = [time.perf_counter() - start]
     for _ in range(2):
@@ -218,7 +221,10 @@ def main(source, target):
     features = features.reshape(*mask.shape, -1)
     # In float64, as the threshold was computed: NumPy would round it to the scores' float32.
     bona_fide = scores.astype(np.float64) >= np.float64(about["threshold"])
-    np.savez(target, score=scores, bona_fide=bona_fide, features=features, seconds=seconds)
+    try:
+        np.savez(target, score=scores, bona_fide=bona_fide, features=features, seconds=seconds)
+    except OSError as error:
+        sys.exit(f"error: cannot write {target}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -44,13 +44,15 @@ def mean_roc(runs: Sequence[ScoreTable]) -> tuple[Float64[np.ndarray, " k"], Flo
 
 
 def roc_band(runs: Sequence[ScoreTable]) -> Band:
-    """The band of `mean_roc`, for the same resamples of subjects in all runs."""
+    """The band of `mean_roc`, for the same resamples of subjects in all runs; NaN with too few subjects of a class."""
     keys = sorted({key for run in runs for key in _subjects(run)})
     columns = {key: column for column, key in enumerate(keys)}
     draws = intervals.draw_subjects(len(keys), _RESAMPLES, _SEED)
-    shares = np.mean([_resampled(run.rows(run.answered), columns, draws) for run in runs], axis=0)
+    answered = [run.rows(run.answered) for run in runs]
+    shares = np.mean([_resampled(rows, columns, draws) for rows in answered], axis=0)
     defined = shares[~np.isnan(shares).any(axis=1)]
-    if not len(defined):
+    fewest = min(len(set(_subjects(rows.rows(rows.label == label)))) for rows in answered for label in (0, 1))
+    if fewest < intervals.FEWEST_SUBJECTS or not len(defined):
         return Band(_GRID, np.full(len(_GRID), np.nan), np.full(len(_GRID), np.nan))
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return Band(_GRID, low, high)

@@ -171,14 +171,19 @@ def _figures(
     own = {label: len(np.unique(whose[answered.label == label])) for label in (0, 1)}
     undefined = np.full(len(draws), np.nan)
     hter, auc = undefined, undefined
-    if not np.isnan(values["hter"]):
+    enough = min(own.values()) >= intervals.FEWEST_SUBJECTS
+    if not enough and (few := _few_subjects(answered)) != _few_subjects(test):
+        notes.append(f"no intervals: {few} among the videos with a score")
+    if enough and not np.isnan(values["hter"]):
         hter = intervals.resampled_hter(answered.score >= tau, answered.label, whose, draws)
-    if not np.isnan(values["auc"]):
+    if enough and not np.isnan(values["auc"]):
         auc = intervals.resampled_auc(answered.score, answered.label, whose, draws)
     area = intervals.auc_interval(auc, values["auc"], own[0], own[1])
     if values["auc"] < 0.5:
         cause = "it may be chance, its interval holds 0.5"
-        if area.high < 0.5:
+        if np.isnan(area.high):
+            cause = "it may be chance, as it has no interval"
+        elif area.high < 0.5:
             cause = "attacks score higher than bona fide videos"
         notes.append(
             f"AUC below 0.5: {cause}. If a higher score means attack here, negate the scores; nothing is flipped"
@@ -281,6 +286,19 @@ def _subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
     return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
 
 
+def _few_subjects(rows: ScoreTable) -> str:
+    """Which classes have too few subjects for an interval, such as `1 subject of bona fide videos`; empty if none."""
+    found = {
+        name: len(set(_subject_keys(rows.rows(rows.label == label))))
+        for name, label in (("bona fide videos", 1), ("attacks", 0))
+    }
+    return " and ".join(
+        f"{count} subject{'' if count == 1 else 's'} of {name}"
+        for name, count in found.items()
+        if count < intervals.FEWEST_SUBJECTS
+    )
+
+
 def _check_same_videos(scores: ScoreTable) -> None:
     """Raises `UserError` unless all models of a protocol, and for test all seeds, have rows of the same videos."""
     first: dict[tuple[Any, ...], tuple[str, set[tuple[str, str]]]] = {}
@@ -314,6 +332,11 @@ def _warnings(scores: ScoreTable) -> list[str]:
         subjects = [{key for key in _subject_keys(part) if len(key) == 2} for part in (validation, test)]
         if both := subjects[0] & subjects[1]:
             found.append(f"{protocol}: {len(both)} subjects are in both validation and test")
+        if few := _few_subjects(test):
+            found.append(
+                f"{protocol}: no intervals, and nothing is called better: the test videos have {few}, and resampling "
+                f"takes at least {intervals.FEWEST_SUBJECTS} of each class"
+            )
         if np.any(test.subject == ""):
             found.append(f"{protocol}: the subjects of test videos are not known; intervals treat each video as one")
     return found

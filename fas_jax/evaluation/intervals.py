@@ -3,6 +3,7 @@
 The videos of one subject are not independent, so a resample draws subjects, each with all of its videos.
 All models are resampled with the same draws, which makes differences between them paired. The threshold is not
 resampled: an interval covers the choice of the target's subjects, and not that of the sources' subjects or the seeds.
+With fewer than two subjects of a class there is no interval.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+# Subjects of each class that an interval takes at least: resamples of one subject all agree, whatever the error rate.
+FEWEST_SUBJECTS = 2
 _COLUMNS_AT_ONCE = 256
 
 
@@ -21,6 +24,16 @@ class Interval:
 
     low: float
     high: float
+
+    def __str__(self) -> str:
+        """In per cent and in brackets, behind a blank; empty where it is undefined."""
+        return self.format(".1f")
+
+    def format(self, form: str) -> str:
+        """As `str`, with the format of a bound."""
+        if np.isnan(self.low) or np.isnan(self.high):
+            return ""
+        return f" [{100 * self.low:{form}}, {100 * self.high:{form}}]"
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,7 @@ def hter_slack(far: float, frr: float, attack_subjects: int, bona_fide_subjects:
 def hter_interval(values: Float64[np.ndarray, " r"], slack: Slack) -> Interval:
     """Interval of HTER from its resamples and `hter_slack`."""
     found = percentile_interval(values)
-    return Interval(max(0.0, found.low - slack.below), min(1.0, found.high + slack.above))
+    return _within(0.0, found.low - slack.below, found.high + slack.above)
 
 
 def auc_interval(
@@ -126,7 +139,10 @@ def auc_interval(
 
     All resamples agree there. The bound takes the subjects of the rarer class as independent observations.
     """
-    bound = zero_error_bound(min(attack_subjects, bona_fide_subjects))
+    rarer = min(attack_subjects, bona_fide_subjects)
+    if rarer < FEWEST_SUBJECTS:
+        return Interval(np.nan, np.nan)
+    bound = zero_error_bound(rarer)
     if auc == 1:
         return Interval(1 - bound, 1.0)
     if auc == 0:
@@ -141,4 +157,9 @@ def difference_interval(
     found = percentile_interval(one - other)
     low = found.low - slack_one.below - slack_other.above
     high = found.high + slack_one.above + slack_other.below
-    return Interval(max(-1.0, low), min(1.0, high))
+    return _within(-1.0, low, high)
+
+
+def _within(least: float, low: float, high: float) -> Interval:
+    """The part of an interval between `least` and 1. Not by `max`, which would make a bound of NaN."""
+    return Interval(float(np.clip(low, least, 1.0)), float(np.clip(high, least, 1.0)))

@@ -72,7 +72,7 @@ class Summary:
     std: Mapping[str, float]
     """Sample standard deviation over seeds (n - 1); NaN for a single seed."""
     hter_interval: Interval
-    """Of the mean over seeds, by bootstrap over the test subjects."""
+    """Of the mean over seeds, by bootstrap over the test subjects; NaN with fewer than two subjects of a class."""
     auc_interval: Interval
 
 
@@ -158,7 +158,8 @@ class Results:
         """A JSON-able dictionary with the definitions; undefined figures are null."""
         uncertainty = {
             "method": "bootstrap over subjects of the test videos; threshold, model and seeds are not resampled; "
-            "exact (Clopper-Pearson) bounds over subjects where there are no errors",
+            "exact (Clopper-Pearson) bounds over subjects where there are no errors; "
+            "none with fewer than two subjects of a class",
             "confidence": CONFIDENCE,
             "resamples": RESAMPLES,
         }

@@ -14,7 +14,8 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
 
-from fas_jax.base.errors import UserError
+from fas_jax.base.csv_files import CsvFile, read_csv_file
+from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import atomic_path
 from fas_jax.base.record import ATTACK, BONA_FIDE, Video
 from fas_jax.base.text_column import TextColumn
@@ -39,8 +40,8 @@ _DEFAULTS = {
 }
 # Columns of other evaluation tools.
 _ALIASES = {"video_key": "video", "is_bonafide": "label", "attack_type": "pai"}
-_LABELS = {"1": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
-_LABELS |= {"0": ATTACK, "false": ATTACK, "attack": ATTACK}
+_LABELS = {"1": BONA_FIDE, "1.0": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
+_LABELS |= {"0": ATTACK, "0.0": ATTACK, "false": ATTACK, "attack": ATTACK}
 _NUMBERS = {"seed": np.int64, "label": np.int64, "score": np.float64}
 _ROW_KEY = ("protocol", "seed", "role", "model", "dataset", "video")
 _MOST_ERRORS = 10
@@ -199,27 +200,24 @@ class ScoreTable:
         """Reads `video`, `label` and `score`, and the other columns where there are any.
 
         `label` is 1 or 0, true or false, bonafide or attack. An empty score or `nan` means no decision. The
-        names `video_key`, `is_bonafide` and `attack_type` are accepted as well. One `UserError` reports all
-        faulty lines.
+        names `video_key`, `is_bonafide` and `attack_type` are accepted as well. Blanks around cells do not count,
+        except in a file with all columns, as `write_csv` writes it. One `UserError` reports all faulty lines.
         """
-        try:
-            with Path(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-                reader = csv.reader(file, strict=True)
-                names = _header(path, next(reader, []))
-                lines = [(reader.line_num, row) for row in reader if row]
-        except FileNotFoundError:
-            raise UserError(f"{path} does not exist") from None
-        except (OSError, csv.Error) as error:
-            raise UserError(f"{path} is not a readable CSV file: {error}") from error
-        if not lines:
+        # File names need not be valid UTF-8.
+        file = read_csv_file(path, errors="surrogateescape")
+        names = _header(path, file.header)
+        if not file.rows:
             raise UserError(f"{path} holds no scores")
+        _check_roles(path, names, file)
         problems: list[str] = []
         columns: dict[str, Any] = {name: [] for name in COLUMNS}
-        for number, cells in lines:
+        exact = tuple(file.header) == COLUMNS
+        for number, cells in file.rows:
             try:
                 if len(cells) != len(names):
                     raise ValueError(f"{len(cells)} cells, but {len(names)} columns")
-                row = _parsed(dict(zip(names, cells, strict=True)), path)
+                stripped = cells if exact else map(str.strip, cells)
+                row = _parsed(dict(zip(names, stripped, strict=True)), file, path)
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
             else:
@@ -285,17 +283,40 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     missing = [name for name in ("video", "label", "score") if name not in names]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)} (found {', '.join(names) or 'nothing'})")
+    if "" in names:
+        raise UserError(
+            f"{path}: column {names.index('') + 1} has no name; remove it (pandas writes its index so, unless told "
+            "index=False)"
+        )
+    for name in names:
+        if name not in COLUMNS:
+            raise UserError(f"{path}: {unknown_name('column', name, COLUMNS)}")
     return names
 
 
-def _parsed(cells: dict[str, str], path: Path) -> dict[str, Any]:
+def _check_roles(path: Path, names: list[str], file: CsvFile) -> None:
+    """Without roles all videos are tested; raises `UserError` if their splits say otherwise."""
+    if "role" in names or "split" not in names:
+        return
+    at = names.index("split")
+    found = [(line, cells[at].strip()) for line, cells in file.rows if len(cells) > at]
+    if others := [(line, split) for line, split in found if split.lower() not in ("", TEST)]:
+        line, split = others[0]
+        raise UserError(
+            f"{path}: {len(others)} rows are of other splits than {TEST} (line {line}: {split}), and no column role "
+            f"says which videos set the threshold ({VALIDATION}) and which are judged by it ({TEST}); add one, or "
+            "remove these rows"
+        )
+
+
+def _parsed(cells: dict[str, str], file: CsvFile, path: Path) -> dict[str, Any]:
     row: dict[str, Any] = {name: cells.get(name, _DEFAULTS.get(name, "")) for name in COLUMNS}
     label = _LABELS.get(row["label"].strip().lower())
     if label is None:
         raise ValueError(f"label {row['label']!r} is not 1 or bonafide, 0 or attack")
     row["label"] = label
     try:
-        row["score"] = float(row["score"]) if row["score"].strip() else np.nan
+        row["score"] = file.number(row["score"]) if row["score"].strip() else np.nan
     except ValueError:
         raise ValueError(f"score {row['score']!r} is not a number") from None
     try:

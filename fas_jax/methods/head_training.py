@@ -47,7 +47,7 @@ class HeadDetector:
         frames = np.full(real.shape, np.nan, np.float32)
         if len(here):
             sequences = Sequences(inputs, jnp.asarray(real), jnp.zeros(len(real), jnp.int32))
-            params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], self.params)
+            params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], self.params)
             (frames[here],) = predict(self.method.architecture(self.width), params, sequences, [here])
         reasons = [
             next((each[row] for item in self.method.inputs() if (each := batch.absent.get(item)) and each[row]), "")

@@ -6,7 +6,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize
 
 # Clips that are read at a time; the sums of a fit are taken in such blocks, wherever its inputs lie.
 _BLOCK = 1024
@@ -50,6 +49,8 @@ def fit_logistic(inputs: Inputs, labels: Int[np.ndarray, " n"], c: float = 1.0) 
     count, width = inputs.shape
     if set(np.unique(labels)) != {0, 1}:
         raise ValueError("a logistic regression needs both classes")
+    from scipy.optimize import minimize  # only here: it takes a while to import, and scoring does without
+
     if 8 * count * width <= _IN_MEMORY:
         inputs = inputs[:]
 

@@ -2,11 +2,10 @@
 
 import dataclasses
 import itertools
-import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import pebble
 from fas_jax.base.contents import FileState
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
-from fas_jax.base.processes import core_count, without_main
+from fas_jax.base.processes import SpawnWithoutMain, core_count
 from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.pixels.content import PICTURES, DecodeError, kind_of
@@ -72,38 +71,66 @@ def decode_videos(
     """
     known = sources or {}
     calls = ((os.fspath(root), path, known.get(path, Source()), settings, dict(renditions)) for path in paths)
-    return _in_pool(_decode, calls, settings)
+    workers = settings.workers or core_count()
+    with _new_pool(workers) as pool:
+        try:
+            yield from _outcomes(pool, workers, _decode, calls, settings.timeout)
+        except BaseException:
+            pool.stop()
+            raise
 
 
 def decode_files(
     paths: Iterable[Path], settings: Preparation, renditions: Mapping[str, Rendition]
 ) -> Generator[Decoded | Undecoded, None, None]:
-    """As `decode_videos`, for files from anywhere."""
-    return _in_pool(_decode_file, ((os.fspath(path), settings, dict(renditions)) for path in paths), settings)
+    """As `decode_videos`, for files from anywhere.
+
+    The processes wait for the next call, no more of them than there are files.
+    """
+    calls = [(os.fspath(path), settings, dict(renditions)) for path in paths]
+    if calls:
+        # One of few sizes, so that few pools are kept.
+        needed = 1 << (len(calls) - 1).bit_length()
+        workers = min(needed, settings.workers or core_count())
+        yield from _outcomes(_kept_pool(workers), workers, _decode_file, iter(calls), settings.timeout)
 
 
-def _in_pool(
-    function: Callable[..., Decoded | Undecoded], calls: Iterable[tuple[Any, ...]], settings: Preparation
+def _new_pool(workers: int) -> pebble.ProcessPool:
+    return pebble.ProcessPool(max_workers=workers, context=SpawnWithoutMain(), initializer=_start)
+
+
+_kept: dict[int, pebble.ProcessPool] = {}
+
+
+def _kept_pool(workers: int) -> pebble.ProcessPool:
+    """A pool that goes on until the program ends."""
+    if workers not in _kept or not _kept[workers].active:
+        _kept[workers] = _new_pool(workers)
+    return _kept[workers]
+
+
+def _outcomes(
+    pool: pebble.ProcessPool,
+    workers: int,
+    function: Callable[..., Decoded | Undecoded],
+    calls: Iterator[tuple[Any, ...]],
+    timeout: float,
 ) -> Generator[Decoded | Undecoded, None, None]:
-    workers = settings.workers or core_count()
-    calls = iter(calls)
     waiting: deque[pebble.ProcessFuture] = deque()
-    context = multiprocessing.get_context("spawn")
-    with without_main(), pebble.ProcessPool(max_workers=workers, context=context, initializer=_start) as pool:
 
-        def hand_out(number: int) -> None:
-            for arguments in itertools.islice(calls, number):
-                waiting.append(pool.schedule(function, args=list(arguments), timeout=settings.timeout))
+    def hand_out(number: int) -> None:
+        for arguments in itertools.islice(calls, number):
+            waiting.append(pool.schedule(function, args=list(arguments), timeout=timeout))
 
-        try:
-            hand_out(IN_FLIGHT * workers)
-            while waiting:
-                outcome = _outcome(waiting.popleft(), settings.timeout)
-                hand_out(1)
-                yield outcome
-        except BaseException:
-            pool.stop()
-            raise
+    try:
+        hand_out(IN_FLIGHT * workers)
+        while waiting:
+            outcome = _outcome(waiting.popleft(), timeout)
+            hand_out(1)
+            yield outcome
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _outcome(future: pebble.ProcessFuture, timeout: float) -> Decoded | Undecoded:

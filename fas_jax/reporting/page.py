@@ -15,7 +15,7 @@ import numpy as np
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
-from fas_jax.base.settings import to_toml
+from fas_jax.base.toml import to_toml
 from fas_jax.evaluation.breakdown import DIMENSIONS
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable

@@ -136,7 +136,8 @@ def comparison_table(results: Results, models: Models) -> Grid:
     for protocol in protocols:
         defined = [s for s in summaries(results) if s.protocol == protocol and not np.isnan(s.mean["hter"])]
         if defined:
-            best[protocol] = min(defined, key=lambda summary: summary.mean["hter"]).model
+            # Equal shares have means that may differ in their last bits; the first of equals is the best.
+            best[protocol] = min(defined, key=lambda summary: round(summary.mean["hter"], 12)).model
     found = {(each.protocol, each.model, each.other): each for each in results.comparisons}
     rows = []
     for model in results.models:
@@ -148,8 +149,7 @@ def comparison_table(results: Results, models: Models) -> Grid:
             elif pair is None or np.isnan(pair.difference):
                 cells.append(UNDEFINED)
             else:
-                low, high = 100 * pair.interval.low, 100 * pair.interval.high
-                cells.append(f"{100 * pair.difference:+.2f} [{low:+.1f}, {high:+.1f}]")
+                cells.append(f"{100 * pair.difference:+.2f}{pair.interval.format('+.1f')}")
         rows.append(cells)
     return Grid(["model", *map(protocol_name, protocols)], rows)
 
@@ -244,7 +244,4 @@ def _percent(mean: float, std: float = np.nan) -> str:
 
 def with_interval(mean: float, std: float, interval: Interval) -> str:
     """A share as per cent, with its spread over seeds and its interval where there are any."""
-    text = _percent(mean, std)
-    if np.isnan(mean) or np.isnan(interval.low):
-        return text
-    return f"{text} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    return _percent(mean, std) + ("" if np.isnan(mean) else str(interval))

@@ -1,9 +1,12 @@
 """What every script's command line shares: typed options, complete help, errors in one line."""
 
+import contextlib
 import errno
 import functools
 import io
+import json
 import os
+import select
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,15 +18,21 @@ import tyro
 from fas_jax.base.errors import UserError
 from fas_jax.runtime import launching
 
-# Faults of the machine and not of this program: a full or read-only disk, missing permissions.
-_USERS_TO_MEND = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT)
+# Faults of the machine and of paths, and not of this program: a full or read-only disk, missing permissions, a file
+# where a folder is needed, and the other way round.
+_USERS_TO_MEND = (
+    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+# What shells give for a program that nobody listens to any more.
+_UNHEARD = 128 + 13
 
 
 def main(function: Callable[..., int | None], several: bool = False) -> None:
     """Runs `function` with its parameters as options and exits with its result.
 
     Exit codes: 0 done; 1 done, but the function reports a partial failure; 2 an error that the user can mend;
-    130 interrupted.
+    130 interrupted; 141 the output's reader has gone, as in `| head`.
 
     Args:
         function: The script's work.
@@ -62,10 +71,15 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
     return alone
 
 
+def print_json(value: Any) -> None:
+    """Prints a value as one line of JSON, with escapes for what the output's encoding lacks."""
+    print(json.dumps(value, ensure_ascii=(sys.stdout.encoding or "ascii").lower() != "utf-8"), flush=True)
+
+
 def exit_with(run: Callable[[], Any]) -> None:
     """Runs a script's work and exits with its result; prints an error that the user can mend on one line."""
     for stream in (sys.stdout, sys.stderr):
-        # A file's name may hold bytes that are no text, or that the terminal cannot show.
+        # Names of files and signs such as ± need not exist in the terminal's encoding.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -85,7 +99,15 @@ def exit_with(run: Callable[[], Any]) -> None:
 
 def _code(run: Callable[[], Any]) -> int:
     try:
-        return run() or 0
+        try:
+            return run() or 0
+        finally:
+            # Here and not at the end of Python, where a reader that has gone is a traceback.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_unheard():
+            raise
+        return _UNHEARD
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -97,3 +119,16 @@ def _code(run: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def _is_unheard() -> bool:
+    """Whether nobody reads the output any more; it then goes nowhere, so that what is left of it is no error."""
+    unheard = False
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a stream without a file
+            ends = select.poll()
+            ends.register(stream.fileno(), 0)
+            if any(event & select.POLLERR for _, event in ends.poll(0)):
+                unheard = True
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return unheard

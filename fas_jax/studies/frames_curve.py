@@ -92,9 +92,8 @@ def report(results: Results, counts: Sequence[int], seconds: float) -> tuple[Ext
         found = [results.summary(protocol, f"{name}, {count}") for count in counts]
         summaries = [each for each in found if each is not None]
         for count, each in zip(counts, summaries, strict=True):
-            hter, low, high = (100 * x for x in (each.mean["hter"], each.hter_interval.low, each.hter_interval.high))
             cost = "not measured" if np.isnan(seconds) else f"{1000 * seconds * count:.1f}"
-            figures = [f"{hter:.2f} [{low:.1f}, {high:.1f}]", f"{100 * each.mean['auc']:.1f}", cost]
+            figures = [f"{100 * each.mean['hter']:.2f}{each.hter_interval}", f"{100 * each.mean['auc']:.1f}", cost]
             rows.append([name, str(count), *figures])
         hters = [100 * each.mean["hter"] for each in summaries]
         bounds = [

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as orbax
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, sha256_file, write_json
@@ -54,6 +53,8 @@ class Checkpoints:
 
         Returns when all is on disk. Of several processes, which all have to hold the whole tree, the first writes.
         """
+        from orbax.checkpoint import v1 as orbax  # only here: it takes a second to import, and scoring does without
+
         path = self.directory / f"{step:08d}"
         if devices.is_first():
             shutil.rmtree(path, ignore_errors=True)
@@ -86,6 +87,8 @@ class Checkpoints:
         Raises:
             UserError: A whole step holds arrays of other names or shapes.
         """
+        from orbax.checkpoint import v1 as orbax
+
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=device), like)
         for path in reversed(self._steps()):

@@ -20,7 +20,7 @@ from fas_jax.training.events import EventFiles
 from fas_jax.training.fitting import Clips, Run, chunk_size, fit
 
 # Raised when the same settings, data and architecture train to other parameters.
-VERSION = 1
+VERSION = 2
 
 
 def train_in_chunks(

@@ -137,8 +137,7 @@ def fit(
             epoch += 1
             bar.update()
             if not epoch % settings.validate_every or epoch >= settings.max_epochs:
-                train_loss, loss, accuracy = program.validate(state, live)
-                better = progress.update(epoch, train_loss, loss, accuracy, settings)
+                better = progress.update(epoch, program.validate(state, live), settings)
                 best = program.choose(better, state.params, best)
                 if not all_may_fail and not progress.active.any() and progress.failed[:count].all():
                     raise UserError(describe_failures(names, progress.failed[:count]))

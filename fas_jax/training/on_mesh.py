@@ -48,7 +48,7 @@ def validate(architecture: Architecture, form: Form, mesh: Mesh, mapping: device
     return devices.parallel(
         partial(steps.validate, architecture, form),
         mesh,
-        (devices.BY_RUN, _clips_spec(form), devices.BY_RUN, order_spec(form)),
+        (devices.BY_RUN, _clips_spec(form), order_spec(form)),
         devices.BY_RUN,
         mapping=mapping,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int64
 
 from fas_jax.base.settings import Training
 from fas_jax.models.architecture import Architecture, Params
@@ -19,7 +19,7 @@ from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.profiling import Profiler
 from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order, frames_to_compute
 from fas_jax.training.steps import Clips, Form, HyperParameters, State
-from fas_jax.training.stopping import Progress
+from fas_jax.training.stopping import Progress, Validated
 
 # Floating-point operations for which one compiles a program: some seconds of two cores.
 _COMPILATION = 1 << 39
@@ -81,7 +81,8 @@ class Program:
         same_validation = all(np.array_equal(run.validation, first.validation) for run in runs)
         self._train_form = Form(clips.own, same_order, apart)
         self._validation_form = Form(clips.own, same_validation, apart)
-        self._hyper, self._validation_weights = self._settings_of_runs()
+        self._hyper = self._settings_of_runs()
+        self._validation_clips, self._validation_weights = self._validation_classes()
         self._own: dict[bytes, Any] = {}
         self.steps = max(-(-len(self._order(run, 0)) // settings.batch_size) for run in runs)
 
@@ -165,8 +166,8 @@ class Program:
         usual = frames_to_compute(order, self._lengths, self._longest, _USUAL)
         return packed._replace(frames=(usual, *packed.frames)) if 0 < usual != packed.frames[0] else packed
 
-    def validate(self, state: State, live: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Training loss of the epoch, validation loss and accuracy, of all runs; NaN of those not in `live`."""
+    def validate(self, state: State, live: np.ndarray) -> Validated:
+        """What the validation clips say of the state; of runs not in `live` the losses are NaN and no clip is right."""
         clips, _ = self._of(live)
         whole = len(live) == self.width
         params = state.params if whole else self.take(state.params, live)
@@ -178,16 +179,18 @@ class Program:
         )
         form = self._packed(self._validation_form, order)
         validate = on_mesh.validate(self._architecture, form, self.mesh, self._settings.mapping)
-        weights = devices.place(self._validation_weights[live], self.mesh, devices.BY_RUN)
-        sums = np.zeros((len(live), 3), np.float32)
+        # Losses of both classes, then numbers of rightly classified clips.
+        sums = np.zeros((len(live), 2, 2))
         for part, own in streaming.parts(clips, order, 0, self.mesh, self._settings.part_mb << 20):
-            sums += devices.fetch(validate(params, part, weights, self._placed(own, form)))
-        loss, weight = devices.fetch((state.loss, state.weight))
-        found = np.full((3, self.width), np.nan, np.float32)
+            sums += devices.fetch(validate(params, part, self._placed(own, form))).sum(1, dtype=np.float64)
+        total, weight = devices.fetch((state.loss, state.weight))
+        loss, right = np.full(self.width, np.nan, np.float32), np.zeros((2, self.width), np.int32)
+        weights, count = self._validation_weights[:, live], self._validation_clips[:, live]
+        loss[live] = (sums[:, 0].T * weights).sum(0) / (count * weights).sum(0)
+        right[:, live] = sums[:, 1].T
         with np.errstate(invalid="ignore"):
-            found[0] = np.where(weight > 0, loss / np.maximum(weight, 1e-30), np.nan)
-            found[1:, live] = sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 1]
-        return found[0], found[1], found[2]
+            train_loss = np.where(weight > 0, total / np.maximum(weight, 1e-30), np.nan)
+        return Validated(train_loss, loss, right, self._validation_clips, self._validation_weights)
 
     def choose(self, better: Bool[np.ndarray, " r"], params: Params, best: Params) -> Params:
         """`steps.choose`, on the mesh."""
@@ -248,7 +251,7 @@ class Program:
             params = self.put(params, rows, devices.place(others, self.mesh))
         return params
 
-    def _settings_of_runs(self) -> tuple[HyperParameters, np.ndarray]:
+    def _settings_of_runs(self) -> HyperParameters:
         settings, labels = self._settings, self._labels
 
         def values(name: str) -> np.ndarray:
@@ -259,10 +262,17 @@ class Program:
             class_weights(labels[run.train], self._balance(run)) if run.class_weights is None else run.class_weights
             for run in self._runs
         ]
-        # Validation weighs the classes as they are meant to count; every validation clip is seen once.
-        of_validation = [class_weights(labels[run.validation], _weighted(self._balance(run))) for run in self._runs]
-        hyper = HyperParameters(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
-        return hyper, np.array(of_validation, np.float32)
+        return HyperParameters(values("learning_rate"), values("weight_decay"), np.array(weights, np.float32))
+
+    def _validation_classes(self) -> tuple[Int64[np.ndarray, "2 r"], Int64[np.ndarray, "2 r"]]:
+        """How many validation clips of each class the runs have, and what one of them counts.
+
+        Validation weighs the classes as they are meant to count; every validation clip is seen once. The weights are
+        whole numbers: those of one class are the number of clips of the other.
+        """
+        counts = np.array([np.bincount(self._labels[run.validation], minlength=2)[:2] for run in self._runs]).T
+        plain = np.array([self._balance(run) == "none" for run in self._runs])
+        return counts, np.where(plain, 1, counts[::-1])
 
     def _of(self, live: np.ndarray) -> tuple[Clips, HyperParameters]:
         """The clips and hyper of the live runs on the mesh; kept until others are live."""
@@ -292,7 +302,3 @@ def weights(architecture: Architecture) -> int:
 def one_by_one(architecture: Architecture) -> bool:
     """Whether runs are computed one after the other; see `Form`."""
     return jax.default_backend() == "cpu" and weights(architecture) > _LARGE
-
-
-def _weighted(balance: Any) -> Any:
-    return "none" if balance == "none" else "weights"

@@ -148,32 +148,31 @@ def mean_gradient(
     each = [jax.value_and_grad(partial(_sums, architecture, capacity=most), has_aux=True) for most in frames]
     real = jnp.sum(jnp.sum(clips.mask[jnp.maximum(index, 0)], 1), where=index >= 0)
     which = sum((real > most).astype(jnp.int32) for most in frames[:-1])
-    (loss, (weight, count, _)), grads = jax.lax.switch(
-        which, each, devices.varying(params), clips, index, class_weights
-    )
+    (loss, (weight, count)), grads = jax.lax.switch(which, each, devices.varying(params), clips, index, class_weights)
     # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
     loss, weight, count, grads = devices.sum_over_batch((loss, weight, count, grads))
     return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), (loss, weight, count)
 
 
 def validate(
-    architecture: Architecture,
-    form: Form,
-    params: Params,
-    clips: Clips,
-    class_weights: Float[Array, "r 2"],
-    order: Int[Array, "#r s b"],
-) -> Float[Array, "r 3"]:
-    """Over all devices' rows: sums of weighted losses, of weights, and of weights of rightly classified clips."""
+    architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "#r s b"]
+) -> Float[Array, "r s 2 2"]:
+    """Sums of losses, and numbers of rightly classified clips, of attacks and of bona fide clips of every batch.
 
-    def run(params: Params, clips: Clips, weights: Array, order: Int[Array, "s b"]) -> Float[Array, " 3"]:
-        def batch(index: Int[Array, " b"]) -> Float[Array, " 3"]:
-            loss, (weight, _, correct) = _sums(architecture, params, clips, index, weights, form.frames[-1])
-            return jnp.stack([loss, weight, correct])
+    Over all devices' rows. Sums of a batch, not of all, so that they do not depend on how much is streamed at a time;
+    the numbers are whole, and exact because a batch has fewer than 2**24 clips.
+    """
 
-        return jnp.sum(jax.lax.map(batch, order), 0)
+    def run(params: Params, clips: Clips, order: Int[Array, "s b"]) -> Float[Array, "s 2 2"]:
+        def batch(index: Int[Array, " b"]) -> Float[Array, "2 2"]:
+            losses, labels, right = _classified(architecture, params, clips, index, form.frames[-1])
+            of = [(index >= 0) & (labels == label) for label in (0, 1)]
+            values = (losses, right.astype(losses.dtype))
+            return jnp.stack([jnp.stack([jnp.sum(each, where=own) for own in of]) for each in values])
 
-    return devices.sum_over_batch(_over_runs(run, form, (0, _axes(form), 0))(params, clips, class_weights, order))
+        return jax.lax.map(batch, order)
+
+    return devices.sum_over_batch(_over_runs(run, form, (0, _axes(form)))(params, clips, order))
 
 
 def probabilities(
@@ -238,21 +237,26 @@ def _sums(
     index: Int[Array, " b"],
     class_weights: Float[Array | np.ndarray, " 2"],
     capacity: int,
-) -> tuple[Array, tuple[Array, Array, Array]]:
-    """Weighted sum of the clips' losses; sums of weights, of clips, and of weights of rightly classified clips.
+) -> tuple[Array, tuple[Array, Array]]:
+    """Weighted sum of the clips' losses; sums of weights and of clips."""
+    losses, labels, _ = _classified(architecture, params, clips, index, capacity)
+    real = (index >= 0).astype(losses.dtype)
+    weights = real * class_weights[labels]
+    return jnp.sum(losses * weights), (jnp.sum(weights), jnp.sum(real))
+
+
+def _classified(
+    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, " b"], capacity: int
+) -> tuple[Float[Array, " b"], Int[Array, " b"], Bool[Array, " b"]]:
+    """The clips' losses, their labels, and whether they are rightly classified.
 
     A clip's loss is the mean cross-entropy over its real frames.
     """
     frames, labels = _gather(clips, index, capacity)
-    mask = frames.mask
     logits = architecture.apply(params, frames)
     frame_losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[:, None])
-    real = (index >= 0).astype(logits.dtype)
-    weights = real * class_weights[labels]
-    scores = _masked_mean(bona_fide_probability(logits), mask)
-    correct = ((scores >= 0.5) == (labels == 1)).astype(logits.dtype)
-    loss = jnp.sum(_masked_mean(frame_losses, mask) * weights)
-    return loss, (jnp.sum(weights), jnp.sum(real), jnp.sum(correct * weights))
+    scores = _masked_mean(bona_fide_probability(logits), frames.mask)
+    return _masked_mean(frame_losses, frames.mask), labels, (scores >= 0.5) == (labels == 1)
 
 
 def _gather(clips: Clips, index: Int[Array, " b"], capacity: int) -> tuple[Frames, Array]:

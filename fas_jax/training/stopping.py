@@ -4,9 +4,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 
 from fas_jax.base.settings import Training
+
+
+class Validated(NamedTuple):
+    """What a validation found of every run."""
+
+    train_loss: Float[np.ndarray, " r"]
+    """Of the epoch before."""
+    loss: Float[np.ndarray, " r"]
+    right: Int[np.ndarray, "2 r"]
+    """Rightly classified attacks and bona fide clips."""
+    clips: Int[np.ndarray, "2 r"]
+    """All validation clips of the two classes."""
+    weights: Int[np.ndarray, "2 r"]
+    """What a clip of each class counts, in whole numbers, so that equal accuracies are equal."""
+
+    def counted(self, clips: Int[np.ndarray, "2 r"]) -> Int64[np.ndarray, " r"]:
+        """What so many clips of the two classes count together."""
+        return np.sum(clips * self.weights.astype(np.int64), axis=0)
 
 
 class Progress(NamedTuple):
@@ -15,8 +33,10 @@ class Progress(NamedTuple):
     active: Bool[np.ndarray, " r"]
     failed: Int[np.ndarray, " r"]
     """The epoch at which the loss was found not to be finite; 0 where it always was."""
-    best: Float[np.ndarray, " r"]
-    """Monitored score of the best validation, higher is better."""
+    best_loss: Float[np.ndarray, " r"]
+    """Of the best validation, if the loss is monitored."""
+    best_right: Int[np.ndarray, "2 r"]
+    """Rightly classified clips of each class at the best validation, if the accuracy is monitored; -1 before it."""
     best_epoch: Int[np.ndarray, " r"]
     counter: Int[np.ndarray, " 1"]
     """Validations so far."""
@@ -30,7 +50,8 @@ class Progress(NamedTuple):
         return Progress(
             active=np.ones(runs, bool),
             failed=np.zeros(runs, np.int32),
-            best=np.full(runs, -np.inf, np.float32),
+            best_loss=np.full(runs, np.inf, np.float32),
+            best_right=np.full((2, runs), -1, np.int32),
             best_epoch=np.zeros(runs, np.int32),
             counter=np.zeros(1, np.int32),
             log=np.full((validations, 4, runs), np.nan, np.float32),
@@ -45,24 +66,23 @@ class Progress(NamedTuple):
         """At the validation clips so far."""
         return int(self.counter[0])
 
-    def update(
-        self,
-        epoch: int,
-        train_loss: Float[np.ndarray, " r"],
-        loss: Float[np.ndarray, " r"],
-        accuracy: Float[np.ndarray, " r"],
-        settings: Training,
-    ) -> Bool[np.ndarray, " r"]:
+    def update(self, epoch: int, found: Validated, settings: Training) -> Bool[np.ndarray, " r"]:
         """Notes a validation; returns which runs are better than ever before.
 
         A run whose loss is not finite ends here and is marked. Values of runs that have ended are ignored.
         """
-        score = accuracy if settings.monitor == "accuracy" else -loss
-        broken = self.active & ~np.isfinite(train_loss + loss)
-        better = self.active & ~broken & (score > self.best)
-        row = np.stack([np.full_like(loss, epoch), train_loss, loss, accuracy])
+        right = found.counted(found.right)
+        if settings.monitor == "accuracy":
+            better = right > found.counted(self.best_right)
+        else:
+            better = found.loss < self.best_loss
+        broken = self.active & ~np.isfinite(found.train_loss + found.loss)
+        better &= self.active & ~broken
+        accuracy = right / found.counted(found.clips)
+        row = np.stack([np.full_like(found.loss, epoch), found.train_loss, found.loss, accuracy])
         self.log[self.validations] = np.where(self.active, row, np.nan)
-        self.best[better] = score[better]
+        self.best_loss[better] = found.loss[better]
+        self.best_right[:, better] = found.right[:, better]
         self.best_epoch[better] = epoch
         self.failed[broken] = epoch
         self.active[:] &= ~broken & (epoch - self.best_epoch < settings.patience) & (epoch < settings.max_epochs)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,6 +106,8 @@ def parts(
     if isinstance(clips.features, jax.Array):
         yield clips, order[:, :, first:]
         return
+    import grain  # only here: it takes a second to import, and what lies in memory does without
+
     return_free_memory()
     devices_, runs, steps, batch = order.shape
     clips_there = clips.features.shape[-3]

@@ -48,7 +48,7 @@ def control_table(results: Results, rendition: str) -> ExtraTable:
     rows = []
     for each in results.summaries:
         auc, hter = (
-            f"{100 * each.mean[name]:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+            f"{100 * each.mean[name]:.1f}{interval}"
             for name, interval in (("auc", each.auc_interval), ("hter", each.hter_interval))
         )
         rows.append([each.model, auc, hter, controls.explain(each.model, rendition)])
@@ -81,9 +81,8 @@ def statements(results: Results, rendition: str) -> list[str]:
         (controls.BACKGROUND, "frames without their middle separate the classes of the target"),
     ):
         if each := summary.get(name):
-            low, high = each.auc_interval.low, each.auc_interval.high
-            sure = f"AUC {100 * each.mean['auc']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-            said = says[0].upper() + says[1:] if low > 0.5 else f"No evidence that {says}"
+            sure = f"AUC {100 * each.mean['auc']:.1f} %{each.auc_interval}"
+            said = says[0].upper() + says[1:] if each.auc_interval.low > 0.5 else f"No evidence that {says}"
             found.append(f"{said} ({name}: {sure}).")
     for name, says in (
         (controls.SHUFFLED, "the order of frames matters"),
@@ -92,8 +91,7 @@ def statements(results: Results, rendition: str) -> list[str]:
     ):
         pair = next((c for c in results.comparisons if (c.model, c.other) == (name, controls.METHOD)), None)
         if pair is not None and not np.isnan(pair.difference):
-            low, high = 100 * pair.interval.low, 100 * pair.interval.high
-            sure = f"HTER {100 * pair.difference:+.1f} points [{low:+.1f}, {high:+.1f}] without it"
+            sure = f"HTER {100 * pair.difference:+.1f} points{pair.interval.format('+.1f')} without it"
             if pair.interval.low > 0:
                 found.append(f"Here {says} ({sure}).")
             else:

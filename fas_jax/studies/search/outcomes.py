@@ -44,7 +44,8 @@ class Outcome:
         """Sorts the best first and the failed last: by HTER, then AUC, then number."""
         if self.failed:
             return True, 0.0, 0.0, self.number
-        return False, self.score, -float(np.nanmean(self.figures.auc)), self.number
+        # Equal shares have means that may differ in their last bits.
+        return False, round(self.score, 12), round(-float(np.nanmean(self.figures.auc)), 12), self.number
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fas_jax.base.files import write_json, write_text
-from fas_jax.base.settings import to_toml
+from fas_jax.base.toml import to_toml
 from fas_jax.evaluation.effects import Effect, fold_noise, rank_effect
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
-from fas_jax.reporting.grid import UNDEFINED, Grid, markdown, to_csv
+from fas_jax.reporting.grid import UNDEFINED, Grid, markdown, plain, to_csv
 from fas_jax.reporting.naming import model_name, protocol_title
 from fas_jax.studies.search.figures import draw_search
 from fas_jax.studies.search.outcomes import Found, Outcome
@@ -123,9 +123,9 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         "preset": found.protocol.preset,
     }
     parts = [f"# Search: {protocol_title(found.protocol)}", _TEXT.format(**facts)]
-    parts += [f"**{caveat}**" for caveat in found.caveats]
+    parts += [f"**{plain(caveat)}**" for caveat in found.caveats]
     if found.undefined:
-        parts.append(f"Folds that cannot be scored are left out of the means: {'; '.join(found.undefined)}.")
+        parts.append(plain(f"Folds that cannot be scored are left out of the means: {'; '.join(found.undefined)}."))
     if failed := sum(each.failed for each in outcomes):
         parts.append(f"{failed} of {len(outcomes)} trials failed; the table says why. They are ranked last.")
     if not np.isnan(noise):
