@@ -1,6 +1,8 @@
 """Files are whole or absent, and hashes mean what they say."""
 
 import math
+import resource
+import signal
 import stat
 
 import pytest
@@ -86,3 +88,23 @@ def test_trees_of_arrays_come_back_and_damage_is_told(tmp_path):
         path.write_bytes(broken)
         with pytest.raises(UserError, match=r"is damaged|not a readable"):
             load_tree(path)
+
+
+def test_a_full_disk_below_a_tree_is_told_and_the_old_file_stays(tmp_path):
+    """A limit on the size of files stands for the full disk: both fail in write()."""
+    import numpy as np
+
+    path = tmp_path / "tree.safetensors"
+    save_tree(path, {"a": np.zeros(3)}, {})
+    whole = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*tree\.safetensors: .*File too large"):
+            save_tree(path, {"a": np.zeros(100_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
