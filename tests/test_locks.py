@@ -1,4 +1,4 @@
-"""Locks: one holder at a time among real processes, none that a dead process keeps, and messages that name the holder."""
+"""Locks: one holder at a time among real processes, none that a dead one keeps, and messages that name the holder."""
 
 import os
 import signal

@@ -24,7 +24,10 @@ def machine() -> str:
     """Twelve hexadecimal digits for this boot of this machine and, in containers, for this container's processes."""
     parts = [socket.gethostname()]
     try:
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
     except OSError:  # not Linux
         parts.append(str(uuid.getnode()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
