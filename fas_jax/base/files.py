@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,8 @@ from urllib.parse import quote
 from fas_jax.base.errors import UserError
 from fas_jax.base.owners import is_alive, my_tag
 
-_TEMPORARY = ".tmp-"
+TEMPORARY = ".tmp-"
+"""How names of temporary files and folders begin; the tag of their owner follows."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{my_tag()}-", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{my_tag()}-", suffix=target.suffix, dir=target.parent)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     os.close(handle)
@@ -52,11 +54,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
-    """Deletes the temporary files that dead processes left in these folders; those of living ones stay."""
+    """Deletes the temporary files and folders that dead processes left in these folders; those of living ones stay."""
     for folder in folders:
-        for path in folder.glob(f"{_TEMPORARY}*"):
+        for path in folder.glob(f"{TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
-                if not is_alive(path.name, time.time() - path.stat().st_mtime):
+                if is_alive(path.name, time.time() - path.stat().st_mtime):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
 
 

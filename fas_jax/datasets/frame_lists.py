@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import write_text
+from fas_jax.base.outputs import write_new
 
 _FLIP_NAME = re.compile(r"(?:.*_)?(real|fake)_(?:train|test|shot)")
 _FLIP_FRAME = re.compile(r"(.+)_frame(\d+)(\.\w+)")
@@ -62,7 +62,7 @@ def convert_lists(lists: Mapping[str, Sequence[Path]], out: Path, subject: str, 
         writer.writerow([_glob_of(names), labels[video][0], who, split])
     if not frames:
         raise UserError("the lists name no frame")
-    write_text(out, text.getvalue())
+    write_new(out, text.getvalue())
     return len(frames)
 
 
