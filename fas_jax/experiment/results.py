@@ -44,6 +44,7 @@ def report(folder: Path, cache: Path | None = None) -> Path:
     Raises:
         UserError: The run is not trained, its inputs are not there, or another process is at work in its folder.
     """
+    devices.check()
     folder = Path(folder)
     experiment, inputs = read_run(folder), read_inputs(folder)
     with locked(folder, IN_USE):

@@ -30,6 +30,7 @@ from fas_jax.protocols.assignment import assign_all
 from fas_jax.protocols.origins import find_origins
 from fas_jax.protocols.presets import SYNTHETIC, Protocol
 from fas_jax.runtime import devices
+from fas_jax.runtime.workers import check_workers
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
 from fas_jax.synthetic.listing import planned_listing
@@ -123,12 +124,13 @@ def renditions_read(experiment: Experiment) -> list[str]:
 
 
 def check(experiment: Experiment) -> tuple[Protocol, ...]:
-    """Refuses now what would otherwise fail after hours of decoding: settings, renditions, protocols, weights.
+    """Refuses now what would fail after hours of decoding: settings, renditions, protocols, weights, the machine.
 
     Returns:
         The experiment's protocols.
     """
     experiment.check()
+    check_workers()
     _check_inputs(experiment)
     listings = _listings(experiment)
     videos = VideoTable.of(video for listing in listings for video in listing.videos)

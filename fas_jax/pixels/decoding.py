@@ -19,11 +19,12 @@ import pebble
 from fas_jax.base.contents import FileState
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
-from fas_jax.base.processes import core_count, without_main
+from fas_jax.base.processes import without_main
 from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import DecodeError, decode_file, decode_images, is_image, pack_frame
+from fas_jax.runtime.workers import address_limit, check_workers, worker_count
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -83,7 +84,8 @@ def decode_files(
 def _in_pool(
     function: Callable[..., Decoded | Undecoded], calls: Iterable[tuple[Any, ...]], settings: Preparation
 ) -> Generator[Decoded | Undecoded, None, None]:
-    workers = settings.workers or core_count()
+    check_workers()
+    workers = worker_count(settings.workers)
     calls = iter(calls)
     waiting: deque[pebble.ProcessFuture] = deque()
     context = multiprocessing.get_context("spawn")
@@ -184,4 +186,5 @@ def _start() -> None:
     if sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+        limit = address_limit(MEMORY_LIMIT)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

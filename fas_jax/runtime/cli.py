@@ -41,6 +41,7 @@ def joined(function: Callable[..., Any]) -> Callable[..., Any]:
         from fas_jax.runtime import devices
 
         devices.join()
+        devices.check()
         code = function(*args, **options)
         devices.wait_for_all("the end")
         return code

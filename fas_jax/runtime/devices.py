@@ -53,6 +53,20 @@ def use_cores() -> None:
         jax.config.update("jax_num_cpu_devices", min(core_count(), 4))
 
 
+def check() -> None:
+    """Raises `UserError` where JAX finds no device, or is set to compute in another precision than this package."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX finds no device with JAX_PLATFORMS={chosen!r}{': ' if str(error) else ''}{error}; unset it, or "
+            "install the package with the extra for that platform, cuda or tpu"
+        ) from error
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # it is not typed
+        raise UserError("JAX_ENABLE_X64 is set, and networks here compute in float32; unset it")
+
+
 def join() -> None:
     """Joins the other processes of the job, on one machine or many, if the environment names a job.
 

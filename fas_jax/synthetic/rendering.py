@@ -13,9 +13,10 @@ import pebble
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path, read_json, remove_leftovers, write_json
 from fas_jax.base.locks import is_lock, locked
-from fas_jax.base.processes import core_count, without_main
+from fas_jax.base.processes import without_main
 from fas_jax.base.settings import Synthesis
 from fas_jax.runtime.progress import progress_bar
+from fas_jax.runtime.workers import check_workers, worker_count
 from fas_jax.synthetic import textures
 from fas_jax.synthetic.domains import video_encoding
 from fas_jax.synthetic.encoding import write_video
@@ -132,7 +133,8 @@ def _render(
 ) -> None:
     if not videos:
         return
-    workers = min(settings.workers or core_count(), len(videos))
+    check_workers()
+    workers = min(worker_count(settings.workers), len(videos))
     context = multiprocessing.get_context("spawn")
     bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
     with bar, without_main(), pebble.ProcessPool(workers, context=context, initializer=_start) as pool:
