@@ -115,6 +115,19 @@ def test_a_hard_limit_of_the_address_space_is_kept_or_refused(tmp_path):
     ), done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
+def test_a_limit_in_which_jax_dies_is_refused(tmp_path):
+    """JAX ends with signal 11 there."""
+    command = f"ulimit -v 1500000; exec {sys.executable} {ROOT}/scripts/run.py --config {ROOT}/configs/quickstart.toml"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: a process may use 1464 MiB of address space here (ulimit -v), and JAX needs")
+    assert not list(tmp_path.iterdir())
+
+
 def test_shared_memory_that_cannot_be_written(monkeypatch):
     def refuse() -> None:
         raise OSError(30, "Read-only file system")

@@ -18,6 +18,8 @@ from fas_jax.base.owners import is_alive, my_tag
 
 TEMPORARY = ".tmp-"
 """How names of temporary files and folders begin; the tag of their owner follows."""
+# Those of another machine, whose clock may differ and which nobody renews, are left alone for so long.
+_ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def remove_leftovers(folders: Iterable[Path]) -> None:
     for folder in folders:
         for path in folder.glob(f"{TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
-                if is_alive(path.name, time.time() - path.stat().st_mtime):
+                if is_alive(path.name, time.time() - path.stat().st_mtime, _ABANDONED_SECONDS):
                     continue
                 if path.is_dir():
                     shutil.rmtree(path)

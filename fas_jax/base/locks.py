@@ -26,8 +26,8 @@ _RENEW_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
-# What this process holds, and in which thread.
-_held: dict[Path, int] = {}
+# What is held, and by which process (of which this may be a fork) and thread.
+_held: dict[Path, tuple[int, int]] = {}
 
 
 @contextmanager
@@ -47,13 +47,14 @@ def locked(folder: Path, refusal: str = "", name: str = LOCK) -> Iterator[None]:
             after two minutes.
     """
     place = Path(folder).resolve() / name
-    if _held.get(place) == threading.get_ident():
+    me = os.getpid(), threading.get_ident()
+    if _held.get(place) == me:
         yield
         return
     claim = _acquire(place, folder, refusal)
     done = threading.Event()
     threading.Thread(target=_renew, args=(claim, done), daemon=True).start()
-    _held[place] = threading.get_ident()
+    _held[place] = me
     try:
         yield
     finally:
@@ -70,22 +71,13 @@ def is_lock(path: Path) -> bool:
 def _acquire(place: Path, folder: Path, refusal: str) -> Path:
     told = False
     while True:
-        claim = place.with_name(f"{place.name}-{my_tag()}-{secrets.token_hex(4)}")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            claim = _claim(place)
+            holder = _contend(claim, place)
         except OSError as error:
             raise UserError(f"cannot write into {folder}: {error.strerror or error}") from error
-        try:
-            holder = _contend(claim, place)
-        except FileNotFoundError:  # another machine took this process for dead, which had stood still
-            continue
-        except BaseException:
-            claim.unlink(missing_ok=True)
-            raise
         if holder is None:
             return claim
-        claim.unlink(missing_ok=True)
         if refusal:
             raise UserError(f"{folder} is in use by {_describe(holder)}; {refusal}")
         if not told:
@@ -94,16 +86,31 @@ def _acquire(place: Path, folder: Path, refusal: str) -> Path:
         time.sleep(_POLL_SECONDS * (1 + random.random()) / 2)
 
 
+def _claim(place: Path) -> Path:
+    claim = place.with_name(f"{place.name}-{my_tag()}-{secrets.token_hex(4)}")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return claim
+
+
 def _contend(claim: Path, place: Path) -> Path | None:
-    """Waits until the lock is ours, and returns None; or gives up before another's claim, and returns that."""
-    while others := _others(claim, place):
-        # Whoever holds the lock has written into its file; of those that only claim it, the first by name goes on.
-        for other in others:
-            if other < claim or _text(other):
-                return other
-        time.sleep(0.01)
-    claim.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
-    return None
+    """Waits until the lock is ours, and returns None; or withdraws before another's claim, and returns that."""
+    won = False
+    try:
+        while others := _others(claim, place):
+            # Whoever holds the lock has written into its file; of those that only claim it, the first by name goes on.
+            if before := [other for other in others if other < claim or _text(other)]:
+                return before[0]
+            time.sleep(0.01)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        claim.write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
+        won = True
+        return None
+    except FileNotFoundError:  # another machine took this process for dead, which had stood still
+        return claim
+    finally:
+        if not won:
+            claim.unlink(missing_ok=True)
 
 
 def _others(claim: Path, place: Path) -> list[Path]:

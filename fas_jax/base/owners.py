@@ -38,16 +38,17 @@ def my_tag() -> str:
     return f"{machine()}-{os.getpid()}-{_start(os.getpid()) or 0}"
 
 
-def is_alive(name: str, age: float) -> bool:
+def is_alive(name: str, age: float, stale: float = STALE_SECONDS) -> bool:
     """Whether the process lives that made a file.
 
     Args:
         name: The file's, with the process's tag; of a name without a tag the age alone counts.
         age: Seconds since the file was last written or renewed.
+        stale: The age from which on a process of another machine counts as dead.
     """
     found = _TAG.search(name)
     if found is None or found[1] != machine() or sys.platform == "win32":
-        return age < STALE_SECONDS
+        return age < stale
     pid, start = int(found[2]), int(found[3])
     try:
         os.kill(pid, 0)
@@ -57,7 +58,7 @@ def is_alive(name: str, age: float) -> bool:
         pass  # another user's
     now = _start(pid)
     # Without times of start, another process may have the number by now.
-    return now == start if now is not None and start else age < STALE_SECONDS
+    return now == start if now is not None and start else age < stale
 
 
 def owner_of(name: str) -> tuple[int, bool]:

@@ -38,6 +38,9 @@ def joined(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
         # JAX takes a while to import, and --help does without it.
+        from fas_jax.runtime.workers import JAX_ADDRESSES, check_addresses
+
+        check_addresses(JAX_ADDRESSES, "JAX")
         from fas_jax.runtime import devices
 
         devices.join()

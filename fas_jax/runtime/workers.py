@@ -11,6 +11,8 @@ from fas_jax.runtime.host_memory import free_host_memory
 _WORKER_BYTES = 512 << 20
 # Libraries and their threads take three quarters of it before the first video is opened.
 _LEAST_ADDRESSES = 2 << 30
+JAX_ADDRESSES = 4 << 30
+"""Bytes of address space without which JAX and its threads may fail without a word."""
 
 
 def worker_count(asked: int) -> int:
@@ -26,13 +28,18 @@ def address_limit(wanted: int) -> int:
     return min([wanted, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
 
 
+def check_addresses(least: int, what: str) -> None:
+    """Raises `UserError` where processes may use less than `least` bytes of address space, which `what` needs."""
+    if sys.platform == "linux" and (found := address_limit(least)) < least:
+        raise UserError(
+            f"a process may use {found >> 20} MiB of address space here (ulimit -v), and {what} needs {least >> 20}; "
+            "raise the limit"
+        )
+
+
 def check_workers() -> None:
     """Raises `UserError`, which says what to do, where worker processes could not be started."""
-    if sys.platform == "linux" and (found := address_limit(_LEAST_ADDRESSES)) < _LEAST_ADDRESSES:
-        raise UserError(
-            f"a process may use {found >> 20} MiB of address space here (ulimit -v), and decoding needs "
-            f"{_LEAST_ADDRESSES >> 20}; raise the limit"
-        )
+    check_addresses(_LEAST_ADDRESSES, "decoding")
     try:
         multiprocessing.get_context("spawn").Lock()
     except OSError as error:
