@@ -83,6 +83,7 @@ def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, p
         cannot be written.
     """
     prepared.rendition(rendition)
+    over_devices(settings.batch_size)  # refuses an impossible one before there is a folder
     while True:
         backbone, params, origin = load_backbone(settings)
         try:
