@@ -6,6 +6,7 @@ import numpy as np
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
+from fas_jax.base.outputs import check_output
 from fas_jax.base.settings import Features, Training, from_dict
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.evaluation.evaluate import evaluate
@@ -83,6 +84,7 @@ def main(
         frame_aucs: What one frame of the made-up videos tells, at best.
         run: Folder of a run whose next report shall show the audit.
     """
+    check_output(out)
     tables, said, caveats = [], [], []
     as_published = Training(learning_rate=1e-3, max_epochs=sequence_epochs, validate_every=30, patience=90)
     numbers = list(range(sequence_seeds))

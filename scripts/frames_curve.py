@@ -6,6 +6,7 @@ import numpy as np
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json, write_text
+from fas_jax.base.outputs import check_output, output_folder
 from fas_jax.base.settings import Features
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.features.stage import load_backbone
@@ -54,6 +55,7 @@ def main(
         frame_size: Side of the frames that it is measured on.
         batch_size: Frames in a step there.
     """
+    check_output(out)
     opened = [FeatureStore.open(path) for path in stores]
     clips, rendition = open_stores(opened)
     lengths = clips.features(rendition)[1].sum(1)
@@ -74,12 +76,12 @@ def main(
     title = f"Error against cost, {protocol_title(protocol)} ({preset})"
     said = [f"Clips have {lengths.min()} to {lengths.max()} frames."]
     caveats = materials_of(opened).caveats()
-    write_json(
-        out / "frames.json",
-        {"header": table.grid.header, "rows": table.grid.rows, "text": table.text, "caveats": caveats},
-    )
-    write_text(out / "frames.csv", to_csv(table.grid))
-    write_text(out / "frames.html", simple_page(title, said, [table], {"Figure": figure}, caveats))
+    with output_folder(out) as place:
+        grid = table.grid
+        about = {"header": grid.header, "rows": grid.rows, "text": table.text, "caveats": caveats}
+        write_json(place / "frames.json", about)
+        write_text(place / "frames.csv", to_csv(grid))
+        write_text(place / "frames.html", simple_page(title, said, [table], {"Figure": figure}, caveats))
     print("\n\n".join([*caveats, markdown(table.grid)]))
 
 

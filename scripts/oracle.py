@@ -24,6 +24,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], cache: Path | None = None) 
     from fas_jax.studies.oracle import watch_target
 
     devices.use_cores()
+    devices.check()
     table = watch_target(run, cache)
     print(f"{table.text}\n\n{markdown(table.grid)}")
 

@@ -150,6 +150,14 @@ def test_mistakes_are_told(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not empty"):
         write_serving(bundle, tmp_path / "own")
     assert (tmp_path / "own" / "thesis.txt").read_text() == "mine"
+    write_serving(bundle, tmp_path / "served", "gru")
+    (tmp_path / "served" / "notes.txt").write_text("mine")
+    write_serving(bundle, tmp_path / "served", "gru")
+    (tmp_path / "served" / RUNNER).write_text("changed by hand")
+    with pytest.raises(UserError, match=r"run\.py was changed after it was written"):
+        write_serving(bundle, tmp_path / "served", "gru")
+    assert (tmp_path / "served" / RUNNER).read_text() == "changed by hand"
+    assert (tmp_path / "served" / "notes.txt").read_text() == "mine"
 
 
 def test_a_detector_of_several_renditions_is_refused(tmp_path: Path) -> None:

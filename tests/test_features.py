@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -224,6 +225,19 @@ def test_a_second_run_computes_nothing(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(extraction, "shard_frames", None)
     assert extract(prepared, "whole", tmp_path, SETTINGS) == store
     assert files(store.path) == before
+
+
+def test_two_at_once_write_every_unit_once(prepared, tmp_path, monkeypatch):
+    """One computes while the other waits, and no unit changes under a reader."""
+    written = []
+    write = extraction.write_unit
+    noted = lambda path, name, *rest: written.append(name) or write(path, name, *rest)  # noqa: E731
+    monkeypatch.setattr(extraction, "write_unit", noted)
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(lambda _: extract(prepared, "whole", tmp_path, SETTINGS), range(2))
+    assert one == two
+    assert sorted(written) == [unit.name for unit in one.units]
+    assert not [name for name in files(one.path) if name.startswith(".")]
 
 
 @pytest.mark.parametrize("batches", range(1, 8))

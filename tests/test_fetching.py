@@ -1,11 +1,11 @@
 """Fetching weights, from a server of the tests' own."""
 
-import fcntl
 import hashlib
 import resource
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -90,13 +90,13 @@ def test_what_was_not_published_is_refused(server: str, tmp_path: Path, monkeypa
     assert (tmp_path / NAME).read_bytes() == b"own"
 
 
-def test_only_one_process_fetches(server: str, tmp_path: Path) -> None:
-    with (tmp_path / f"{NAME}.part").open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process is fetching"):
-            fetch("densenet201", tmp_path, server)
-        assert Handler.asked == []
-    assert fetch("densenet201", tmp_path, server).path.read_bytes() == CONTENT
+def test_of_several_at_once_one_fetches(server: str, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: fetch("densenet201", tmp_path, server), range(4)))
+    assert Handler.asked == [None]
+    assert sorted(each.was_there for each in found) == [False, True, True, True]
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
 def test_a_full_disk_is_told_and_the_rest_comes_later(server: str, tmp_path: Path) -> None:

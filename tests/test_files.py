@@ -2,6 +2,8 @@
 
 import math
 import os
+import resource
+import signal
 import stat
 
 import pytest
@@ -94,3 +96,23 @@ def test_names_that_are_not_utf8_are_written_and_read_back(tmp_path):
     write_json(tmp_path / "x.json", {"name": name, "é": 1})
     assert read_json(tmp_path / "x.json") == {"name": name, "é": 1}
     assert len({fingerprint(each) for each in (name, "caf\\udce9.mp4", "caf\\\\udce9.mp4", "café.mp4")}) == 4
+
+
+def test_a_full_disk_below_a_tree_is_told_and_the_old_file_stays(tmp_path):
+    """A limit on the size of files stands for the full disk: both fail in write()."""
+    import numpy as np
+
+    path = tmp_path / "tree.safetensors"
+    save_tree(path, {"a": np.zeros(3)}, {})
+    whole = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*tree\.safetensors: .*File too large"):
+            save_tree(path, {"a": np.zeros(100_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]

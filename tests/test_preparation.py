@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from itertools import count
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ import tensorflow_datasets as tfds
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.datasets import preparation, shards
 from fas_jax.datasets.builder import RecordCodec, from_record
 from fas_jax.datasets.casia_fasd.casia_fasd_dataset_builder import Builder
 from fas_jax.datasets.layouts import LAYOUTS, scan
@@ -182,7 +185,9 @@ def test_killed_and_started_again_gives_the_same_bits(
     with pytest.raises(UserError, match="not a finished prepared dataset"):
         Prepared.open(out)
     done = {path: path.stat().st_mtime_ns for path in out.glob("msu*.array_record-*")}
-    (out / ".tmp-left.array_record-00000-of-00001").write_bytes(b"half")
+    left = out / ".tmp-left.array_record-00000-of-00001"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
     prepare_dataset(tree, out, SMALL, RENDITIONS)
     assert contents(out) == contents(whole.directory)
     kept = [path for path, changed in done.items() if path.stat().st_mtime_ns == changed]
@@ -285,9 +290,9 @@ def test_failures_are_counted_reported_and_allowed(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match="not a finished"):
         Prepared.open(out)
-    shards = {path: path.stat().st_mtime_ns for path in out.glob("*.array_record-*")}
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*.array_record-*")}
     prepared = prepare_dataset(root, out, dataclasses.replace(SMALL, allow_failures=2), RENDITIONS)
-    assert shards == {path: path.stat().st_mtime_ns for path in out.glob("*.array_record-*")}
+    assert written == {path: path.stat().st_mtime_ns for path in out.glob("*.array_record-*")}
     assert [failure.video.path for failure in prepared.failures] == [bad, linked]
     assert sum(prepared.splits.values()) == 14
     assert not {bad, linked} & {video.path for shard in prepared.shards for video, _ in prepared.clips(shard)}
@@ -297,7 +302,7 @@ def test_failures_are_counted_reported_and_allowed(tmp_path: Path) -> None:
     write_video(root / bad, moving_frames(40))
     prepared = prepare_dataset(root, out, dataclasses.replace(SMALL, allow_failures=1), RENDITIONS)
     assert [failure.video.path for failure in prepared.failures] == [linked]
-    changed = [path for path, time_ in shards.items() if path.stat().st_mtime_ns != time_]
+    changed = [path for path, time_ in written.items() if path.stat().st_mtime_ns != time_]
     assert len(changed) == 1
 
 
@@ -393,6 +398,44 @@ def test_a_shard_with_a_hung_worker_is_tried_again(
     assert contents(tmp_path / "out") == contents(whole.directory)
 
 
+def test_a_failure_of_the_machine_is_tried_again_and_one_of_the_file_is_kept(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after failures were allowed: with more time, the video is a clip like any other."""
+    root, out = tmp_path / "root", tmp_path / "out"
+    shutil.copytree(tree, root)
+    slow, broken = (f"scene01/real/real_client00{n}_laptop_SD_scene01.mov" for n in (1, 2))
+    (root / broken).write_bytes(b"no video")
+    asked: list[str] = []
+
+    def hurried(root: Path, paths: Iterable[str], settings: Preparation, *rest: Any) -> Iterator[Any]:
+        """As though the slow video took a minute."""
+        listed = list(paths)
+        asked.extend(listed)
+        for path, outcome in zip(listed, decode_videos(root, listed, settings, *rest), strict=True):
+            late = path == slow and settings.timeout < 60
+            yield Undecoded(f"decoding did not end within {settings.timeout:g} s", transient=True) if late else outcome
+
+    monkeypatch.setattr(shards, "decode_videos", hurried)
+    short = dataclasses.replace(SMALL, allow_failures=2, timeout=30.0)
+    first = prepare_dataset(root, out, short, RENDITIONS)
+    assert {failure.video.path for failure in first.failures} == {slow, broken}
+    # It fails as before: what is there stays, and only that video was tried.
+    asked.clear()
+    assert prepare_dataset(root, out, short, RENDITIONS) == first
+    assert asked == [slow]
+    assert "1 videos timed out, or their process died; trying them again" in caplog.text
+    assert "changed" not in caplog.text
+    longer = dataclasses.replace(short, timeout=90.0)
+    second = prepare_dataset(root, out, longer, RENDITIONS)
+    assert [failure.video.path for failure in second.failures] == [broken]
+    asked.clear()
+    assert prepare_dataset(root, out, longer, RENDITIONS) == second
+    assert not asked
+    assert prepare_dataset(root, tmp_path / "other", longer, RENDITIONS).fingerprint == second.fingerprint
+    assert contents(tmp_path / "other") == contents(out)
+
+
 def test_a_bounded_number_of_videos_is_in_flight(tree: Path) -> None:
     path = scan(tree).videos[0].path
     taken = 0
@@ -432,17 +475,30 @@ def test_settings_out_of_range(tree: Path, tmp_path: Path) -> None:
             prepare_dataset(tree, tmp_path, SMALL, names)
 
 
-def test_a_folder_in_use_or_not_writable(tree: Path, tmp_path: Path) -> None:
-    import fcntl
-
-    (tmp_path / "out").mkdir()
-    with (tmp_path / "out/.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another process"):
-            prepare_dataset(tree, tmp_path / "out", SMALL, RENDITIONS)
+def test_a_folder_in_use_is_waited_for_and_what_is_not_ours_is_left_alone(
+    tree: Path, whole: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes at once: one decodes, and the other finds its work."""
+    out = tmp_path / "out"
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tree), str(out), str(tmp_path / "runs")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        while not list(out.glob("clips/msu*.json")):
+            assert process.poll() is None
+            time.sleep(0.002)
+        monkeypatch.setattr(preparation, "decode_shards", None)
+        assert prepare_dataset(tree, out, SMALL, RENDITIONS) == dataclasses.replace(whole, directory=out)
+        assert process.wait() == 0
+    assert contents(out) == contents(whole.directory)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write into"):
         prepare_dataset(tree, tmp_path / "file", SMALL, RENDITIONS)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/failures.json").write_text("mine")
+    with pytest.raises(UserError, match="own is not empty and holds no prepared dataset"):
+        prepare_dataset(tree, tmp_path / "own", SMALL, RENDITIONS)
+    assert contents(tmp_path / "own") == {"failures.json": b"mine"}
 
 
 def test_a_full_disk_leaves_nothing_that_looks_whole(tree: Path, tmp_path: Path) -> None:

@@ -507,7 +507,7 @@ def test_a_setting_that_decides_nothing_has_failed(made, tmp_path, monkeypatch):
 
 
 def test_everything_is_written_and_twice_the_same(made, plain, tmp_path, monkeypatch):
-    own = settings()
+    own = dataclasses.replace(settings(), runs=str(tmp_path / "runs"))
     corpus = Corpus.of({"whole": made})
     plans = planning.plan(own, corpus.videos)
     seconds = Seconds(tmp_path)

@@ -1,6 +1,7 @@
 """Rendered trees as files: what decodes, what is equal, and what happens when something goes wrong."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -117,11 +118,32 @@ def test_an_interrupted_tree_is_completed_and_the_rest_is_left_alone(trees, tmp_
         (root / path).unlink()
     marker = json.loads((root / MARKER).read_text())
     (root / MARKER).write_text(json.dumps(marker | {"complete": False}))
-    (root / "train_release" / ".tmp-killed.avi").write_bytes(b"half a video")
+    left = root / "train_release" / ".tmp-killed.avi"
+    left.write_bytes(b"half a video")
+    os.utime(left, (0, 0))
     kept = {path: (root / path).stat().st_mtime_ns for path in videos[2:]}
     render_dataset("casia_fasd", root, TINY)
     assert hashes(root) == whole
     assert kept == {path: (root / path).stat().st_mtime_ns for path in videos[2:]}
+
+
+def test_two_processes_at_once_render_every_video_once(trees, tmp_path):
+    """The second neither deletes the first one's temporary files nor renders anything itself."""
+    root = tmp_path / "tree"
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom fas_jax.base.settings import Synthesis\n"
+        "from fas_jax.synthetic import render_dataset\n"
+        f"render_dataset('casia_fasd', Path(sys.argv[1]), {TINY!r})"
+    )
+    command = [sys.executable, "-c", program, str(root)]
+    processes = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) for _ in range(2)
+    ]
+    told = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    assert sum("rendering tree" in errors for errors in told) == 1
+    assert sum("waiting for process" in errors for errors in told) == 1
+    assert hashes(root) == hashes(trees["casia_fasd"])
 
 
 @pytest.mark.parametrize(("change", "word"), [({"seed": 5}, "seed was 0, is 5"), ({"frames": 9}, "frames was 6")])

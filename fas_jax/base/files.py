@@ -1,29 +1,41 @@
 """Files that are written whole or not at all, and hashes of files and values."""
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.owners import is_alive, my_tag
+
+TEMPORARY = ".tmp-"
+"""How names of temporary files and folders begin; the tag of their owner follows."""
+# Those of another machine, whose clock may differ and which nobody renews, are left alone for so long.
+_ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside `target` that replaces it when the block ends without an error.
 
-    A killed process leaves at most a `.tmp-*` file, which no reader opens. The data reach the disk before
-    the rename does, so that a power failure cannot leave an empty file under the final name.
+    A killed process leaves at most a `.tmp-*` file, which no reader opens, and which `remove_leftovers` deletes. The
+    data reach the disk before the rename does, so that a power failure cannot leave an empty file under the final name.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{my_tag()}-", suffix=target.suffix, dir=target.parent)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     os.close(handle)
@@ -41,6 +53,19 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise UserError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Deletes the temporary files and folders that dead processes left in these folders; those of living ones stay."""
+    for folder in folders:
+        for path in folder.glob(f"{TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if is_alive(path.name, time.time() - path.stat().st_mtime, _ABANDONED_SECONDS):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def write_text(target: Path, text: str) -> None:

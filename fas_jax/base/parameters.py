@@ -16,14 +16,22 @@ _HEADER = "tree"
 
 
 def save_tree(path: Path, tree: dict[str, Any], about: dict[str, Any]) -> None:
-    """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically."""
+    """Writes a nested dictionary of arrays, with `about` (JSON-able) in the header, atomically.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     # Not ascontiguousarray, which makes a row of one of a number.
     flat = {name: np.asarray(array, order="C") for name, array in _flatten(tree, "")}
     told = json.dumps(about, sort_keys=True, allow_nan=False)
     # One entry: several would be written in another order each time, and equal trees are to be equal files.
     header = json.dumps({"about": told, "sha256": _digest(flat, told)})
     with atomic_path(path) as temporary:
-        save_file(flat, temporary, metadata={_HEADER: header})
+        try:
+            save_file(flat, temporary, metadata={_HEADER: header})
+        except SafetensorError as error:
+            # Which it also raises for a full disk.
+            raise UserError(f"cannot write {path}: {error}") from error
 
 
 def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

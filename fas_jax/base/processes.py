@@ -1,5 +1,6 @@
 """Worker processes that import neither JAX nor the script that starts them."""
 
+import math
 import os
 import sys
 import threading
@@ -9,12 +10,13 @@ from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
+from fas_jax.base.cgroups import cpu_limit
+
 
 def core_count() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use, in containers, too, whose share of the machine's time is limited."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, math.ceil(min(cores, cpu_limit()))) or 1
 
 
 @contextmanager

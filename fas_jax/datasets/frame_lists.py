@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import write_text
+from fas_jax.base.outputs import write_new
 
 _FLIP_NAME = re.compile(r"(?:.*_)?(real|fake)_(?:train|test|shot)")
 # Frames of several videos in one folder: a file's name without its suffix, and in it what names the video.
@@ -82,7 +82,7 @@ def convert_lists(
     for (split, own), names in frames.items():
         who = _found("subject", subjects, own)[subjects.groups and 1]
         writer.writerow([_glob_of(names), labels[own][0], who, split, "chosen"])
-    write_text(out, text.getvalue())
+    write_new(out, text.getvalue())
     return len(frames)
 
 

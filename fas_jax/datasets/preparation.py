@@ -6,16 +6,15 @@ the videos hold the same bytes, whatever their names and times; see `fas_jax.bas
 """
 
 import dataclasses
-import fcntl
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import fingerprint, read_json, write_json
+from fas_jax.base.files import fingerprint, read_json, remove_leftovers, write_json
+from fas_jax.base.locks import is_lock, locked
 from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure
 from fas_jax.base.settings import Preparation, Rendition, from_dict
 from fas_jax.base.versions import joined
@@ -30,12 +29,12 @@ from fas_jax.datasets.shards import (
     files_unchanged,
     kept_shard,
     plan_shards,
+    try_again,
 )
 from fas_jax.pixels.renditions import check_renditions, preparation_key
 
 PLAN = "plan.json"
 FAILURES = "failures.json"
-LOCK = ".lock"
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +48,10 @@ def prepare_dataset(
 ) -> Prepared:
     """Decodes every video of a dataset once and stores its kept frames in every rendition.
 
-    Started again after a kill, it keeps the finished shards. Videos of which no rendition can be made are recorded with
-    their reason and left out; where only some renditions of a video can be made, the reason why a rendition lacks is
-    with the clip.
+    Started again after a kill, it keeps the finished shards. Where another process prepares the same, this one waits
+    and takes over its result. Videos of which no rendition can be made are recorded with their reason and left out;
+    those that timed out, or whose decoding process died, are tried again by every later call. Where only some
+    renditions of a video can be made, the reason why a rendition lacks is with the clip.
 
     Args:
         root: The dataset in an official layout.
@@ -61,9 +61,9 @@ def prepare_dataset(
         layout: A key of `LAYOUTS`; None finds it out.
 
     Raises:
-        UserError: the dataset cannot be read (see `fas_jax.datasets.layouts.scan`), `out` holds another dataset or
-            other settings, or more videos failed than `settings.allow_failures` (the shards stay then, so that a
-            run that allows more is quick), or a rendition could be made of no video at all.
+        UserError: the dataset cannot be read (see `fas_jax.datasets.layouts.scan`), `out` holds another dataset,
+            other settings or something else, or more videos failed than `settings.allow_failures` (the shards stay
+            then, so that a run that allows more is quick), or a rendition could be made of no video at all.
     """
     return prepare_listing(scan(root, layout), out, settings, renditions)
 
@@ -92,7 +92,8 @@ def prepare_listing(
             single[0],
         )
     out = Path(out)
-    with _locked(out):
+    # Another process that prepares the same is waited for, and what it made is then found here.
+    with locked(out):
         plan = {
             "dataset": listing.dataset,
             "layout": listing.layout.name,
@@ -101,6 +102,8 @@ def prepare_listing(
         _check_same(out, plan)
         planned = plan_shards(listing, settings, renditions)
         prepared = _finished(listing.root, out, planned)
+        if try_again(listing, out, settings, renditions, planned):
+            prepared = None
         if prepared is None:
             (out / SUMMARY).unlink(missing_ok=True)
             write_json(out / PLAN, plan)
@@ -184,6 +187,8 @@ def _prepare(
 
 def _check_same(out: Path, plan: dict[str, Any]) -> None:
     if not (out / PLAN).exists():
+        if any(not is_lock(path) for path in out.iterdir()):
+            raise UserError(f"{out} is not empty and holds no prepared dataset; choose another --out")
         return
     old, new = _flat(read_json(out / PLAN)), _flat(plan)
     differences = [
@@ -321,21 +326,4 @@ def _remove_leftovers(out: Path, layout: str, planned: list[PlannedShard]) -> No
     ]:
         if path.name.removesuffix(".json") not in names:
             path.unlink()
-    for path in [*out.glob(".tmp-*"), *(path for part in (CLIPS, MADE) for path in (out / part).glob(".tmp-*"))]:
-        path.unlink()
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keeps a second process out of the folder; a kill releases the lock."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / LOCK).open("a")
-    except OSError as error:
-        raise UserError(f"cannot write into {out}: {error.strerror or error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is preparing into {out}; wait for it, or choose another --out") from None
-        yield
+    remove_leftovers([out, out / CLIPS, out / MADE])

@@ -1,9 +1,10 @@
 """Shards of clips: which videos each holds, decoding them, writing them whole, knowing them again."""
 
 import dataclasses
+import logging
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,15 @@ from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.base.versions import installed
 from fas_jax.datasets.builder import RECORD_VERSION, RecordCodec, shard_name
 from fas_jax.datasets.layout import Listing
-from fas_jax.datasets.prepared import Shard, clips_path, made_path
+from fas_jax.datasets.prepared import SUMMARY, Shard, clips_path, made_path
 from fas_jax.pixels.decoding import Undecoded, decode_videos, source_files, used_source
 from fas_jax.pixels.renditions import preparation_key
 from fas_jax.runtime.progress import progress_bar
 
 # One record a group allows random access; PNG does not compress again, and raw frames are not to be.
 WRITER_OPTIONS = "group_size:1,uncompressed"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class PlannedShard:
     name: str
     split: str
     videos: tuple[Video, ...]
-    files: tuple[str, ...]
-    """Whose contents decide the shard's content: videos, frames, annotations."""
+    files: Mapping[str, tuple[str, ...]]
+    """By video, the files whose contents decide the shard's content: videos, frames, annotations."""
     key: str
     """Of everything else that decides it."""
 
@@ -78,14 +81,15 @@ def decode_shards(
             clips: list[tuple[Video, ClipInfo]] = []
             failures: list[Failure] = []
             files: dict[str, FileState] = {}
-            transient = False
+            again: list[str] = []
             with _shard_writer(out / shard.name) as writer:
                 for video in shard.videos:
                     outcome = next(outcomes)
                     files |= outcome.files
                     if isinstance(outcome, Undecoded):
                         failures.append(Failure(video, outcome.reason))
-                        transient |= outcome.transient
+                        if outcome.transient:
+                            again.append(video.path)
                     else:
                         writer.write(codec.encode(video, outcome.info, outcome.frames))
                         clips.append((video, outcome.info))
@@ -96,13 +100,13 @@ def decode_shards(
                 "key": shard.key,
                 "size": (out / shard.name).stat().st_size,
                 "sha256": sha256_file(out / shard.name),
-                "transient": transient,
+                "transient": bool(again),
                 "clips": [
                     {"video": dataclasses.asdict(video), "info": dataclasses.asdict(info)} for video, info in clips
                 ],
                 "failures": [dataclasses.asdict(failure) for failure in failures],
             }
-            _write_made(out, shard.name, installed("numpy") | versions(), files)
+            _write_made(out, shard.name, installed("numpy") | versions(), files, again)
             # Written last: where this file is, the shard is whole.
             write_json(clips_path(out, shard.name), table)
             written[shard.name] = _content(out, shard, table)
@@ -145,8 +149,7 @@ def kept_shard(root: Path, out: Path, shard: PlannedShard) -> ShardContent | Non
         return None
     try:
         table = read_json(path)
-        # A worker that hung or died may do better now; a file that did not decode will not.
-        if table["key"] != shard.key or table["transient"] or table["sha256"] != sha256_file(target):
+        if table["key"] != shard.key or table["sha256"] != sha256_file(target):
             return None
         if not files_unchanged(root, out, shard):
             return None
@@ -156,19 +159,62 @@ def kept_shard(root: Path, out: Path, shard: PlannedShard) -> ShardContent | Non
 
 
 def files_unchanged(root: Path, out: Path, shard: PlannedShard) -> bool:
-    """Whether the files that a shard was made of hold the same bytes; only those with another size or time are read."""
+    """Whether the files that a shard was made of hold the same bytes; only those with another size or time are read.
+
+    Videos that `try_again` decodes anew do not count.
+    """
     try:
         made = read_json(made_path(out, shard.name))
         known = {path: FileState(*state) for path, state in made["files"].items()}
-        versions = made["versions"]
+        versions, again = made["versions"], made.get("again", [])
     except (UserError, KeyError, TypeError, AttributeError):
         return False
-    now = {path: known[path].now(root, path) for path in shard.files if path in known}
-    same = len(now) == len(shard.files) and all(state.sha256 == known[path].sha256 for path, state in now.items())
+    wanted = {path for video, files in shard.files.items() if video not in again for path in files}
+    now = {path: known[path].now(root, path) for path in wanted if path in known}
+    same = len(now) == len(wanted) and all(state.sha256 == known[path].sha256 for path, state in now.items())
     if same and now != known:
         # The next run need not hash what was only touched.
-        _write_made(out, shard.name, versions, now)
+        _write_made(out, shard.name, versions, now, again)
     return same
+
+
+def try_again(
+    listing: Listing,
+    out: Path,
+    settings: Preparation,
+    renditions: Mapping[str, Rendition],
+    planned: list[PlannedShard],
+) -> bool:
+    """Decodes anew the videos whose decoding process hung or died; a file that did not decode is not tried again.
+
+    Where such a video now ends otherwise, its shard and the dataset are no longer whole, and `decode_shards` makes the
+    shard again.
+
+    Returns:
+        Whether there is such a shard.
+    """
+    wanted = {video: shard for shard in planned for video in _again(out, shard)}
+    if not wanted:
+        return False
+    log.warning("%s: %d videos timed out, or their process died; trying them again", out, len(wanted))
+    changed = False
+    with closing(decode_videos(listing.root, wanted, settings, renditions, listing.sources)) as outcomes:
+        for shard, outcome in zip(wanted.values(), outcomes, strict=True):
+            if not (isinstance(outcome, Undecoded) and outcome.transient):
+                (out / SUMMARY).unlink(missing_ok=True)
+                clips_path(out, shard.name).unlink(missing_ok=True)
+                changed = True
+    return changed
+
+
+def _again(out: Path, shard: PlannedShard) -> list[str]:
+    """The videos of a finished shard that `try_again` decodes."""
+    if not clips_path(out, shard.name).exists():
+        return []
+    try:
+        return [video for video in read_json(made_path(out, shard.name)).get("again", []) if video in shard.files]
+    except (UserError, TypeError, AttributeError):
+        return []
 
 
 def plan_shards(listing: Listing, settings: Preparation, renditions: Mapping[str, Rendition]) -> list[PlannedShard]:
@@ -188,10 +234,9 @@ def plan_shards(listing: Listing, settings: Preparation, renditions: Mapping[str
                 "videos": [dataclasses.asdict(video) for video in mine],
                 "sources": [dataclasses.asdict(source) for source in sources],
             }
-            files = (source_files(video.path, source) for video, source in zip(mine, sources, strict=True))
+            files = {video.path: source_files(video.path, each) for video, each in zip(mine, sources, strict=True)}
             name = shard_name(listing.layout.name, split, index, count)
-            distinct = tuple(dict.fromkeys(path for each in files for path in each))
-            shards.append(PlannedShard(name, split, mine, distinct, fingerprint(key)))
+            shards.append(PlannedShard(name, split, mine, files, fingerprint(key)))
     return shards
 
 
@@ -211,6 +256,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _write_made(out: Path, name: str, versions: Mapping[str, str], files: Mapping[str, FileState]) -> None:
+def _write_made(
+    out: Path, name: str, versions: Mapping[str, str], files: Mapping[str, FileState], again: Sequence[str]
+) -> None:
     states = {path: dataclasses.astuple(state) for path, state in sorted(files.items())}
-    write_json(made_path(out, name), {"versions": dict(versions), "files": states})
+    write_json(made_path(out, name), {"versions": dict(versions), "files": states, "again": list(again)})

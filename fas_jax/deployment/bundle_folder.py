@@ -19,6 +19,7 @@ from fas_jax.methods.registry import check_installed, method_from_dict, package_
 from fas_jax.models import backbones
 from fas_jax.models.backbones import Backbone, Params, cast_kernels
 from fas_jax.pixels.renditions import rendition_key
+from fas_jax.runtime import devices
 
 FORMAT = 2
 ABOUT = "bundle.json"
@@ -106,7 +107,7 @@ def load_bundle(folder: Path) -> Bundle:
 
     Raises:
         UserError: No bundle, another format, a damaged file, a method that is not installed, or inputs that this
-            version would make otherwise.
+            version would make otherwise; or as `devices.check`.
     """
     folder = Path(folder)
     if not (folder / ABOUT).exists():
@@ -117,6 +118,7 @@ def load_bundle(folder: Path) -> Bundle:
             f"{folder} has bundle format {about.get('format')}, not {FORMAT}; make it again by scripts/train.py and "
             "scripts/evaluate.py of this version"
         )
+    devices.check()
     inputs, where = about["inputs"], str(folder / ABOUT)
     renditions = {
         name: from_dict(Rendition, row["settings"], f"{where}: renditions.{name}")

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float32, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import sha256_file, write_json, write_text
+from fas_jax.base.outputs import output_folder
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.settings import to_dict
 from fas_jax.deployment.bundle import Bundle
@@ -97,24 +98,22 @@ def write_serving(bundle: Bundle, out: Path, name: str = "") -> dict[str, Any]:
 
     Args:
         bundle: What to export.
-        out: Folder; the files of an earlier export are replaced.
+        out: Folder; an earlier export is replaced, and nothing else.
         name: The detector; the bundle's default if empty.
 
     Returns:
         What `serving.json` says, with the files' sizes in bytes.
 
     Raises:
-        UserError: As `scorer`, or `out` holds something else, or cannot be written.
+        UserError: As `scorer` and `output_folder`, or `out` cannot be written.
     """
-    name = name or bundle.default
+    with output_folder(out) as place:
+        return _write(bundle, place, name or bundle.default)
+
+
+def _write(bundle: Bundle, out: Path, name: str) -> dict[str, Any]:
     rendition = exported_rendition(bundle, name)
     score, weights = scorer(bundle, name), serving_weights(bundle, name)
-    files = (STAGE, SCORE, WEIGHTS, RUNNER)
-    if out.exists() and any(out.iterdir()):
-        if not (out / ABOUT).exists():
-            raise UserError(f"{out} is not empty and holds no earlier export; name another folder by --out")
-        for file in (*files, ABOUT):
-            (out / file).unlink(missing_ok=True)
     side, length = bundle.renditions[rendition].size, bundle.renditions[rendition].max_frames
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights)
     batch, time = export.symbolic_shape("b, t")
@@ -128,11 +127,11 @@ def write_serving(bundle: Bundle, out: Path, name: str = "") -> dict[str, Any]:
         STAGE: export.export(jax.jit(stage), platforms=PLATFORMS)(described["backbone"], frames),
         SCORE: export.export(jax.jit(score), platforms=PLATFORMS)(described, clips, mask),
     }
-    out.mkdir(parents=True, exist_ok=True)
     for file, program in programs.items():
         (out / file).write_bytes(program.serialize())
     save_tree(out / WEIGHTS, weights, {"backbone": bundle.backbone.name})
     write_text(out / RUNNER, _RUNNER)
+    files = (STAGE, SCORE, WEIGHTS, RUNNER)
     about = {
         "format": FORMAT,
         "detector": name,

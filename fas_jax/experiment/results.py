@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fas_jax.base.files import fingerprint, read_json, sha256_file, write_json
+from fas_jax.base.locks import locked
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.deployment.bundle import Decision
 from fas_jax.deployment.bundle_folder import write_bundle
@@ -20,7 +21,7 @@ from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.fitting import Fitted
 from fas_jax.experiment.inputs import kept_backbone
 from fas_jax.experiment.planning import plan
-from fas_jax.experiment.run import Seconds, open_inputs, read_inputs, read_run
+from fas_jax.experiment.run import IN_USE, Seconds, open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import score
 from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
@@ -41,10 +42,18 @@ def report(folder: Path, cache: Path | None = None) -> Path:
         cache: Where the cache with the run's inputs is now, if it was moved.
 
     Raises:
-        UserError: The run is not trained, or its inputs are not there.
+        UserError: The run is not trained, its inputs are not there, or another process is at work in its folder.
     """
+    devices.check()
     folder = Path(folder)
-    experiment, inputs, seconds = read_run(folder), read_inputs(folder), Seconds(Path(folder))
+    experiment, inputs = read_run(folder), read_inputs(folder)
+    with locked(folder, IN_USE):
+        _report(folder, experiment, inputs, cache)
+    return folder
+
+
+def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: Path | None) -> None:
+    seconds = Seconds(folder)
     with seconds.stage("evaluate"):
         scores = run_scores(experiment, folder, inputs, cache)
         rule = experiment.evaluation.threshold
@@ -55,7 +64,6 @@ def report(folder: Path, cache: Path | None = None) -> Path:
     write_report(
         folder, results, scores, _provenance(experiment, inputs, seconds.known), _extras(folder, inputs, results)
     )
-    return folder
 
 
 def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cache: Path | None = None) -> ScoreTable:

@@ -10,6 +10,7 @@ from typing import Any
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
+from fas_jax.base.locks import is_lock
 from fas_jax.experiment.configuration import Experiment, experiment_from_dict, experiment_to_dict
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.features.store import FeatureStore
@@ -18,7 +19,31 @@ from fas_jax.runtime import devices
 from fas_jax.training.checkpoints import describe_differences
 
 FORMAT = 2
+IN_USE = "wait until it has ended, or choose another --name"
+"""What to do where another process is at work in a run's folder."""
 CONFIG, INPUTS, TIMINGS = "config.json", "inputs.json", "timings.json"
+
+
+def run_folder(experiment: Experiment) -> Path:
+    """Where the run is, or will be.
+
+    Raises:
+        UserError: Its name would lead to another place.
+    """
+    if not experiment.name or Path(experiment.name).name != experiment.name or experiment.name in (".", ".."):
+        raise UserError(f"name must be a plain folder name, not {experiment.name!r}")
+    return Path(experiment.runs) / experiment.name
+
+
+@contextmanager
+def only_job(experiment: Experiment) -> Iterator[None]:
+    """Keeps other jobs out of the run's folder while the block runs; all processes of this job must come to it.
+
+    Raises:
+        UserError: Another job is at work there.
+    """
+    with devices.job_locked(run_folder(experiment), IN_USE):
+        yield
 
 
 def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
@@ -30,11 +55,10 @@ def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
         The folder, and the experiment with all methods of the run.
 
     Raises:
-        UserError: A setting that decides results differs from the run's, or an older version made the folder.
+        UserError: A setting that decides results differs from the run's, an older version made the folder, or it holds
+            something else.
     """
-    if not experiment.name or Path(experiment.name).name != experiment.name or experiment.name in (".", ".."):
-        raise UserError(f"name must be a plain folder name, not {experiment.name!r}")
-    folder = Path(experiment.runs) / experiment.name
+    folder = run_folder(experiment)
     if (folder / CONFIG).exists():
         known = read_run(folder)
         differences = describe_differences(_binding(known), _binding(experiment))
@@ -48,6 +72,8 @@ def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
         if kept := [name for name in known.methods if name not in experiment.methods]:
             print(f"{folder} holds further methods, which stay in its report: {', '.join(kept)}", flush=True)
         experiment = dataclasses.replace(experiment, methods={**known.methods, **experiment.methods})
+    elif folder.exists() and any(not is_lock(path) for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no run; choose another --name, or remove it")
     write_json(folder / CONFIG, {"format": FORMAT, **experiment_to_dict(experiment)})
     return folder, experiment
 

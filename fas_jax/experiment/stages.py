@@ -23,13 +23,14 @@ from fas_jax.experiment.fitting import Fitted, fit_methods
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import report
-from fas_jax.experiment.run import Seconds, open_run, write_inputs
+from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.pixels.renditions import check_renditions, preparation_key
 from fas_jax.protocols.assignment import assign_all
 from fas_jax.protocols.origins import find_origins
 from fas_jax.protocols.presets import SYNTHETIC, Protocol
 from fas_jax.runtime import devices
+from fas_jax.runtime.workers import check_workers
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
 from fas_jax.synthetic import render_dataset
 from fas_jax.synthetic.listing import planned_listing
@@ -56,10 +57,16 @@ class Run(Opened):
 
 
 def run(experiment: Experiment) -> Path:
-    """All stages; returns the run's folder with the report, which the first of several processes writes."""
-    trained = train(experiment)
-    if devices.is_first():
-        report(trained.folder)
+    """All stages; returns the run's folder with the report, which the first of several processes writes.
+
+    Raises:
+        UserError: As `check`, or another job is at work in the run's folder.
+    """
+    check(experiment)
+    with only_job(experiment):
+        trained = _train(experiment)
+        if devices.is_first():
+            report(trained.folder)
     return trained.folder
 
 
@@ -67,21 +74,26 @@ def train(experiment: Experiment) -> Run:
     """Everything up to the fitted detectors; reads no target's features.
 
     Several processes (`devices.join`) share extraction and training; the first one does the rest.
+
+    Raises:
+        UserError: As `run`.
     """
-    opened = open_experiment(experiment)
+    check(experiment)
+    with only_job(experiment):
+        return _train(experiment)
+
+
+def _train(experiment: Experiment) -> Run:
+    opened = open_checked(experiment)
     with opened.seconds.stage("train"):
         fitted = fit_methods(opened.experiment, opened.plans, opened.corpus, opened.folder)
     return Run(**vars(opened), fitted=fitted)
 
 
-def open_experiment(experiment: Experiment) -> Opened:
-    """Checks an experiment, makes its inputs, and says who trains, validates and is tested."""
-    check(experiment)
-    return open_checked(experiment)
-
-
 def open_checked(experiment: Experiment) -> Opened:
-    """As `open_experiment`, of an experiment that `check` has accepted; makes what is not there yet."""
+    """Makes the inputs of an experiment that `check` has accepted, as far as they are not there yet, and says who
+    trains, validates and is tested; to be called in a block of `only_job`.
+    """
     with devices.first_alone("run"):
         folder, experiment = open_run(experiment)
     seconds = Seconds(folder)
@@ -112,12 +124,13 @@ def renditions_read(experiment: Experiment) -> list[str]:
 
 
 def check(experiment: Experiment) -> tuple[Protocol, ...]:
-    """Refuses now what would otherwise fail after hours of decoding: settings, renditions, protocols, weights.
+    """Refuses now what would fail after hours of decoding: settings, renditions, protocols, weights, the machine.
 
     Returns:
         The experiment's protocols.
     """
     experiment.check()
+    check_workers()
     _check_inputs(experiment)
     listings = _listings(experiment)
     videos = VideoTable.of(video for listing in listings for video in listing.videos)
@@ -182,10 +195,11 @@ def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     listings = [(layout, str(root.resolve()), scan(root, layout)) for layout, root in layouts]
     listings += [(f"manifest-{each.dataset}", str(each.root), each) for each in _manifests(experiment)]
     place, settings = Path(experiment.cache) / "prepared", preparation_key(*made)
-    return [
-        prepare_listing(listing, place / f"{name}-{fingerprint([root, settings])[:16]}", *made)
-        for name, root, listing in listings
-    ]
+    folders = [(place / f"{name}-{fingerprint([root, settings])[:16]}", listing) for name, root, listing in listings]
+    if not devices.is_first():
+        # What the first has just prepared; videos that failed by chance are not tried again by each process.
+        return [Prepared.open(folder) for folder, _ in folders]
+    return [prepare_listing(listing, folder, *made) for folder, listing in folders]
 
 
 def _manifests(experiment: Experiment) -> list[Listing]:

@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fas_jax.base.declarations import Declared, key
+from fas_jax.base.files import remove_leftovers
 from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Features, to_dict
 from fas_jax.datasets.loading import prefetched, shard_frames
@@ -47,6 +48,7 @@ from fas_jax.features.store import (
     write_unit,
 )
 from fas_jax.models.backbones import Backbone, Params, cast_kernels
+from fas_jax.runtime import devices
 from fas_jax.runtime.progress import progress_bar
 
 __all__ = ["FeatureStore", "FeatureTable", "compile_stage", "extract", "frame_features", "load_backbone"]
@@ -61,8 +63,9 @@ _POLL = 0.2
 def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
     """Brings the feature store of a rendition up to date with a prepared dataset.
 
-    What is there already is not computed again. The store has a row for every prepared clip; one that lacks the
-    rendition has no frame, and the reason is in its `ClipInfo`.
+    What is there already is not computed again, and where another job computes the same, this one waits for it. The
+    store has a row for every prepared clip; one that lacks the rendition has no frame, and the reason is in its
+    `ClipInfo`.
 
     With several processes (`devices.join`) each computes its share of the shards, on a file system that all of
     them see, and all return when the store is whole. Where the memory does not do, one process alone tries half
@@ -80,6 +83,7 @@ def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, p
         cannot be written.
     """
     prepared.rendition(rendition)
+    over_devices(settings.batch_size)  # refuses an impossible one before there is a folder
     while True:
         backbone, params, origin = load_backbone(settings)
         try:
@@ -105,42 +109,47 @@ def _extract(
     identity = store_identity(prepared, rendition, settings, backbone, origin)
     path = store_path(out, prepared.dataset, identity)
     names = {shard: unit_name(i) for i, shard in enumerate(prepared.shards)}
-    units = _finished(path, identity, names.values())
-    if (path / MANIFEST).exists() and len(units) == len(names):
-        clear_notes(path, units.values())
+    # Several processes have to come to the same conclusion, and wait for the lock first.
+    if jax.process_count() == 1 and (whole := _whole(path, identity, names.values())):
+        return whole
+    with devices.job_locked(path):
+        if whole := _whole(path, identity, names.values()):  # made by another job, while this one waited
+            return whole
+        if devices.is_first():
+            remove_leftovers([path])
+        units = _finished(path, identity, names.values())
+        mine = prepared.shards[jax.process_index() :: jax.process_count()]
+        pending = [shard for shard in mine if names[shard] not in units]
+        # Only the bar asks for the total, and it costs reading every clip's row.
+        total = _frames(prepared, rendition, pending) if progress else None
+        title = f"features {prepared.dataset} {rendition}"
+        if jax.process_count() > 1:
+            title += f", process {jax.process_index() + 1} of {jax.process_count()}"
+        write = _Writer(lambda shard, rows: write_unit(path, names[shard], prepared.clips(shard), rendition, rows))
+        with write, progress_bar(total=total, desc=title, unit="frame", disable=not progress) as bar:
+            for shard, features in _compute(backbone, params, prepared, rendition, pending, settings, bar):
+                write(shard, as_stored(features, settings.store_dtype))
+        units |= {unit.name: unit for unit in write.done}
+        while missing := [name for name in names.values() if name not in units]:
+            time.sleep(_POLL)
+            units |= _finished(path, identity, missing)
+        if jax.process_index() == 0:
+            provenance = {
+                **origin,
+                "dataset": prepared.dataset,
+                "synthetic": prepared.synthetic,
+                "complete": prepared.complete,
+                "prepared": prepared.fingerprint,
+                "prepared_versions": prepared.versions,
+                "rendition": rendition,
+                "platform": identity["platform"],
+                # The name, not the path: what is written must not depend on where the file lies.
+                "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
+            }
+            return write_manifest(path, identity, provenance, prepared.failures, [units[n] for n in names.values()])
+        while not (path / MANIFEST).exists():
+            time.sleep(_POLL)
         return FeatureStore.open(path, identity)
-    mine = prepared.shards[jax.process_index() :: jax.process_count()]
-    pending = [shard for shard in mine if names[shard] not in units]
-    # Only the bar asks for the total, and it costs reading every clip's row.
-    total = _frames(prepared, rendition, pending) if progress else None
-    title = f"features {prepared.dataset} {rendition}"
-    if jax.process_count() > 1:
-        title += f", process {jax.process_index() + 1} of {jax.process_count()}"
-    write = _Writer(lambda shard, rows: write_unit(path, names[shard], prepared.clips(shard), rendition, rows))
-    with write, progress_bar(total=total, desc=title, unit="frame", disable=not progress) as bar:
-        for shard, features in _compute(backbone, params, prepared, rendition, pending, settings, bar):
-            write(shard, as_stored(features, settings.store_dtype))
-    units |= {unit.name: unit for unit in write.done}
-    while missing := [name for name in names.values() if name not in units]:
-        time.sleep(_POLL)
-        units |= _finished(path, identity, missing)
-    if jax.process_index() == 0:
-        provenance = {
-            **origin,
-            "dataset": prepared.dataset,
-            "synthetic": prepared.synthetic,
-            "complete": prepared.complete,
-            "prepared": prepared.fingerprint,
-            "prepared_versions": prepared.versions,
-            "rendition": rendition,
-            "platform": identity["platform"],
-            # The name, not the path: what is written must not depend on where the file lies.
-            "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
-        }
-        return write_manifest(path, identity, provenance, prepared.failures, [units[n] for n in names.values()])
-    while not (path / MANIFEST).exists():
-        time.sleep(_POLL)
-    return FeatureStore.open(path, identity)
 
 
 def store_identity(
@@ -169,6 +178,18 @@ def store_identity(
         "platform": jax.default_backend(),
         "record": [field.name for kind in (Video, ClipInfo, RenditionInfo) for field in dataclasses.fields(kind)],
     }
+
+
+def _whole(path: Path, identity: Mapping[str, Any], names: Collection[str]) -> FeatureStore | None:
+    """The store, if nothing of it is missing or damaged."""
+    if not (path / MANIFEST).exists():
+        return None
+    store = FeatureStore.open(path, identity)
+    found = finished_units(path, names, store.units)
+    if [found[name].sha256 for name in names if name in found] != [unit.sha256 for unit in store.units]:
+        return None
+    clear_notes(path, store.units)
+    return store
 
 
 def _finished(path: Path, identity: Mapping[str, Any], names: Any) -> dict[str, Unit]:

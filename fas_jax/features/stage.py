@@ -21,6 +21,7 @@ from fas_jax.base.settings import Features
 from fas_jax.models import backbones
 from fas_jax.models.backbones import Backbone, Params, Precision
 from fas_jax.models.backbones.weights import package_file, read_weights
+from fas_jax.runtime import devices
 from fas_jax.runtime.devices import AXIS, local_mesh, replicate
 
 
@@ -36,8 +37,9 @@ def load_backbone(settings: Features) -> tuple[Backbone, Params, dict[str, Any]]
       `weights_sha256`.
 
     Raises:
-      UserError: unknown backbone, no weights given, or weights that do not fit it.
+      UserError: unknown backbone, no weights given, or weights that do not fit it; or as `devices.check`.
     """
+    devices.check()
     backbone = backbones.get(settings.backbone)
     if settings.weights == "random":
         params = backbone.init(settings.weights_seed)

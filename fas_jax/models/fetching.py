@@ -4,7 +4,6 @@ The hash is what torchvision's file names carry: the first eight hexadecimal dig
 file or another one, and is no proof against somebody who makes a file to fit; the address is HTTPS for that.
 """
 
-import fcntl
 import hashlib
 import os
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.locks import locked
 from fas_jax.models.backbones.weights import PUBLISHED
 from fas_jax.runtime.progress import progress_bar
 
@@ -46,7 +46,8 @@ def default_cache() -> Path:
 def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fetched:
     """Gets the published weights of a backbone, unless they are there already.
 
-    An interrupted download goes on where it stopped. A file takes its name only when its hash begins with the digits
+    An interrupted download goes on where it stopped, and where another process fetches the same file, this one waits.
+    A file takes its name only when its hash begins with the digits
     that were published.
 
     Args:
@@ -56,8 +57,8 @@ def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fet
         timeout: Seconds to wait for an answer.
 
     Raises:
-        UserError: Unknown backbone, no network, a broken connection, a full disk, another process that is fetching the
-            same file, or a file that is not what was published.
+        UserError: Unknown backbone, no network, a broken connection, a full disk, or a file that is not what was
+            published.
     """
     if name not in SOURCES:
         raise unknown_name("backbone with weights to fetch", name, SOURCES)
@@ -69,15 +70,11 @@ def fetch(name: str, folder: Path, source: str = "", timeout: float = 30) -> Fet
         return Fetched(target, _checked(target, target.name), was_there=True)
     part = target.with_name(f"{target.name}.part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another process is fetching {target}; wait for it, and run this again") from None
-            if target.exists():  # since we looked; what we have opened may be that very file
+        with locked(folder, name=f"{target.name}.lock"):
+            if target.exists():  # another process has fetched it meanwhile
                 return Fetched(target, _checked(target, target.name), was_there=True)
-            _download(address, file, name, timeout)
+            with part.open("ab") as file:
+                _download(address, file, name, timeout)
             sha256 = _checked(part, target.name)
             part.replace(target)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:

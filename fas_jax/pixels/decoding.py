@@ -18,13 +18,14 @@ import pebble
 from fas_jax.base.contents import FileState
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
-from fas_jax.base.processes import SpawnWithoutMain, core_count
+from fas_jax.base.processes import SpawnWithoutMain
 from fas_jax.base.record import ClipInfo, Source
 from fas_jax.base.settings import Preparation, Rendition
 from fas_jax.pixels.content import PICTURES, DecodeError, kind_of
 from fas_jax.pixels.pictures import pack_frame
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import decode_file, decode_images
+from fas_jax.runtime.workers import address_limit, check_workers, worker_count
 
 # An untrusted file may ask for any amount of memory. 8K video needs about 3 GiB of address space.
 MEMORY_LIMIT = 8 << 30
@@ -71,7 +72,7 @@ def decode_videos(
     """
     known = sources or {}
     calls = ((os.fspath(root), path, known.get(path, Source()), settings, dict(renditions)) for path in paths)
-    workers = settings.workers or core_count()
+    workers = worker_count(settings.workers)
     with _new_pool(workers) as pool:
         try:
             yield from _outcomes(pool, workers, _decode, calls, settings.timeout)
@@ -91,11 +92,12 @@ def decode_files(
     if calls:
         # One of few sizes, so that few pools are kept.
         needed = 1 << (len(calls) - 1).bit_length()
-        workers = min(needed, settings.workers or core_count())
+        workers = min(needed, worker_count(settings.workers))
         yield from _outcomes(_kept_pool(workers), workers, _decode_file, iter(calls), settings.timeout)
 
 
 def _new_pool(workers: int) -> pebble.ProcessPool:
+    check_workers()
     return pebble.ProcessPool(max_workers=workers, context=SpawnWithoutMain(), initializer=_start)
 
 
@@ -210,4 +212,5 @@ def _start() -> None:
     if sys.platform == "linux":
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+        limit = address_limit(MEMORY_LIMIT)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

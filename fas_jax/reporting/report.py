@@ -10,6 +10,7 @@ import numpy as np
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json, write_text
+from fas_jax.base.outputs import output_folder
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import Results
@@ -144,14 +145,20 @@ def _plain(name: str) -> str:
 
 
 def evaluate_scores(csv: Path, out: Path, threshold: ThresholdRule = "pooled") -> Results:
-    """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`) and writes a report into `out`."""
-    scores = ScoreTable.read_csv(csv)
-    results = evaluate(scores, threshold)
-    datasets = [
-        {"dataset": name, "synthetic": is_synthetic(name), "complete": None} for name in scores.distinct("dataset")
-    ]
-    provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv)}
-    write_report(out, results, scores, provenance)
+    """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`) and writes a report into `out`.
+
+    Raises:
+        UserError: As `ScoreTable.read_csv`, `evaluate` and `output_folder`: an earlier report of this kind is replaced,
+            and nothing else.
+    """
+    with output_folder(Path(out)) as place:
+        scores = ScoreTable.read_csv(csv)
+        results = evaluate(scores, threshold)
+        datasets = [
+            {"dataset": name, "synthetic": is_synthetic(name), "complete": None} for name in scores.distinct("dataset")
+        ]
+        provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv)}
+        write_report(place, results, scores, provenance)
     return results
 
 

@@ -48,9 +48,13 @@ def joined(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
         # JAX takes a while to import, and --help does without it.
+        from fas_jax.runtime.workers import JAX_ADDRESSES, check_addresses
+
+        check_addresses(JAX_ADDRESSES, "JAX")
         from fas_jax.runtime import devices
 
         devices.join()
+        devices.check()
         code = function(*args, **options)
         devices.wait_for_all("the end")
         return code

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -14,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.locks import locked
 from fas_jax.base.processes import core_count
 from fas_jax.runtime import launching
 from fas_jax.runtime.host_memory import free_host_memory
@@ -49,6 +51,20 @@ def use_cores() -> None:
     # At most four: every device copies the shared arrays, and takes a batch of its own in the feature stage.
     with contextlib.suppress(RuntimeError):  # JAX has started, and keeps its devices
         jax.config.update("jax_num_cpu_devices", min(core_count(), 4))
+
+
+def check() -> None:
+    """Raises `UserError` where JAX finds no device, or is set to compute in another precision than this package."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX finds no device with JAX_PLATFORMS={chosen!r}{': ' if str(error) else ''}{error}; unset it, or "
+            "install the package with the extra for that platform, cuda or tpu"
+        ) from error
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # it is not typed
+        raise UserError("JAX_ENABLE_X64 is set, and networks here compute in float32; unset it")
 
 
 def join() -> None:
@@ -114,6 +130,17 @@ def first_alone(name: str) -> Iterator[None]:
     yield
     if is_first():
         wait_for_all(name)
+
+
+@contextmanager
+def job_locked(folder: Path, refusal: str = "") -> Iterator[None]:
+    """Runs the block while no other job is in a block with the folder's lock; see `base.locks.locked`.
+
+    All processes of the job must come to it. The first holds the lock, for as long as its own block takes.
+    """
+    with locked(folder, refusal) if is_first() else contextlib.nullcontext():
+        wait_for_all(f"lock of {folder}")
+        yield
 
 
 def any_process(flag: bool) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fas_jax.base import cgroups
+
 # glibc's M_MMAP_THRESHOLD, and the size from which a block gets a mapping of its own. With a smaller one, the arrays of
 # a step would be mapped and cleared again at every call.
 _MMAP_THRESHOLD, _OWN_MAPPING = -3, 8 << 20
@@ -15,7 +17,11 @@ _ALIGNMENT = 64
 
 
 def free_host_memory() -> int:
-    """Bytes of memory that are free on this machine."""
+    """Bytes of memory that are free on this machine, and that a container's limit leaves."""
+    return int(min(_free_on_machine(), cgroups.free_memory()))
+
+
+def _free_on_machine() -> int:
     table = Path("/proc/meminfo")
     if table.exists():
         for line in table.read_text().splitlines():

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8, UInt64
 
-from fas_jax.base.files import read_json, write_text
+from fas_jax.base.files import read_json
+from fas_jax.base.outputs import write_new
 from fas_jax.base.record import BONA_FIDE, SPLITS, ClipInfo, Video
 from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.loading import shard_records
@@ -74,7 +75,7 @@ def write_inspection(prepared: Prepared, out: Path, samples: int = 4) -> tuple[D
                 shown.append(_strip(video, info, frames))
             bar.update()
     pairs = duplicates([video for video, _ in clips], np.array(hashes, np.uint64).reshape(-1, 4))
-    write_text(out, _page(prepared, clips, strips, pairs))
+    write_new(out, _page(prepared, clips, strips, pairs))
     return pairs
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, Shaped
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
+from fas_jax.base.locks import locked
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.scores import TEST, VALIDATION
 from fas_jax.experiment.configuration import Experiment
@@ -25,7 +26,7 @@ from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, fit_methods
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import stored_detectors
-from fas_jax.experiment.run import open_inputs, read_inputs, read_run
+from fas_jax.experiment.run import IN_USE, open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import keep_frames, score_clips
 from fas_jax.methods.base import Desk, Detector, Failed
 from fas_jax.methods.data import Rows, Scores
@@ -71,10 +72,15 @@ def watch_target(folder: Path, cache: Path | None = None) -> ExtraTable:
 
     Raises:
         UserError: The run is not trained, its inputs are not there, no protocol has a target or no method epochs, or a
-            second training gave other parameters than the first.
+            second training gave other parameters than the first, or another process is at work in the run's folder.
     """
     folder = Path(folder)
     experiment, inputs = read_run(folder), read_inputs(folder)
+    with locked(folder, IN_USE):
+        return _watch(folder, experiment, inputs, cache)
+
+
+def _watch(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: Path | None) -> ExtraTable:
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
     fitted = stored_detectors(experiment, folder, inputs)

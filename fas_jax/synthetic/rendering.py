@@ -11,10 +11,12 @@ import cv2
 import pebble
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import atomic_path, read_json, write_json
-from fas_jax.base.processes import core_count, without_main
+from fas_jax.base.files import atomic_path, read_json, remove_leftovers, write_json
+from fas_jax.base.locks import is_lock, locked
+from fas_jax.base.processes import without_main
 from fas_jax.base.settings import Synthesis
 from fas_jax.runtime.progress import progress_bar
+from fas_jax.runtime.workers import check_workers, worker_count
 from fas_jax.synthetic import textures
 from fas_jax.synthetic.domains import video_encoding
 from fas_jax.synthetic.encoding import write_video
@@ -35,9 +37,9 @@ _NOTE = (
 def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
     """Renders one dataset into `root` and returns it.
 
-    A complete tree is left as it is, and an interrupted one is completed. Raises `UserError` for settings
-    that cannot be met, a folder that holds something else or was rendered with other settings, pictures that cannot
-    be read, and a disk that cannot be written.
+    A complete tree is left as it is, and an interrupted one is completed. Where another process renders into the same
+    folder, this one waits. Raises `UserError` for settings that cannot be met, a folder that holds something else or
+    was rendered with other settings, pictures that cannot be read, and a disk that cannot be written.
 
     Args:
         layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd.
@@ -52,13 +54,16 @@ def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
         for photo in dict.fromkeys(_photograph(video, settings, photos) for video in videos):
             textures.load_texture(photo)
     marker = _marker(layout, settings, textures.digest(photos)) | {"videos": _counts(videos)}
-    if _begin(root, marker):
+    if _is_complete(root, marker):
         return root
-    missing = [video for video in videos if not (root / video.path).exists()]
-    _render(root, missing, settings, photos, total=len(videos))
-    for path, text in protocol_files(layout, videos).items():
-        _write_bytes(root / path, text)
-    write_json(root / MARKER, marker | {"complete": True})
+    with locked(root):
+        if _begin(root, marker):  # another process has rendered it meanwhile
+            return root
+        missing = [video for video in videos if not (root / video.path).exists()]
+        _render(root, missing, settings, photos, total=len(videos))
+        for path, text in protocol_files(layout, videos).items():
+            _write_bytes(root / path, text)
+        write_json(root / MARKER, marker | {"complete": True})
     return root
 
 
@@ -86,7 +91,16 @@ def _counts(videos: Sequence[PlannedVideo]) -> dict[str, dict[str, int]]:
 
 
 def _begin(root: Path, marker: dict[str, object]) -> bool:
-    """Claims the folder; returns whether it is complete already."""
+    """Claims the folder, whose lock is held; returns whether it is complete already."""
+    if _is_complete(root, marker):
+        return True
+    remove_leftovers([root, *(path for path in root.rglob("*") if path.is_dir())])
+    write_json(root / MARKER, marker)
+    return False
+
+
+def _is_complete(root: Path, marker: dict[str, object]) -> bool:
+    """Whether the folder holds the whole dataset; raises `UserError` if it holds something else."""
     if (root / MARKER).exists():
         known = read_json(root / MARKER)
         if not isinstance(known, dict):
@@ -96,17 +110,9 @@ def _begin(root: Path, marker: dict[str, object]) -> bool:
             raise UserError(
                 f"{root} was rendered with other settings ({'; '.join(differences)}); remove it, or choose another"
             )
-        if known.get("complete"):
-            return True
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        return bool(known.get("complete"))
+    if root.exists() and (not root.is_dir() or any(not is_lock(path) for path in root.iterdir())):
         raise UserError(f"{root} exists and is no rendered dataset; choose an empty or new folder")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for leftover in root.rglob(".tmp-*"):
-            leftover.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write {root}: {error.strerror or error}") from error
-    write_json(root / MARKER, marker)
     return False
 
 
@@ -127,7 +133,8 @@ def _render(
 ) -> None:
     if not videos:
         return
-    workers = min(settings.workers or core_count(), len(videos))
+    check_workers()
+    workers = min(worker_count(settings.workers), len(videos))
     context = multiprocessing.get_context("spawn")
     bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
     with bar, without_main(), pebble.ProcessPool(workers, context=context, initializer=_start) as pool:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fas_jax.base.files import write_json, write_text
+from fas_jax.base.outputs import output_folder
 from fas_jax.evaluation.results import Results
 from fas_jax.reporting.grid import Grid
 from fas_jax.reporting.page import ExtraTable, simple_page
@@ -108,11 +109,16 @@ def write_audit(
     about: Mapping[str, Any],
     caveats: Sequence[str] = (),
 ) -> None:
-    """Writes `audit.json` and `audit.html`; `caveats` are those of the features' `Materials`."""
+    """Writes `audit.json` and `audit.html`; `caveats` are those of the features' `Materials`.
+
+    Raises:
+        UserError: As `output_folder`.
+    """
     content = [{"title": t.title, "text": t.text, "header": t.grid.header, "rows": t.grid.rows} for t in tables]
     found = {"title": title, "caveats": caveats, "statements": said, "tables": content}
-    write_json(Path(out) / "audit.json", {**found, **about})
-    write_text(Path(out) / "audit.html", simple_page(title, said, tables, caveats=caveats))
+    with output_folder(Path(out)) as place:
+        write_json(place / "audit.json", {**found, **about})
+        write_text(place / "audit.html", simple_page(title, said, tables, caveats=caveats))
 
 
 def _spread(values: np.ndarray, digits: int) -> str:

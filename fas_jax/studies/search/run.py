@@ -1,10 +1,13 @@
 """The search as a stage of an experiment: from its settings to what was found for each protocol."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from fas_jax.experiment import stages
 from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.run import only_job
+from fas_jax.protocols.presets import Protocol
 from fas_jax.runtime import devices
 from fas_jax.studies.search.crossvalidation import search_protocol
 from fas_jax.studies.search.report import write_search
@@ -19,11 +22,16 @@ def search(experiment: Experiment) -> list[Path]:
 
     Raises:
         UserError: Before anything is read, what cannot be drawn, an unknown protocol or one that validates on its
-            target; and as `stages.open_experiment` and `search_protocol`.
+            target; and as `stages.run` and `search_protocol`.
     """
     experiment.check()
     draw_all(experiment)
     protocols = chosen(experiment.search, stages.check(experiment))
+    with only_job(experiment):
+        return _search(experiment, protocols)
+
+
+def _search(experiment: Experiment, protocols: Sequence[Protocol]) -> list[Path]:
     opened = stages.open_checked(experiment)
     # Methods that the run holds besides are not searched.
     own = dataclasses.replace(opened.experiment, methods=experiment.methods)
