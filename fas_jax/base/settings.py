@@ -202,6 +202,11 @@ class Evaluation:
     allow_partial_sources: bool = what(False)
     """Whether to accept a source without bona fide videos or without attacks to train or validate on; the protocol's
     title then says what is lacking. Otherwise it is an error."""
+    sealed: tuple[str, ...] = how(())
+    """Datasets to seal: no run on this cache, this one included, reads them as a target unless it names them in
+    `open_sealed`. A seal stays in the cache."""
+    open_sealed: tuple[str, ...] = how(())
+    """Sealed datasets that this run may read as targets."""
     threshold: Literal["pooled", "balanced"] = what("pooled")
     """Equal error rate of all validation videos together, or with every source dataset weighing the same.
     Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""

@@ -6,6 +6,7 @@ weights.
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fas_jax.experiment.configuration import Experiment, experiment_to_dict
 from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.fitting import Fitted
 from fas_jax.experiment.inputs import kept_backbone
+from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import plan
 from fas_jax.experiment.run import Seconds, open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import score
@@ -52,9 +54,9 @@ def report(folder: Path, cache: Path | None = None) -> Path:
         # A run that trains detectors to deploy alone has a report, too: it says that there is no estimate.
         results = evaluate(judged, rule) if len(judged) else Results.empty(rule)
         _write_bundles(experiment, folder, inputs, scores)
-    write_report(
-        folder, results, scores, _provenance(experiment, inputs, seconds.known), _extras(folder, inputs, results)
-    )
+    read_before = read_json(folder / SCORED).get("read_before", [])
+    provenance = _provenance(experiment, inputs, seconds.known, read_before)
+    write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
     return folder
 
 
@@ -69,9 +71,10 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
     fitted = stored_detectors(experiment, folder, inputs)
+    read = record_readings(experiment, plans, "test", cache or stored_cache(inputs))
     scores = score(experiment, plans, corpus, fitted)
     scores.write_csv(path)
-    write_json(note, {"key": wanted, "sha256": sha256_file(path)})
+    write_json(note, {"key": wanted, "sha256": sha256_file(path), "read_before": [asdict(each) for each in read]})
     # As the file has them: the first evaluation and later ones agree.
     return ScoreTable.read_csv(path)
 
@@ -139,7 +142,9 @@ def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any],
         )
 
 
-def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+def _provenance(
+    experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float], read_before: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the figures were made from and with, JSON-able."""
     kept = ("datasets", "materials", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with")
     return {
@@ -147,6 +152,7 @@ def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[st
         "preset": used_preset(experiment.evaluation),
         "experiment": experiment_to_dict(experiment),
         **{name: inputs[name] for name in kept},
+        "read_before": read_before,
         "devices": devices.describe(),
         "methods": {name: identity(method) for name, method in experiment.methods.items()},
         "reads": {

@@ -84,6 +84,7 @@ def notes(
         found.append(f"Renditions: {read}.")
     if "weights" in provenance:
         found.append(f"Backbone: {provenance.get('backbone', 'not told')}; weights: {provenance['weights']}.")
+    found += [_read_before(each) for each in provenance.get("read_before", ())]
     for each in provenance["datasets"]:
         if each["complete"] is None:
             found.append(f"Whether dataset {dataset_name(each['dataset'])} is complete is not known.")
@@ -95,6 +96,19 @@ def notes(
     else:
         found.append(f"{refusal[0].upper()}{refusal[1:]}.")
     return found
+
+
+def _read_before(each: Mapping[str, Any]) -> str:
+    """How often runs on the same cache had read a target before."""
+    name = dataset_name(each["target"])
+    if not each["readings"]:
+        return f"Target {name}: no run on this cache had read it before."
+    times = "once" if each["readings"] == 1 else f"{each['readings']} times"
+    kinds = "one setting" if each["settings"] == 1 else f"{each['settings']} different settings"
+    return (
+        f"Target {name}: runs on this cache had read it {times} before, with {kinds}. Whatever was changed after "
+        "such a reading has been chosen on the target."
+    )
 
 
 def _fusion(models: Models) -> str:

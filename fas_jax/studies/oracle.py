@@ -23,6 +23,7 @@ from fas_jax.evaluation.scores import TEST, VALIDATION
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, fit_methods
+from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import stored_detectors
 from fas_jax.experiment.run import open_inputs, read_inputs, read_run
@@ -83,6 +84,7 @@ def watch_target(folder: Path, cache: Path | None = None) -> ExtraTable:
         raise UserError(f"no method of {folder} is fitted in epochs, so that none could be chosen on the target")
     if not any(len(each.assignment.test) for each in plans):
         raise UserError(f"no protocol of {folder} tests on a target; add leave-one-out to evaluation.protocols")
+    record_readings(experiment, plans, "oracle", cache or stored_cache(inputs))
     if all(_kept(folder, name, plans, fitted) for name in methods):
         found = _reached(experiment, plans, corpus, fitted, folder, methods)
     else:
