@@ -1,7 +1,7 @@
 """Puts two runs or two tables of scores beside each other: python scripts/compare.py RUN RUN"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -13,7 +13,7 @@ def main(
     one: Annotated[Path, tyro.conf.Positional],
     other: Annotated[Path, tyro.conf.Positional],
     out: Path = Path("comparison"),
-    threshold: Literal["pooled", "balanced"] = "pooled",
+    threshold: str = "pooled",
 ) -> None:
     """Compares the models of two evaluated runs on the same test videos, paired over subjects, in one page.
 
@@ -21,8 +21,8 @@ def main(
         one: Folder of an evaluated run, or a CSV of scores as scripts/evaluate.py takes it.
         other: The same, for the second side.
         out: Folder for the page, as HTML, Markdown and CSV.
-        threshold: Whether all validation videos together set a threshold, or every source dataset with the same
-            weight; for both sides.
+        threshold: Rule for both sides: pooled, balanced (every source dataset with the same weight), apcer:0.01,
+            cost:10,1 or fixed:0.5.
     """
     first, second = comparison.read_sides(one, other)
     pairs = comparison.compare(first, second, threshold)

@@ -19,7 +19,7 @@ from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
-from fas_jax.experiment.fitting import Fitted, fit_methods
+from fas_jax.experiment.fitting import Fitted, fit_cross_source, fit_methods
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
 from fas_jax.experiment.planning import Plan, plan
@@ -75,6 +75,7 @@ def train(experiment: Experiment) -> Run:
         record_readings(opened.experiment, chosen, "selection", Path(opened.experiment.cache))
     with opened.seconds.stage("train"):
         fitted = fit_methods(opened.experiment, opened.plans, opened.corpus, opened.folder)
+        fit_cross_source(opened.experiment, opened.plans, opened.corpus, opened.folder)
     return Run(**vars(opened), fitted=fitted)
 
 

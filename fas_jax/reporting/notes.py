@@ -6,6 +6,7 @@ from typing import Any
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import PRESETS
 from fas_jax.reporting.materials import materials_in
 from fas_jax.reporting.naming import Models, dataset_name, protocol_name
@@ -58,10 +59,7 @@ def notes(
     refusal: str,
 ) -> list[str]:
     """What the main table needs to be understood."""
-    rule = {
-        "pooled": "all validation videos pooled, so that large datasets weigh more",
-        "balanced": "every source dataset weighing the same",
-    }[results.threshold_rule]
+    rule = Rule.parse(results.threshold_rule).describe(results.set_by)
     preset = PRESETS.get(provenance["preset"])
     bold = "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0."
     found = [
@@ -69,8 +67,7 @@ def notes(
         f"Unit: the video. {_fusion(models)}HTER = (FAR + FRR) / 2; AUC needs no threshold.",
         "Threshold: equal error rate on the target's own test videos, as the preset says."
         if preset and preset.on_target
-        else f"Threshold: equal error rate on the validation videos of the sources, {rule}; the target takes no part "
-        "in it.",
+        else f"Threshold: {rule}. The target takes no part in it.",
         f"In brackets: {_CONFIDENCE} interval by bootstrap over the target's subjects ({RESAMPLES} resamples; "
         "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors.",
         f"{bold} Published rows are not compared." if published else bold,

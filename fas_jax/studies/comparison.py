@@ -12,7 +12,6 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_text
 from fas_jax.base.text_column import TextColumn
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import Comparison, Results, Summary
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.reporting import grid
@@ -69,7 +68,7 @@ def read_sides(one: Path, other: Path) -> tuple[Side, Side]:
     return first, second
 
 
-def compare(one: Side, other: Side, threshold: ThresholdRule = "pooled") -> list[Pair]:
+def compare(one: Side, other: Side, threshold: str = "pooled") -> list[Pair]:
     """Every model of one side beside the model of the other that has its name, under every protocol of both.
 
     Where each side has one model, they are compared whatever their names.

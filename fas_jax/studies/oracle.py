@@ -20,6 +20,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.scores import TEST, VALIDATION
+from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, fit_methods
@@ -103,7 +104,7 @@ def watch_target(folder: Path, cache: Path | None = None) -> ExtraTable:
     return table
 
 
-def oracle_table(found: Sequence[Reached], plans: Sequence[Plan], rule: metrics.ThresholdRule) -> ExtraTable:
+def oracle_table(found: Sequence[Reached], plans: Sequence[Plan], rule: str) -> ExtraTable:
     """Honest figures first, then what the two choices on the target would have claimed."""
     rows = []
     for protocol in dict.fromkeys(each.protocol.name for each in plans):
@@ -248,14 +249,14 @@ def _reached(
     return found
 
 
-def _judge(validation: _Answers, test: _Answers, rule: metrics.ThresholdRule) -> dict[str, float]:
+def _judge(validation: _Answers, test: _Answers, rule: str) -> dict[str, float]:
     """As the report's figures: videos without a decision count in none."""
     figures = dict.fromkeys(("hter", "target_eer", "auc"), np.nan)
     try:
         figures["auc"] = metrics.auc(test.scores, test.labels)
         own = metrics.eer_threshold(test.scores, test.labels)
         figures["target_eer"] = metrics.rates(test.scores, test.labels, own).hter
-        tau = metrics.threshold_by(rule, validation.scores, validation.labels, validation.datasets)
+        tau = threshold_by(rule, validation.scores, validation.labels, validation.datasets)
         figures["hter"] = metrics.rates(test.scores, test.labels, tau).hter
     except metrics.MetricError:
         pass  # undefined, and the table says so
