@@ -10,6 +10,7 @@ from fas_jax.base.outputs import check_output
 from fas_jax.base.settings import Features, Training, from_dict
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.experiment.ledger import record_study
 from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
@@ -59,6 +60,7 @@ def main(
     videos: int = 300,
     frame_aucs: tuple[float, ...] = (0.5, 0.566, 0.704),
     run: Path | None = None,
+    open_sealed: tuple[str, ...] = (),
 ) -> None:
     """Writes audit.html and audit.json: what the scores of a method under a protocol really use.
 
@@ -83,6 +85,7 @@ def main(
         videos: Made-up training videos, a quarter of them bona fide; half as many to develop and to test.
         frame_aucs: What one frame of the made-up videos tells, at best.
         run: Folder of a run whose next report shall show the audit.
+        open_sealed: Sealed datasets that may be read as targets.
     """
     check_output(out)
     tables, said, caveats = [], [], []
@@ -90,6 +93,7 @@ def main(
     numbers = list(range(sequence_seeds))
     if stores:
         opened = [FeatureStore.open(path) for path in stores]
+        record_study("audit_leakage", stores, (target,), open_sealed)
         clips, rendition = open_stores(opened)
         caveats = materials_of(opened).caveats()
         method = method_of(kind, settings, rendition)

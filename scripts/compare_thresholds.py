@@ -6,6 +6,7 @@ from typing import Any
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
 from fas_jax.experiment.corpus import CorpusClips
+from fas_jax.experiment.ledger import record_study
 from fas_jax.features.store import FeatureStore
 from fas_jax.reporting.grid import markdown
 from fas_jax.reporting.materials import materials_of
@@ -23,6 +24,7 @@ def main(
     kind: str = "mean-feature",
     settings: tuple[str, ...] = (),
     out: Path | None = None,
+    open_sealed: tuple[str, ...] = (),
 ) -> None:
     """Compares pooled and domain-balanced thresholds on held-out and cross-fitted source scores.
 
@@ -36,10 +38,12 @@ def main(
         kind: Kind of the method; one that needs no validation videos.
         settings: Of the method, as NAME=VALUE.
         out: JSON file for the figures; none: they are only printed.
+        open_sealed: Sealed datasets that may be read as targets.
     """
     figures: dict[str, Any] = {}
     if stores:
         opened = [FeatureStore.open(path) for path in stores]
+        record_study("compare_thresholds", stores, [store.provenance["dataset"] for store in opened], open_sealed)
         clips, rendition = open_stores(opened)
         figures["caveats"] = materials_of(opened).caveats()
         print("\n".join(figures["caveats"]))

@@ -1,7 +1,7 @@
 """Evaluates a trained run, or scores of any system: python scripts/evaluate.py RUN"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -14,7 +14,7 @@ def main(
     run: Annotated[Path | None, tyro.conf.Positional] = None,
     scores: Path | None = None,
     out: Path | None = None,
-    threshold: Literal["pooled", "balanced"] = "pooled",
+    threshold: str = "pooled",
     cache: Path | None = None,
 ) -> None:
     """Writes the report of a run that scripts/train.py has trained, or of a table of scores.
@@ -27,8 +27,8 @@ def main(
             bona fide), and optionally protocol, seed, role (validation sets the threshold, test is judged), model,
             dataset, subject, pai, pai_fine, device, session, split.
         out: Folder for the report on --scores.
-        threshold: Whether all validation videos together set a threshold on --scores, or every source dataset
-            with the same weight.
+        threshold: Rule for --scores: pooled, balanced (every source dataset with the same weight), apcer:0.01,
+            cost:10,1 or fixed:0.5.
         cache: Where the cache with the run's inputs is now, if it was moved.
     """
     if (run is None) == (scores is None):

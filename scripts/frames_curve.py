@@ -9,6 +9,7 @@ from fas_jax.base.files import write_json, write_text
 from fas_jax.base.outputs import check_output, output_folder
 from fas_jax.base.settings import Features
 from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.experiment.ledger import record_study
 from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
@@ -35,6 +36,7 @@ def main(
     time_features: bool = True,
     frame_size: int = 224,
     batch_size: int = 32,
+    open_sealed: tuple[str, ...] = (),
 ) -> None:
     """Writes frames.html, .csv and .json from feature stores with many frames a clip.
 
@@ -54,9 +56,11 @@ def main(
         time_features: Whether to measure the feature stage here, now (with random weights: they take as long).
         frame_size: Side of the frames that it is measured on.
         batch_size: Frames in a step there.
+        open_sealed: Sealed datasets that may be read as targets.
     """
     check_output(out)
     opened = [FeatureStore.open(path) for path in stores]
+    record_study("frames_curve", stores, (target,), open_sealed)
     clips, rendition = open_stores(opened)
     lengths = clips.features(rendition)[1].sum(1)
     if lengths.max() < max(counts):

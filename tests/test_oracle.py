@@ -11,6 +11,7 @@ from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.base.settings import Evaluation, Execution
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment import planning, scoring
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import fit_methods
@@ -103,7 +104,7 @@ def test_the_thresholds_follow_the_setting():
     truth = np.arange(400) % 2
     test = oracle._Answers(generator.normal(size=400) + truth, truth, np.full(400, "target"))
     found = [oracle._judge(validation, test, rule)["hter"] for rule in RULES]
-    taus = [metrics.threshold_by(rule, values, labels, datasets) for rule in RULES]
+    taus = [threshold_by(rule, values, labels, datasets) for rule in RULES]
     assert found == [metrics.rates(test.scores, test.labels, tau).hter for tau in taus]
     assert found[0] != found[1]
 

@@ -205,9 +205,19 @@ class Evaluation:
     allow_partial_sources: bool = what(False)
     """Whether to accept a source without bona fide videos or without attacks to train or validate on; the protocol's
     title then says what is lacking. Otherwise it is an error."""
-    threshold: Literal["pooled", "balanced"] = what("pooled")
-    """Equal error rate of all validation videos together, or with every source dataset weighing the same.
-    Neither errs less than the other by more than 0.2 points of HTER in scripts/compare_thresholds.py."""
+    sealed: tuple[str, ...] = how(())
+    """Datasets to seal: no run on this cache, this one included, reads them as a target unless it names them in
+    `open_sealed`. A seal stays in the cache."""
+    open_sealed: tuple[str, ...] = how(())
+    """Sealed datasets that this run may read as targets."""
+    threshold: str = what("pooled")
+    """pooled or balanced: the equal error rate of all videos that set it together, or with every source dataset
+    weighing the same (neither errs less than the other by more than 0.2 points of HTER in
+    scripts/compare_thresholds.py). apcer:0.01: the lowest at which no PAI species has a higher APCER. cost:10,1: the
+    cheapest, where an accepted attack costs 10 and a rejected bona fide 1. fixed:0.5: that value."""
+    threshold_from: Literal["validation", "leave-one-source-out"] = what("validation")
+    """Whose scores set the threshold: the validation videos', or those of all source videos, each scored by a detector
+    that has not seen its dataset. The latter fits every method once more for every source."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ undefined figure is NaN, with a note that says why.
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -16,9 +16,9 @@ from jaxtyping import Float64, Int64
 from fas_jax.base.errors import UserError
 from fas_jax.evaluation import breakdown, intervals, metrics
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
-from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
-from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.thresholds import Chosen, choose_for, setting
 
 _BOOTSTRAP_SEED = 0
 
@@ -36,18 +36,21 @@ class _Run:
     bona_fide_subjects: int
 
 
-def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results:
+def evaluate(
+    scores: ScoreTable, threshold: str = "pooled", set_by: str = VALIDATION, same_validation: bool = True
+) -> Results:
     """Figures of every protocol, seed and model in the table.
 
     Args:
         scores: `validation` rows set the threshold, `test` rows are judged by it.
-        threshold: `pooled` takes the equal error rate of all validation videos together; `balanced` gives every
-            source dataset the same weight in FAR and FRR.
+        threshold: A rule, as `thresholds.Rule.parse` reads it.
+        set_by: The role whose rows set the thresholds: `VALIDATION`, or `CROSS_SOURCE` where there are such rows.
+        same_validation: Refuses models of one protocol and seed whose thresholds come from different videos.
 
     Raises:
         UserError: The models were not given the same videos, or no protocol has both classes in test.
     """
-    _check_same_videos(scores)
+    _check_same_videos(scores if same_validation else scores.select(role=TEST))
     protocols = [str(name) for name in scores.distinct("protocol")]
     runs: list[_Run] = []
     for protocol in protocols:
@@ -58,7 +61,7 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
         for model in mine.distinct("model"):
             of_model = mine.select(model=model)
             for seed in of_model.distinct("seed"):
-                runs.append(_figures(of_model.select(seed=seed), subjects, draws, threshold))
+                runs.append(_figures(of_model.select(seed=seed), subjects, draws, threshold, set_by))
     if all(np.isnan(run.figures.values["auc"]) for run in runs):
         notes = "; ".join(dict.fromkeys(note for run in runs for note in run.figures.notes))
         raise UserError(f"nothing can be evaluated: {notes or 'there are no scores'}")
@@ -68,6 +71,7 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
         groups.setdefault((run.figures.protocol, run.figures.model), []).append(run)
     return Results(
         threshold_rule=threshold,
+        set_by=set_by,
         protocols=tuple(protocols),
         models=tuple(scores.distinct("model")),
         seeds=tuple(sorted(scores.distinct("seed"))),
@@ -84,39 +88,12 @@ def evaluate(scores: ScoreTable, threshold: ThresholdRule = "pooled") -> Results
     )
 
 
-class Threshold(NamedTuple):
-    """What validation videos say of one model; NaN where they lack a class or have no scores."""
-
-    value: float
-    """Scores at or above it are accepted as bona fide."""
-    eer: float
-    """(FAR + FRR) / 2 of the validation videos there."""
-
-
-def thresholds(scores: ScoreTable, rule: ThresholdRule) -> dict[tuple[str, int, str], Threshold]:
-    """The threshold of every protocol, seed and model in the table that has validation videos."""
-    found = {}
-    rows = scores.select(role=VALIDATION)
-    for protocol in rows.distinct("protocol"):
-        for seed in rows.select(protocol=protocol).distinct("seed"):
-            of_seed = rows.select(protocol=protocol, seed=seed)
-            for model in of_seed.distinct("model"):
-                own = of_seed.select(model=model)
-                own = own.rows(own.answered)
-                try:
-                    tau = metrics.threshold_by(rule, own.score, own.label, np.asarray(own.dataset))
-                    eer = metrics.rates(own.score, own.label, tau).hter
-                except metrics.MetricError:
-                    tau, eer = np.nan, np.nan
-                found[str(protocol), int(seed), str(model)] = Threshold(float(tau), float(eer))
-    return found
-
-
 def _figures(
     rows: ScoreTable,
     subjects: Mapping[tuple[str, ...], int],
     draws: Int64[np.ndarray, "r s"],
-    rule: ThresholdRule,
+    rule: str,
+    set_by: str,
 ) -> _Run:
     """Figures of one model under one protocol with one seed."""
     notes: list[str] = []
@@ -130,23 +107,32 @@ def _figures(
 
     validation = rows.select(role=VALIDATION)
     test = rows.select(role=TEST)
-    held = validation.rows(validation.answered)
+    held = setting(rows, set_by)
     answered = test.rows(test.answered)
-    if silent := len(validation) - len(held):
+    if set_by == CROSS_SOURCE and not len(rows.select(role=CROSS_SOURCE)):
+        notes.append("its validation videos set the threshold, because no source could be left out")
+    if silent := int(np.sum(~validation.answered)):
         notes.append(f"{silent} of {len(validation)} validation videos have no score and set no threshold")
 
     values = dict.fromkeys(DEFINITIONS, np.nan)
-    tau = attempt(
-        "threshold", lambda: metrics.threshold_by(rule, held.score, held.label, np.asarray(held.dataset)), np.nan
-    )
-    values["threshold"] = tau
+    chosen = attempt("threshold", lambda: choose_for(rule, held), Chosen(np.nan))
+    tau = values["threshold"] = chosen.value
+    values["threshold_gap"] = chosen.width
+    if chosen.gap is not None:
+        width = "" if np.isnan(chosen.width) else f", {chosen.width:.1f} logits wide"
+        notes.append(
+            f"the threshold lies in an empty gap between {chosen.gap[0]:.4g} and {chosen.gap[1]:.4g}{width}: any other "
+            "value there fits the sources as well"
+        )
     species = _species(test, notes)
     seen = None if species is None else species[test.answered]
     by_species: Mapping[str, float] = {}
     # NaN is never at or above a threshold, so a non-response is a rejection here.
     accepted = test.score >= tau
     if not np.isnan(tau):
-        values["validation_eer"] = metrics.rates(held.score, held.label, tau).hter
+        values["validation_eer"] = attempt(
+            "validation EER", lambda: metrics.rates(held.score, held.label, tau).hter, np.nan
+        )
         rates = attempt("HTER", lambda: metrics.rates(answered.score, answered.label, tau, seen), None)
         if rates is not None:
             for name in ("far", "frr", "hter", "apcer", "bpcer", "acer"):
@@ -163,6 +149,9 @@ def _figures(
         values["auc_rejecting"] = metrics.auc(ranked, test.label)
         values |= _oracle(answered, seen)
     values["gap"] = values["hter"] - values["oracle_eer"]
+    for name, role in (("hter_validation", VALIDATION), ("hter_cross_source", CROSS_SOURCE)):
+        if len(rows.select(role=role)):
+            values[name] = _hter_by(rule, setting(rows, role), answered)
     for name, label in (("apnrr", 0), ("bpnrr", 1)):
         if np.any(test.label == label):
             values[name] = float(np.mean(~test.answered[test.label == label]))
@@ -195,12 +184,21 @@ def _figures(
         model=str(rows.model[0]),
         values=values,
         apcer_by_species=by_species,
+        species_counts={name: int(np.sum(answered.pai == name)) for name in by_species},
         counts=_counts(validation, test),
         hter_interval=intervals.hter_interval(hter, slack),
         auc_interval=area,
         notes=tuple(notes),
     )
     return _Run(figures, hter, auc, own[0], own[1])
+
+
+def _hter_by(rule: str, held: ScoreTable, answered: ScoreTable) -> float:
+    """HTER of the test videos at the threshold that these rows set; NaN where it is undefined."""
+    try:
+        return metrics.rates(answered.score, answered.label, choose_for(rule, held).value).hter
+    except metrics.MetricError:
+        return np.nan
 
 
 def _oracle(answered: ScoreTable, species: np.ndarray | None) -> dict[str, float]:

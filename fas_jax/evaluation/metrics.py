@@ -7,7 +7,6 @@ class, an empty set, NaN and infinite scores raise an error that names the fault
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
@@ -17,7 +16,6 @@ from fas_jax.base.errors import UserError
 Scores = Shaped[np.ndarray, " n"]
 Labels = Shaped[np.ndarray, " n"]
 Species = Shaped[np.ndarray, " n"]
-ThresholdRule = Literal["pooled", "balanced"]
 
 
 class MetricError(UserError, ValueError):
@@ -122,9 +120,15 @@ def balanced_eer_threshold(scores: Scores, labels: Labels, domains: Shaped[np.nd
     return float(points.thresholds[np.flatnonzero(gap <= gap.min() + 1e-12)[-1]])
 
 
-def threshold_by(rule: ThresholdRule, scores: Scores, labels: Labels, domains: Shaped[np.ndarray, " n"]) -> float:
-    """The EER threshold over all videos alike, or with every domain weighing the same."""
-    return eer_threshold(scores, labels) if rule == "pooled" else balanced_eer_threshold(scores, labels, domains)
+def min_cost_threshold(scores: Scores, labels: Labels, accepted_attack: float, rejected_bona_fide: float) -> float:
+    """The threshold with the smallest `accepted_attack` * FAR + `rejected_bona_fide` * FRR; among equals the highest.
+
+    Differences below 1e-12 of the costs count as equal.
+    """
+    points = curve(scores, labels)
+    total = accepted_attack * points.far + rejected_bona_fide * points.frr
+    margin = 1e-12 * (accepted_attack + rejected_bona_fide)
+    return float(points.thresholds[np.flatnonzero(total <= total.min() + margin)[-1]])
 
 
 def min_hter_threshold(scores: Scores, labels: Labels) -> float:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
-from fas_jax.evaluation.metrics import ThresholdRule
 
 # The definition of every figure; reports print these sentences.
 DEFINITIONS = {
-    "threshold": "Scores at or above it are accepted as bona fide. The threshold at which FAR and FRR of the "
-    "validation videos (sources only) are closest; among equals the highest.",
-    "validation_eer": "(FAR + FRR) / 2 of the validation videos at `threshold`.",
+    "threshold": "Scores at or above it are accepted as bona fide. Set on source videos alone, by the rule that the "
+    "report names; among equals the highest.",
+    "threshold_gap": "Width, in logits, of the gap in which `threshold` lies where it separates the source videos; "
+    "undefined where their classes overlap.",
+    "validation_eer": "(FAR + FRR) / 2 at `threshold` of the source videos that set it.",
     "hter": "(FAR + FRR) / 2 of the test videos at `threshold`.",
     "auc": "Area under the ROC curve of the test videos; ties count half. Needs no threshold.",
     "far": "Share of the test attacks accepted at `threshold`, all species pooled.",
@@ -33,6 +34,9 @@ DEFINITIONS = {
     "chosen on the target, which no deployed system can do.",
     "oracle_threshold": "The threshold of `oracle_eer`.",
     "oracle_min_hter": "The lowest HTER that any threshold reaches on the test videos.",
+    "hter_validation": "HTER of the test videos at the threshold that the sources' validation videos set.",
+    "hter_cross_source": "HTER of the test videos at the threshold that source videos set which were scored by "
+    "detectors that have not seen their dataset.",
     "gap": "HTER - `oracle_eer`: what choosing the threshold on the target would have hidden.",
     "oracle_bpcer10": "BPCER of the test videos at the lowest threshold with APCER <= 10 % on them.",
     "oracle_bpcer20": "BPCER of the test videos at the lowest threshold with APCER <= 5 % on them.",
@@ -52,6 +56,8 @@ class Figures:
     values: Mapping[str, float]
     """By the names in `DEFINITIONS`; NaN where undefined."""
     apcer_by_species: Mapping[str, float]
+    species_counts: Mapping[str, int]
+    """Test attacks with a decision, by PAI species."""
     counts: Mapping[str, int]
     """Videos, subjects and non-responses behind the figures."""
     hter_interval: Interval
@@ -131,7 +137,10 @@ class WorstVideo:
 class Results:
     """Everything that reports are written from."""
 
-    threshold_rule: ThresholdRule
+    threshold_rule: str
+    """As `thresholds.Rule.parse` reads it."""
+    set_by: str
+    """The role of the rows that set the thresholds."""
     protocols: tuple[str, ...]
     models: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -146,9 +155,9 @@ class Results:
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
 
     @classmethod
-    def empty(cls, threshold_rule: ThresholdRule) -> "Results":
+    def empty(cls, threshold_rule: str, set_by: str) -> "Results":
         """Of a run in which nothing is tested."""
-        return cls(threshold_rule, (), (), (), (), (), (), ())
+        return cls(threshold_rule, set_by, (), (), (), (), (), (), ())
 
     def summary(self, protocol: str, model: str) -> Summary | None:
         """The summary of one model under one protocol, if it was scored there."""

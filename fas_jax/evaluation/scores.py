@@ -22,6 +22,8 @@ from fas_jax.base.text_column import TextColumn
 from fas_jax.base.video_table import VideoTable
 
 VALIDATION, TEST = "validation", "test"
+CROSS_SOURCE = "leave-one-source-out"
+ROLES = (VALIDATION, CROSS_SOURCE, TEST)
 
 # Values for columns that a foreign file lacks.
 _DEFAULTS = {
@@ -56,7 +58,8 @@ class ScoreTable:
     """Name of the protocol, such as OCI_to_M."""
     seed: Int[np.ndarray, " n"]
     role: TextColumn
-    """`validation` (sets the threshold) or `test`."""
+    """`validation` (sets the threshold), `leave-one-source-out` (source videos, each scored by a detector that has not
+    seen its dataset) or `test`."""
     model: TextColumn
     video: TextColumn
     """Path within the dataset."""
@@ -233,7 +236,7 @@ class ScoreTable:
 
     def _problems(self) -> Iterator[str]:
         checks = (
-            (~self.role.isin((VALIDATION, TEST)), f"the role must be {VALIDATION!r} or {TEST!r}"),
+            (~self.role.isin(ROLES), f"the role must be one of {', '.join(ROLES)}"),
             (~np.isin(self.label, (BONA_FIDE, ATTACK)), "the label must be 1 (bona fide) or 0 (attack)"),
             (np.isinf(self.score), "the score is infinite"),
             (np.isnan(self.score) & (self.reason == ""), "there is no score, and no reason why"),

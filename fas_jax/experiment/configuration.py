@@ -72,7 +72,10 @@ class Experiment:
 
     def check(self) -> None:
         """Raises `UserError` for settings that make no sense, whatever the data are."""
+        from fas_jax.evaluation.thresholds import Rule  # NumPy, which --help does without
+
         check_ranges(self)
+        Rule.parse(self.evaluation.threshold)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds must be at least one number, each once, not {list(self.seeds)}")
         if not self.methods:

@@ -14,10 +14,11 @@ from jaxtyping import Bool
 
 from fas_jax.base.declarations import key
 from fas_jax.base.files import fingerprint, plain_name, read_json, write_json
+from fas_jax.evaluation.scores import CROSS_SOURCE, VALIDATION
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.detectors import DetectorStore
-from fas_jax.experiment.planning import Plan, source_videos, tasks_of
+from fas_jax.experiment.planning import Plan, cross_source_plans, source_videos, tasks_of
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Detector, Failed, Job, Method, identity
 from fas_jax.methods.data import WHOLE, Task
@@ -66,6 +67,27 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
             scores[name], broken = fitter.out_of_fold(found[name], folds)
             failed[name] |= broken
     return Fitted({name: found[name] for name in experiment.methods})
+
+
+def fit_cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> None:
+    """Fits every method once more for every source that is left out, where thresholds come from such detectors."""
+    if experiment.evaluation.threshold_from == VALIDATION:
+        return
+    inner = cross_source_plans(plans, corpus.videos)
+    if devices.is_first():
+        alone = sum(not any(number == own for own, _ in inner) for number in range(len(plans)))
+        print(
+            f"thresholds from {CROSS_SOURCE}: {len(inner)} further fittings of every method beside {len(plans)}"
+            + (f"; {alone} with one source fall back to validation" if alone else ""),
+            flush=True,
+        )
+    if inner:
+        fit_methods(experiment, [plan for _, plan in inner], corpus, cross_source_folder(folder))
+
+
+def cross_source_folder(folder: Path) -> Path:
+    """Where a run keeps the detectors of `fit_cross_source`."""
+    return folder / CROSS_SOURCE
 
 
 def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus) -> dict[str, dict[str, str]]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
+from fas_jax.base.errors import UserError
 from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import CorpusClips
 from fas_jax.methods.data import WHOLE, Task
 from fas_jax.protocols.assignment import Assignment, assign_all
 from fas_jax.protocols.cuts import subject_folds
-from fas_jax.protocols.presets import Protocol
+from fas_jax.protocols.presets import Protocol, find_preset
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,43 @@ def plan(experiment: Experiment, videos: VideoTable) -> tuple[Plan, ...]:
     """Who trains, validates and is tested, for every protocol and seed."""
     assigned = assign_all(experiment.evaluation, experiment.seeds, videos)
     return tuple(Plan(assignment.protocol, seed, assignment) for seed, assignment in assigned)
+
+
+def cross_source_plans(plans: Sequence[Plan], videos: VideoTable) -> list[tuple[int, Plan]]:
+    """For every plan with several sources and each of these, a plan that leaves it out and tests on its videos.
+
+    The detectors of these plans say how scores move when a dataset is unseen, without reading the target.
+
+    Returns:
+        Pairs of the plan's number among `plans` and the plan that leaves a source out.
+
+    Raises:
+        UserError: Without a source, what is left lacks a class to train or validate on.
+    """
+    found = []
+    for number, each in enumerate(plans):
+        if find_preset(each.protocol.preset).on_target:
+            continue
+        train, validation = each.assignment.train, each.assignment.validation
+        sources = list(dict.fromkeys(np.asarray(videos.dataset[train]).tolist()))
+        for source in sources if len(sources) > 1 else ():
+            inner = f"{each.protocol.name} without {source}"
+            parts, left_out = [], []
+            for part, name in ((train, "train"), (validation, "validate")):
+                outside = np.asarray(videos.dataset[part]) != source
+                kept = part[outside]
+                if len(set(videos.label[kept].tolist())) < 2:
+                    raise UserError(
+                        f"protocol {inner}: what is left to {name} on lacks bona fide videos or attacks, so that no "
+                        'threshold can come from leave-one-source-out; set evaluation.threshold_from = "validation"'
+                    )
+                parts.append(kept)
+                left_out.append(part[~outside])
+            train_of, validation_of = parts
+            own = np.sort(np.concatenate(left_out))
+            protocol = replace(each.protocol, name=inner, display=inner, target=source)
+            found.append((number, Plan(protocol, each.seed, Assignment(protocol, train_of, validation_of, own))))
+    return found
 
 
 def source_videos(plans: Sequence[Plan]) -> Int[np.ndarray, " k"]:

@@ -5,7 +5,8 @@ weights.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from fas_jax.base.locks import locked
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.deployment.bundle import Decision
 from fas_jax.deployment.bundle_folder import write_bundle
-from fas_jax.evaluation.evaluate import Results, evaluate, thresholds
-from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.evaluation.evaluate import Results, evaluate
+from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, ScoreTable
+from fas_jax.evaluation.thresholds import thresholds
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
+from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.detectors import DetectorStore
-from fas_jax.experiment.fitting import Fitted
+from fas_jax.experiment.fitting import Fitted, cross_source_folder, detector_data
 from fas_jax.experiment.inputs import kept_backbone
-from fas_jax.experiment.planning import plan
+from fas_jax.experiment.ledger import record_readings, stored_cache
+from fas_jax.experiment.planning import Plan, cross_source_plans, plan
 from fas_jax.experiment.run import IN_USE, Seconds, open_inputs, read_inputs, read_run
-from fas_jax.experiment.scoring import score
+from fas_jax.experiment.scoring import score, score_cross_source
 from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
 from fas_jax.reporting.learning import read_histories
@@ -59,11 +63,12 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
         rule = experiment.evaluation.threshold
         judged = with_target(scores)
         # A run that trains detectors to deploy alone has a report, too: it says that there is no estimate.
-        results = evaluate(judged, rule) if len(judged) else Results.empty(rule)
+        set_by = experiment.evaluation.threshold_from
+        results = evaluate(judged, rule, set_by) if len(judged) else Results.empty(rule, set_by)
         _write_bundles(experiment, folder, inputs, scores)
-    write_report(
-        folder, results, scores, _provenance(experiment, inputs, seconds.known), _extras(folder, inputs, results)
-    )
+    read_before = read_json(folder / SCORED).get("read_before", [])
+    provenance = _provenance(experiment, inputs, seconds.known, read_before)
+    write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
 
 
 def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cache: Path | None = None) -> ScoreTable:
@@ -77,11 +82,24 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
     fitted = stored_detectors(experiment, folder, inputs)
+    read = record_readings(experiment, plans, "test", cache or stored_cache(inputs))
     scores = score(experiment, plans, corpus, fitted)
+    if experiment.evaluation.threshold_from == CROSS_SOURCE:
+        scores = ScoreTable.concatenate([scores, _cross_source(experiment, plans, corpus, folder)])
     scores.write_csv(path)
-    write_json(note, {"key": wanted, "sha256": sha256_file(path)})
+    write_json(note, {"key": wanted, "sha256": sha256_file(path), "read_before": [asdict(each) for each in read]})
     # As the file has them: the first evaluation and later ones agree.
     return ScoreTable.read_csv(path)
+
+
+def _cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> ScoreTable:
+    inner = cross_source_plans(plans, corpus.videos)
+    if not inner:
+        return ScoreTable.empty()
+    own = [each for _, each in inner]
+    place = cross_source_folder(folder)
+    known = {"plans": [each.name for each in own], "detectors": detector_data(experiment, own, corpus)}
+    return score_cross_source(experiment, plans, inner, corpus, stored_detectors(experiment, place, known))
 
 
 def with_target(scores: ScoreTable) -> ScoreTable:
@@ -91,7 +109,8 @@ def with_target(scores: ScoreTable) -> ScoreTable:
 
 def _scored_key(folder: Path, inputs: dict[str, Any]) -> str:
     """Of everything that the scores depend on: the detectors' files and the inputs."""
-    files = sorted((folder / "detectors").rglob("*.safetensors"))
+    places = (folder, cross_source_folder(folder))
+    files = sorted(path for place in places for path in (place / "detectors").rglob("*.safetensors"))
     hashes = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in files]
     return fingerprint([hashes, inputs["stores"], inputs["assignments"]])
 
@@ -111,7 +130,7 @@ def stored_detectors(experiment: Experiment, folder: Path, inputs: Mapping[str, 
 
 def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any], scores: ScoreTable) -> None:
     """One bundle for each plan: its detectors with their thresholds."""
-    known = thresholds(scores, experiment.evaluation.threshold)
+    known = thresholds(scores, experiment.evaluation.threshold, experiment.evaluation.threshold_from)
     backbone, origin = kept_backbone(folder)
     fitted = stored_detectors(experiment, folder, inputs)
     for number, (name, about) in enumerate(zip(inputs["plans"], inputs["assignments"], strict=True)):
@@ -147,7 +166,9 @@ def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any],
         )
 
 
-def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+def _provenance(
+    experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float], read_before: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the figures were made from and with, JSON-able."""
     kept = ("datasets", "materials", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with")
     return {
@@ -155,6 +176,7 @@ def _provenance(experiment: Experiment, inputs: dict[str, Any], seconds: dict[st
         "preset": used_preset(experiment.evaluation),
         "experiment": experiment_to_dict(experiment),
         **{name: inputs[name] for name in kept},
+        "read_before": read_before,
         "devices": devices.describe(),
         "methods": {name: identity(method) for name, method in experiment.methods.items()},
         "reads": {

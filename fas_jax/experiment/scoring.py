@@ -1,10 +1,10 @@
 """Scores of validation and test videos by every detector of an experiment; here the target is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, frame_mask
@@ -20,27 +20,55 @@ def score(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, fitted:
 
     A test video that could not be prepared is a non-response: it has a row, with the reason instead of a score.
     """
-    tables = []
-    for role in (VALIDATION, TEST):
-        wanted = [getattr(each.assignment, role) for each in plans]
-        clips = corpus.open(np.concatenate(wanted))
-        rows = [clips.find(part) for part in wanted]
-        found = score_clips(experiment, clips, rows, fitted)
-        for number, (each, part, own) in enumerate(zip(plans, wanted, rows, strict=True)):
-            missing = corpus.failed(part)
-            everyone = corpus.videos[np.concatenate([clips.numbers[own], missing])]
-            if not len(everyone):
-                continue  # a protocol without a target
-            reasons = [corpus.reason(video) for video in missing.tolist()]
-            described = ScoreTable.from_videos(
-                each.protocol.name, each.seed, role, "", everyone, np.zeros(len(everyone))
-            )
-            for name in experiment.methods:
-                scores = found[name][number]
-                values = np.concatenate([scores.clip, np.full(len(missing), np.nan)])
-                why = list(scores.reason) or [""] * len(own)
-                tables.append(described.scored_by(name, values, [*why, *reasons]))
-    return ScoreTable.concatenate(tables)
+    names = [each.protocol.name for each in plans]
+    return ScoreTable.concatenate(
+        table for role in (VALIDATION, TEST) for table in _score(experiment, plans, names, role, role, corpus, fitted)
+    )
+
+
+def score_cross_source(
+    experiment: Experiment, plans: Sequence[Plan], inner: Sequence[tuple[int, Plan]], corpus: Corpus, fitted: Fitted
+) -> ScoreTable:
+    """One score for each source video of every plan and method, by the detector that has not seen its dataset.
+
+    Args:
+        experiment: Settings.
+        plans: From `planning.plan`.
+        inner: From `planning.cross_source_plans`.
+        corpus: All datasets; the target of no plan is read.
+        fitted: The detectors of `inner`.
+    """
+    own = [plan for _, plan in inner]
+    names = [plans[number].protocol.name for number, _ in inner]
+    return ScoreTable.concatenate(_score(experiment, own, names, TEST, CROSS_SOURCE, corpus, fitted))
+
+
+def _score(
+    experiment: Experiment,
+    plans: Sequence[Plan],
+    names: Sequence[str],
+    part_name: str,
+    role: str,
+    corpus: Corpus,
+    fitted: Fitted,
+) -> Iterator[ScoreTable]:
+    """Rows of one part of every plan, under the names of protocols and the role that they get in the table."""
+    wanted = [getattr(each.assignment, part_name) for each in plans]
+    clips = corpus.open(np.concatenate(wanted))
+    rows = [clips.find(part) for part in wanted]
+    found = score_clips(experiment, clips, rows, fitted)
+    for number, (each, part, own) in enumerate(zip(plans, wanted, rows, strict=True)):
+        missing = corpus.failed(part)
+        everyone = corpus.videos[np.concatenate([clips.numbers[own], missing])]
+        if not len(everyone):
+            continue  # a protocol without a target
+        reasons = [corpus.reason(video) for video in missing.tolist()]
+        described = ScoreTable.from_videos(names[number], each.seed, role, "", everyone, np.zeros(len(everyone)))
+        for name in experiment.methods:
+            scores = found[name][number]
+            values = np.concatenate([scores.clip, np.full(len(missing), np.nan)])
+            why = list(scores.reason) or [""] * len(own)
+            yield described.scored_by(name, values, [*why, *reasons])
 
 
 def score_clips(

@@ -19,8 +19,9 @@ from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
-from fas_jax.experiment.fitting import Fitted, fit_methods
+from fas_jax.experiment.fitting import Fitted, fit_cross_source, fit_methods
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
+from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs
@@ -85,8 +86,12 @@ def train(experiment: Experiment) -> Run:
 
 def _train(experiment: Experiment) -> Run:
     opened = open_checked(experiment)
+    chosen = selects_on_target(opened.plans)
+    if chosen and devices.is_first():
+        record_readings(opened.experiment, chosen, "selection", Path(opened.experiment.cache))
     with opened.seconds.stage("train"):
         fitted = fit_methods(opened.experiment, opened.plans, opened.corpus, opened.folder)
+        fit_cross_source(opened.experiment, opened.plans, opened.corpus, opened.folder)
     return Run(**vars(opened), fitted=fitted)
 
 
@@ -135,8 +140,10 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     listings = _listings(experiment)
     videos = VideoTable.of(video for listing in listings for video in listing.videos)
     assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
+    protocols = tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
+    check_seals(experiment, protocols)
     load_backbone(experiment.features)
-    return tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
+    return protocols
 
 
 def _check_inputs(experiment: Experiment) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from fas_jax.evaluation.evaluate import thresholds
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.thresholds import thresholds
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import Models, dataset_name, protocol_name
 from fas_jax.reporting.notes import NO_ESTIMATE
@@ -41,7 +41,7 @@ def deployment_section(
     rows = scores.select(protocol=protocol, role=VALIDATION)
     sources = {str(name) for name in rows.distinct("dataset")}
     estimates = _leave_one_out(sources, results, provenance.get("assignments") or ())
-    found = thresholds(rows, results.threshold_rule)
+    found = thresholds(rows, results.threshold_rule, results.set_by)
     seeds = rows.distinct("seed")
     grid = []
     for model in rows.distinct("model"):

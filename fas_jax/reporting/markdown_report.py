@@ -67,11 +67,14 @@ def full_report(
     """
     parts = [main.rstrip()]
     if results.protocols:
+        promises = tables.promise_table(results, models)
+        promised = ["## Promised and reached", tables.PROMISES, markdown(promises)] if promises else []
         parts += ["## ROC curves", *(f"![{plain(title)}]({file})" for title, file in pictures)]
         parts += [
             "## Strict beside oracle",
             tables.ORACLE,
             markdown(tables.oracle_table(results, models)),
+            *promised,
             "## Presentation attack detection rates",
             tables.RATES,
             markdown(tables.rates_table(results, models)),

@@ -6,6 +6,7 @@ from typing import Any
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import PRESETS
 from fas_jax.reporting.materials import materials_in
 from fas_jax.reporting.naming import Models, dataset_name, protocol_name
@@ -58,10 +59,7 @@ def notes(
     refusal: str,
 ) -> list[str]:
     """What the main table needs to be understood."""
-    rule = {
-        "pooled": "all validation videos pooled, so that large datasets weigh more",
-        "balanced": "every source dataset weighing the same",
-    }[results.threshold_rule]
+    rule = Rule.parse(results.threshold_rule).describe(results.set_by)
     preset = PRESETS.get(provenance["preset"])
     bold = "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0."
     found = [
@@ -69,8 +67,7 @@ def notes(
         f"Unit: the video. {_fusion(models)}HTER = (FAR + FRR) / 2; AUC needs no threshold.",
         "Threshold: equal error rate on the target's own test videos, as the preset says."
         if preset and preset.on_target
-        else f"Threshold: equal error rate on the validation videos of the sources, {rule}; the target takes no part "
-        "in it.",
+        else f"Threshold: {rule}. The target takes no part in it.",
         f"In brackets: {_CONFIDENCE} interval by bootstrap over the target's subjects ({RESAMPLES} resamples; "
         "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors.",
         f"{bold} Published rows are not compared." if published else bold,
@@ -84,6 +81,7 @@ def notes(
         found.append(f"Renditions: {read}.")
     if "weights" in provenance:
         found.append(f"Backbone: {provenance.get('backbone', 'not told')}; weights: {provenance['weights']}.")
+    found += [_read_before(each) for each in provenance.get("read_before", ())]
     for each in provenance["datasets"]:
         if each["complete"] is None:
             found.append(f"Whether dataset {dataset_name(each['dataset'])} is complete is not known.")
@@ -95,6 +93,19 @@ def notes(
     else:
         found.append(f"{refusal[0].upper()}{refusal[1:]}.")
     return found
+
+
+def _read_before(each: Mapping[str, Any]) -> str:
+    """How often runs on the same cache had read a target before."""
+    name = dataset_name(each["target"])
+    if not each["readings"]:
+        return f"Target {name}: no run on this cache had read it before."
+    times = "once" if each["readings"] == 1 else f"{each['readings']} times"
+    kinds = "one setting" if each["settings"] == 1 else f"{each['settings']} different settings"
+    return (
+        f"Target {name}: runs on this cache had read it {times} before, with {kinds}. Whatever was changed after "
+        "such a reading has been chosen on the target."
+    )
 
 
 def _fusion(models: Models) -> str:

@@ -12,7 +12,6 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json, write_text
 from fas_jax.base.outputs import output_folder
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.evaluation.metrics import ThresholdRule
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocols.presets import is_synthetic
@@ -144,7 +143,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_+-]", "_", name)
 
 
-def evaluate_scores(csv: Path, out: Path, threshold: ThresholdRule = "pooled") -> Results:
+def evaluate_scores(csv: Path, out: Path, threshold: str = "pooled") -> Results:
     """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`) and writes a report into `out`.
 
     Raises:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
-from fas_jax.evaluation.results import Figures, Results
+from fas_jax.evaluation.results import Figures, Results, Summary
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import OFFICIAL
 from fas_jax.reporting.grid import NOT_SCORED, UNDEFINED, Grid, Strong
 from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name, summaries
@@ -18,6 +19,10 @@ NON_RESPONSES = "Reasons (validation and test videos, each counted once a reason
 ORACLE = (
     "HTER with the threshold from the sources, and what a threshold chosen on the target would have claimed. Figures "
     "in %."
+)
+PROMISES = (
+    "The threshold promises, on source videos, that no PAI species has a higher APCER; here is what it reached on the "
+    "target. n/a: fewer attacks of the species than 3 / rate, too few to tell. Figures in %, means over seeds."
 )
 RATES = (
     "APCER is given for each coarse PAI species; the largest counts (ISO/IEC 30107-3). Figures in %, means over seeds. "
@@ -100,14 +105,51 @@ def videos_note(results: Results) -> str:
 
 def oracle_table(results: Results, models: Models) -> Grid:
     """HTER beside what a choice on the target would have claimed."""
-    names = ("hter", "oracle_eer", "gap", "oracle_min_hter", "validation_eer")
-    header = ["protocol", "model", "HTER", "oracle EER (on the target)", "gap"]
-    header += ["oracle lowest HTER", "validation EER"]
+    columns = {"hter_validation": "HTER, threshold from validation"}
+    if any(not np.isnan(each.values["hter_cross_source"]) for each in results.figures):
+        columns["hter_cross_source"] = "HTER, threshold from leave-one-source-out"
+    columns |= {
+        "oracle_eer": "oracle EER (on the target)",
+        "gap": "gap",
+        "oracle_min_hter": "oracle lowest HTER",
+        "validation_eer": "validation EER",
+    }
+    wide = any(not np.isnan(each.values["threshold_gap"]) for each in results.figures)
     rows = []
     for summary in summaries(results):
-        cells = [_percent(summary.mean[name], summary.std[name]) for name in names]
+        cells = [_percent(summary.mean[name], summary.std[name]) for name in columns]
+        if wide:
+            width = [each.values["threshold_gap"] for each in _runs(results, summary)]
+            cells.append("—" if np.isnan(width).all() else f"{np.nanmean(width):.1f}")
         rows.append([protocol_name(summary.protocol), models.name(summary.model), *cells])
-    return Grid(header, rows)
+    return Grid(["protocol", "model", *columns.values(), *(["threshold in a gap of logits"] if wide else [])], rows)
+
+
+def promise_table(results: Results, models: Models) -> Grid | None:
+    """Promised and reached APCER by species, where the rule promises one; None where it does not.
+
+    A species with fewer attacks than 3 / rate cannot show that the promise is kept (rule of three), and has no figure.
+    """
+    rule = Rule.parse(results.threshold_rule)
+    if rule.name != "apcer":
+        return None
+    (rate,) = rule.numbers
+    species = sorted({name for each in results.figures for name in each.apcer_by_species})
+    rows = []
+    for summary in summaries(results):
+        runs = _runs(results, summary)
+        cells = []
+        for name in species:
+            reached = [run.apcer_by_species[name] for run in runs if name in run.apcer_by_species]
+            few = any(run.species_counts.get(name, 0) < 3 / rate for run in runs)
+            cells.append("n/a" if few or not reached else _percent(float(np.mean(reached))))
+        bpcer = _percent(summary.mean["bpcer"], summary.std["bpcer"])
+        rows.append([protocol_name(summary.protocol), models.name(summary.model), _percent(rate), *cells, bpcer])
+    return Grid(["protocol", "model", "promised APCER", *(f"reached, {name}" for name in species), "BPCER"], rows)
+
+
+def _runs(results: Results, summary: Summary) -> list[Figures]:
+    return [each for each in results.figures if (each.protocol, each.model) == (summary.protocol, summary.model)]
 
 
 def rates_table(results: Results, models: Models) -> Grid:
@@ -119,7 +161,7 @@ def rates_table(results: Results, models: Models) -> Grid:
     header += ["oracle BPCER10", "oracle BPCER20", "oracle BPCER100", "oracle TPR at FPR 1 %"]
     rows = []
     for summary in summaries(results):
-        runs = [each for each in results.figures if (each.protocol, each.model) == (summary.protocol, summary.model)]
+        runs = _runs(results, summary)
         by_species = [float(np.mean([run.apcer_by_species.get(name, np.nan) for run in runs])) for name in species]
         # A target need not have every species; that is no undefined figure.
         shown = ["—" if np.isnan(value) else _percent(value) for value in by_species]

@@ -21,9 +21,11 @@ from fas_jax.base.files import write_json
 from fas_jax.base.locks import locked
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.scores import TEST, VALIDATION
+from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, fit_methods
+from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import stored_detectors
 from fas_jax.experiment.run import IN_USE, open_inputs, read_inputs, read_run
@@ -89,6 +91,7 @@ def _watch(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: 
         raise UserError(f"no method of {folder} is fitted in epochs, so that none could be chosen on the target")
     if not any(len(each.assignment.test) for each in plans):
         raise UserError(f"no protocol of {folder} tests on a target; add leave-one-out to evaluation.protocols")
+    record_readings(experiment, plans, "oracle", cache or stored_cache(inputs))
     if all(_kept(folder, name, plans, fitted) for name in methods):
         found = _reached(experiment, plans, corpus, fitted, folder, methods)
     else:
@@ -107,7 +110,7 @@ def _watch(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: 
     return table
 
 
-def oracle_table(found: Sequence[Reached], plans: Sequence[Plan], rule: metrics.ThresholdRule) -> ExtraTable:
+def oracle_table(found: Sequence[Reached], plans: Sequence[Plan], rule: str) -> ExtraTable:
     """Honest figures first, then what the two choices on the target would have claimed."""
     rows = []
     for protocol in dict.fromkeys(each.protocol.name for each in plans):
@@ -252,14 +255,14 @@ def _reached(
     return found
 
 
-def _judge(validation: _Answers, test: _Answers, rule: metrics.ThresholdRule) -> dict[str, float]:
+def _judge(validation: _Answers, test: _Answers, rule: str) -> dict[str, float]:
     """As the report's figures: videos without a decision count in none."""
     figures = dict.fromkeys(("hter", "target_eer", "auc"), np.nan)
     try:
         figures["auc"] = metrics.auc(test.scores, test.labels)
         own = metrics.eer_threshold(test.scores, test.labels)
         figures["target_eer"] = metrics.rates(test.scores, test.labels, own).hter
-        tau = metrics.threshold_by(rule, validation.scores, validation.labels, validation.datasets)
+        tau = threshold_by(rule, validation.scores, validation.labels, validation.datasets)
         figures["hter"] = metrics.rates(test.scores, test.labels, tau).hter
     except metrics.MetricError:
         pass  # undefined, and the table says so

@@ -18,13 +18,14 @@ from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Execution
 from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation import metrics
+from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
 from fas_jax.methods.base import Desk, Failed, Job, Method
 from fas_jax.methods.data import Rows, Task
 from fas_jax.reporting.grid import Grid
 
 Scored: TypeAlias = Literal["held-out", "cross-fitted"]
-RULES: tuple[tuple[metrics.ThresholdRule, Scored], ...] = (
+RULES: tuple[tuple[str, Scored], ...] = (
     ("pooled", "held-out"),
     ("balanced", "held-out"),
     ("pooled", "cross-fitted"),
@@ -93,7 +94,7 @@ def compare(
     for rule, kind in RULES:
         scores, rows, on_target = found[kind]
         labels, truth = clips.labels[rows], clips.labels[judged]
-        tau = metrics.threshold_by(rule, scores, labels, datasets[rows])
+        tau = threshold_by(rule, scores, labels, datasets[rows])
         hter = metrics.rates(on_target, truth, tau).hter
         oracle = metrics.rates(on_target, truth, metrics.eer_threshold(on_target, truth)).hter
         outcomes[rule, kind] = Outcome(hter, oracle, hter - metrics.rates(scores, labels, tau).hter)

@@ -1,7 +1,6 @@
 """Writes a rendered dataset in its official layout; can be interrupted and goes on."""
 
 import dataclasses
-import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import as_completed
@@ -13,7 +12,7 @@ import pebble
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path, read_json, remove_leftovers, write_json
 from fas_jax.base.locks import is_lock, locked
-from fas_jax.base.processes import without_main
+from fas_jax.base.processes import SpawnWithoutMain
 from fas_jax.base.settings import Synthesis
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.runtime.workers import check_workers, worker_count
@@ -135,9 +134,8 @@ def _render(
         return
     check_workers()
     workers = min(worker_count(settings.workers), len(videos))
-    context = multiprocessing.get_context("spawn")
     bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
-    with bar, without_main(), pebble.ProcessPool(workers, context=context, initializer=_start) as pool:
+    with bar, pebble.ProcessPool(workers, context=SpawnWithoutMain(), initializer=_start) as pool:
         futures = [pool.schedule(render_video, args=[root, video, settings, photos]) for video in videos]
         try:
             for future in as_completed(futures):

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, write_json
 from fas_jax.evaluation import metrics
+from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.planning import Plan, source_videos, tasks_of
@@ -102,7 +103,7 @@ def _name(task: Task) -> str:
 class _Judge:
     """Turns scores of a task's validation clips and its fold into figures."""
 
-    def __init__(self, clips: CorpusClips, rule: metrics.ThresholdRule) -> None:
+    def __init__(self, clips: CorpusClips, rule: str) -> None:
         self._rule, self._labels = rule, clips.labels
         self._datasets = np.asarray(clips.videos.dataset)
 
@@ -124,7 +125,7 @@ class _Judge:
         fold = np.arange(len(rows)) >= len(task.validation)
         (held, own), (validation, chosen) = ((rows[part], scores[part]) for part in (answered & fold, answered & ~fold))
         try:
-            tau = metrics.threshold_by(self._rule, chosen, self._labels[validation], self._datasets[validation])
+            tau = threshold_by(self._rule, chosen, self._labels[validation], self._datasets[validation])
             labels = self._labels[held]
             return metrics.rates(own, labels, tau).hter, metrics.auc(own, labels), ""
         except metrics.MetricError as error:

@@ -1,0 +1,288 @@
+"""Two runs, or two tables of scores, beside each other: paired over the subjects of the test videos. Imports no JAX."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import read_json, write_text
+from fas_jax.base.outputs import output_folder
+from fas_jax.base.text_column import TextColumn
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.results import Comparison, Results, Summary
+from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.reporting import grid
+from fas_jax.reporting.grid import Grid, Strong
+from fas_jax.reporting.markdown_report import section
+from fas_jax.reporting.naming import dataset_name, protocol_name
+from fas_jax.reporting.page import ExtraTable, simple_page
+from fas_jax.reporting.tables import with_interval
+
+_MARK = " @ "
+EXPLANATION = (
+    "Differences are first minus second, in points of HTER; below zero the first errs less. Their 95 % intervals are "
+    "paired: each resample draws subjects of the target, with all of their videos, for both sides. Bold: the interval "
+    "excludes zero. They say nothing of other targets, other cuts of the sources or other seeds."
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two."""
+
+    name: str
+    """For people; unlike the other side's."""
+    scores: ScoreTable
+    provenance: Mapping[str, Any]
+    """As the run's report wrote it; empty for a table of scores."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model of each side under one protocol."""
+
+    protocol: str
+    models: tuple[str, str]
+    sides: tuple[Summary, Summary]
+    comparison: Comparison
+    """First minus second."""
+
+
+def read_sides(one: Path, other: Path) -> tuple[Side, Side]:
+    """The scores and the provenance of two runs' folders or CSV files of scores.
+
+    Raises:
+        UserError: A path holds no scores, or both are the same.
+    """
+    if Path(one).resolve() == Path(other).resolve():
+        raise UserError(f"{one} and {other} are the same; give two different runs or tables of scores")
+    names = [Path(path).resolve().name for path in (one, other)]
+    if names[0] == names[1]:
+        names = [f"{Path(path).resolve().parent.name}/{name}" for path, name in zip((one, other), names, strict=True)]
+    if names[0] == names[1]:
+        names = [str(one), str(other)]
+    first, second = (_read(Path(path), name) for path, name in zip((one, other), names, strict=True))
+    return first, second
+
+
+def compare(one: Side, other: Side, threshold: str = "pooled") -> list[Pair]:
+    """Every model of one side beside the model of the other that has its name, under every protocol of both.
+
+    Where each side has one model, they are compared whatever their names.
+
+    Args:
+        one: First side.
+        other: Second side.
+        threshold: Rule by which each side's validation videos set its thresholds.
+
+    Raises:
+        UserError: The sides share no protocol or no model, or were tested on different videos.
+    """
+    protocols = [name for name in one.scores.distinct("protocol") if name in other.scores.distinct("protocol")]
+    if not protocols:
+        raise UserError(f"{one.name} and {other.name} share no protocol: {_both(one, other, 'protocol')}")
+    named = _paired_models(one, other)
+    tables = []
+    for number, side in enumerate((one, other)):
+        kept = [pair[number] for pair in named]
+        rows = side.scores.rows(side.scores.protocol.isin(tuple(protocols)) & side.scores.model.isin(tuple(kept)))
+        tables.append(_marked(rows, number))
+    results = evaluate(ScoreTable.concatenate(tables), threshold, same_validation=False)
+    return [
+        _pair(results, protocol, pair)
+        for protocol in results.protocols
+        for pair in named
+        if all(_has(results, protocol, f"{model}{_MARK}{number}") for number, model in enumerate(pair))
+    ]
+
+
+def differing_settings(one: Side, other: Side) -> Grid:
+    """The settings, prepared data and versions in which two runs differ; empty where a side is a table of scores."""
+    found = [_facts(side.provenance) for side in (one, other)]
+    if not one.provenance or not other.provenance:
+        found = [{}, {}]
+    rows = [
+        [name, *(each.get(name, "—") for each in found)]
+        for name in sorted(found[0].keys() | found[1].keys())
+        if found[0].get(name) != found[1].get(name)
+    ]
+    return Grid(["setting", one.name, other.name], rows)
+
+
+def write_comparison(folder: Path, one: Side, other: Side, pairs: Sequence[Pair], caveats: Sequence[str]) -> str:
+    """Writes `comparison.html`, `comparison.md` and `comparison.csv`; gives the Markdown.
+
+    Args:
+        folder: Made if needed; an earlier comparison there is replaced, and nothing else.
+        one: First side.
+        other: Second side.
+        pairs: Of `compare`.
+        caveats: For the top of the page.
+    """
+    said = _statements(pairs)
+    shown = [ExtraTable("HTER and AUC in per cent", EXPLANATION, _table(one, other, pairs))]
+    settings = differing_settings(one, other)
+    if settings.rows:
+        shown.append(ExtraTable("What differs", "Settings, prepared data and versions of the two runs.", settings))
+    title = f"{one.name} beside {other.name}"
+    text = "\n\n".join(
+        part
+        for part in (
+            f"# {grid.plain(title)}",
+            grid.quoted(caveats),
+            grid.bullets(said),
+            *(line for each in shown for line in section(each)),
+        )
+        if part
+    )
+    with output_folder(folder) as place:
+        write_text(place / "comparison.html", simple_page(title, said, shown, caveats=caveats))
+        write_text(place / "comparison.csv", grid.to_csv(_figures(one, other, pairs)))
+        write_text(place / "comparison.md", text + "\n")
+    return text
+
+
+def caveats_of(one: Side, other: Side) -> list[str]:
+    """What a reader must know: rendered data, and what only one of the sides has."""
+    found = []
+    for column in ("protocol", "model"):
+        for side, against in ((one, other), (other, one)):
+            lone = [name for name in side.scores.distinct(column) if name not in against.scores.distinct(column)]
+            if lone and not (column == "model" and _one_each(one, other)):
+                found.append(f"Only {side.name} has {column} {', '.join(map(str, lone))}: not compared.")
+    for side in (one, other):
+        rendered = [
+            dataset_name(each["dataset"]) for each in side.provenance.get("datasets", ()) if each.get("synthetic")
+        ]
+        if rendered:
+            found.append(f"{side.name}: {', '.join(rendered)} are rendered, and say nothing about real faces.")
+    presets = {side.provenance.get("preset") for side in (one, other) if side.provenance}
+    if len(presets) > 1:
+        found.append(f"The runs follow different presets: {', '.join(sorted(map(str, presets)))}.")
+    return found
+
+
+def _read(path: Path, name: str) -> Side:
+    if not path.is_dir():
+        return Side(name, ScoreTable.read_csv(path), {})
+    if not (path / "scores.csv").exists():
+        raise UserError(f"{path} holds no scores.csv; run scripts/evaluate.py {path} first")
+    provenance = path / "provenance.json"
+    return Side(name, ScoreTable.read_csv(path / "scores.csv"), read_json(provenance) if provenance.exists() else {})
+
+
+def _paired_models(one: Side, other: Side) -> list[tuple[str, str]]:
+    first, second = one.scores.distinct("model"), other.scores.distinct("model")
+    shared = [(name, name) for name in first if name in second]
+    if shared:
+        return shared
+    if _one_each(one, other):
+        return [(first[0], second[0])]
+    raise UserError(f"{one.name} and {other.name} share no model: {_both(one, other, 'model')}")
+
+
+def _one_each(one: Side, other: Side) -> bool:
+    return len(one.scores.distinct("model")) == len(other.scores.distinct("model")) == 1
+
+
+def _both(one: Side, other: Side, column: str) -> str:
+    return "; ".join(f"{side.name} has {', '.join(side.scores.distinct(column))}" for side in (one, other))
+
+
+def _marked(rows: ScoreTable, number: int) -> ScoreTable:
+    """The same rows under names of models that no other side has."""
+    return dataclasses.replace(rows, model=TextColumn.of([f"{name}{_MARK}{number}" for name in rows.model.tolist()]))
+
+
+def _has(results: Results, protocol: str, model: str) -> bool:
+    return any((each.protocol, each.model) == (protocol, model) for each in results.summaries)
+
+
+def _pair(results: Results, protocol: str, models: tuple[str, str]) -> Pair:
+    first, second = (f"{model}{_MARK}{number}" for number, model in enumerate(models))
+    summaries = {(each.protocol, each.model): each for each in results.summaries}
+    (comparison,) = (
+        each for each in results.comparisons if (each.protocol, each.model, each.other) == (protocol, first, second)
+    )
+    return Pair(protocol, models, (summaries[protocol, first], summaries[protocol, second]), comparison)
+
+
+def _apart(each: Comparison) -> bool:
+    return each.interval.low > 0 or each.interval.high < 0
+
+
+def _statements(pairs: Sequence[Pair]) -> list[str]:
+    """By pair of models, over how many targets each is ahead."""
+    found = []
+    for models in dict.fromkeys(pair.models for pair in pairs):
+        own = [pair.comparison for pair in pairs if pair.models == models]
+        own = [each for each in own if not np.isnan(each.difference)]
+        if not own:
+            found.append(f"{' beside '.join(models)}: HTER is undefined on a side.")
+            continue
+        ahead = [sum(each.difference < 0 for each in own), sum(each.difference > 0 for each in own)]
+        clear = [sum(_apart(each) and each.difference < 0 for each in own)]
+        clear.append(sum(_apart(each) and each.difference > 0 for each in own))
+        name = models[0] if models[0] == models[1] else " beside ".join(models)
+        found.append(
+            f"{name}: the first errs less in {ahead[0]} of {len(own)} protocols ({clear[0]} of them with an interval "
+            f"that excludes zero), the second in {ahead[1]} ({clear[1]})."
+        )
+    return found
+
+
+def _table(one: Side, other: Side, pairs: Sequence[Pair]) -> Grid:
+    header = ["protocol", "model", f"HTER, {one.name}", f"HTER, {other.name}", "difference"]
+    header += [f"AUC, {one.name}", f"AUC, {other.name}"]
+    rows = []
+    for pair in pairs:
+        each = pair.comparison
+        if np.isnan(each.difference):
+            difference = grid.UNDEFINED
+        else:
+            low, high = 100 * each.interval.low, 100 * each.interval.high
+            interval = "" if np.isnan(low) else f" [{low:+.1f}, {high:+.1f}]"
+            difference = f"{100 * each.difference:+.2f}{interval}"
+        errors, areas = (
+            [with_interval(side.mean[name], side.std[name], getattr(side, f"{name}_interval")) for side in pair.sides]
+            for name in ("hter", "auc")
+        )
+        model = pair.models[0] if pair.models[0] == pair.models[1] else " / ".join(pair.models)
+        shown = Strong(difference) if _apart(each) else difference
+        rows.append([protocol_name(pair.protocol), model, *errors, shown, *areas])
+    return Grid(header, rows)
+
+
+def _figures(one: Side, other: Side, pairs: Sequence[Pair]) -> Grid:
+    """All digits, for programs."""
+    header = ["protocol", "first", "first_model", "second", "second_model", "first_hter", "second_hter"]
+    header += ["difference", "low", "high", "first_auc", "second_auc"]
+    rows = []
+    for pair in pairs:
+        each = pair.comparison
+        numbers = [*(side.mean["hter"] for side in pair.sides), each.difference, each.interval.low, each.interval.high]
+        numbers += [side.mean["auc"] for side in pair.sides]
+        names = [pair.protocol, one.name, pair.models[0], other.name, pair.models[1]]
+        rows.append([*names, *("" if np.isnan(number) else repr(float(number)) for number in numbers)])
+    return Grid(header, rows)
+
+
+def _facts(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Settings and origins of a run as one flat dictionary."""
+    found = dict(_flat(provenance.get("experiment", {})))
+    for each in provenance.get("datasets", ()):
+        found[f"prepared data of {each.get('dataset')}"] = str(each.get("prepared", ""))
+    for name in ("weights", "weights_sha256"):
+        found[name] = str(provenance.get(name, ""))
+    found |= {f"version of {name}": str(value) for name, value in (provenance.get("versions") or {}).items()}
+    return found
+
+
+def _flat(tree: Any, name: str = "") -> list[tuple[str, str]]:
+    if not isinstance(tree, Mapping):
+        return [(name, str(tree))]
+    return [each for key, value in tree.items() for each in _flat(value, f"{name}.{key}" if name else str(key))]
