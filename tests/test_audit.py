@@ -151,6 +151,7 @@ def test_a_clip_without_frames_has_none_in_any_control(clips):
         assert not changed.features("whole")[0][3].any()
 
 
+@pytest.mark.slow
 def test_controls_and_what_is_said_of_them(clips, tmp_path):
     results = evaluate(run_controls(clips, "whole", assign(clips), [0], head(max_epochs=10)))
     reached = {each.model: each.mean["auc"] for each in results.summaries}

@@ -37,6 +37,7 @@ def assert_same_detectors(one, other, numbers):
                 np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.slow
 def test_no_score_has_moved(plain):
     """Every score of every default method is that of the golden file, which an earlier architecture wrote."""
     found, golden = as_table(plain.scores), read()

@@ -18,7 +18,7 @@ RENDITIONS = {"whole": Rendition(size=16)}
 @pytest.fixture(autouse=True)
 def no_pools(monkeypatch):
     monkeypatch.setattr(decoding, "_kept", {})
-    monkeypatch.setattr(decoding, "core_count", lambda: 3)
+    monkeypatch.setattr(decoding, "worker_count", lambda asked: asked or 3)
     yield
     for pool in decoding._kept.values():
         pool.stop()

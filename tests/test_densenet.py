@@ -21,7 +21,7 @@ FORMS = ("plain", "buffered", "restructured")
 @pytest.mark.parametrize(
     ("case", "form"),
     [
-        pytest.param(case, form, marks=[pytest.mark.slow] if case == "densenet201" and form != "restructured" else [])
+        pytest.param(case, form, marks=[pytest.mark.slow] if case == "densenet201" else [])
         for case in DENSENET_CASES
         for form in FORMS
     ],
@@ -74,6 +74,7 @@ def test_init_has_the_structure_of_imported_weights_and_depends_on_the_seed():
     assert abs(kernel.mean()) < 1e-3
 
 
+@pytest.mark.slow
 def test_random_features_tell_frames_apart_and_stay_in_range():
     # An initialisation that explodes or dies out over 200 layers would make every embedded run meaningless.
     shape = densenet.SHAPES["densenet121"]
@@ -146,6 +147,7 @@ def test_a_batch_taken_in_chunks_has_the_features_of_its_chunks(precision):
     assert np.array_equal(np.asarray(stage(params, images)), np.concatenate(alone))
 
 
+@pytest.mark.slow
 def test_an_exported_program_takes_any_number_of_frames():
     params, stage = densenet.init(TINY, 3), jax.jit(partial(densenet.apply, TINY, form="restructured"))
     symbolic = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("b"), 48, 40, 3), np.uint8)

@@ -9,9 +9,10 @@ from fas_jax.base.parameters import save_tree
 from fas_jax.base.record import Video
 from fas_jax.base.settings import Evaluation
 from fas_jax.evaluation import metrics
-from fas_jax.evaluation.evaluate import evaluate, thresholds
+from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.thresholds import thresholds
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import fit_methods

@@ -98,6 +98,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(change):
     # ImageNet's classes 285, Egyptian cat, and 967, espresso.
     [("chelsea", 285), ("coffee", 967)],
 )
+@pytest.mark.slow
 def test_the_packages_weights_know_pictures(picture, label):
     found = importlib.util.find_spec("skimage")
     path = Path(found.origin).parent / "data" / f"{picture}.png" if found and found.origin else Path()

@@ -70,6 +70,7 @@ def files(folder):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_finished_run_takes_further_methods_and_fits_only_those(corpus, tmp_path, jobs):
     """And a stack needs, of the methods that it reads, only the folds; the same detectors as if all came at once."""
     fit(corpus, tmp_path / "one", {"mean-feature": BELOW["mean-feature"]})
@@ -118,6 +119,7 @@ def test_one_method_may_come_twice_with_other_settings(corpus, tmp_path):
     assert np.linalg.norm(two) < np.linalg.norm(one) / 2
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_longer_finite_gives_no_detector(corpus):
     """Beside others that are fitted in the same program, as in a search; of all, it is an error."""
     plans = planning.plan(EXPERIMENT, corpus.videos)

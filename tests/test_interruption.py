@@ -44,6 +44,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(value, other[name])
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits(tmp_path):
     whole = finish(tmp_path / "whole", tmp_path / "whole.npz")
     process = start(tmp_path / "broken", tmp_path / "broken.npz")

@@ -91,6 +91,7 @@ def test_evaluating_scores_needs_no_jax(finished, tmp_path):
     assert [each["values"] for each in ours] == [each["values"] for each in theirs]
 
 
+@pytest.mark.slow
 def test_how_the_work_is_done_may_change_between_two_parts_of_a_run(finished):
     """What an error message proposes must be possible: allowing failures, less memory, another mapping."""
     _, place, _ = finished
@@ -111,6 +112,7 @@ def stable(run):
 CHANGING = ("timings.json", "provenance.json")  # they hold seconds
 
 
+@pytest.mark.slow
 def test_evaluation_needs_no_videos_no_weights_and_no_fixed_place(finished, tiny_cache, tmp_path):
     """From another working directory, after the run was moved: at first from the stored inputs, then without them."""
     run, _, _ = finished
@@ -146,6 +148,7 @@ def test_another_setting_under_the_same_name_is_refused(finished):
     assert "folds.count: 2 there, 3 now" in refused("run", "--config", "tiny.toml", "--folds.count", "3", cwd=place)
 
 
+@pytest.mark.slow
 def test_a_finished_run_takes_a_further_method_and_trains_only_that(finished, tmp_path):
     run, place, _ = finished
     shutil.copytree(run, tmp_path / "runs" / "tiny")

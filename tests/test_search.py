@@ -259,6 +259,7 @@ def test_more_trials_keep_the_first_ones(made, plain, tmp_path, monkeypatch):
         np.testing.assert_allclose(outcome.figures.auc, by_number[2][number].figures.auc, atol=0.02)
 
 
+@pytest.mark.slow
 def test_what_decides_a_setting_decides_what_is_known_of_it(made, tmp_path, monkeypatch):
     """Another fixed setting of a method scores it anew; another method in the search does not."""
     one = drawn(monkeypatch, GOOD)
@@ -304,6 +305,7 @@ def test_what_was_scored_on_other_data_is_not_used(made, tmp_path):
     assert_same(alone, run(made, tmp_path / "run", own))
 
 
+@pytest.mark.slow
 def test_a_trial_among_others_equals_the_trial_alone(made, tmp_path, monkeypatch):
     others = (
         good(learning_rate=3e-2, weight_decay=0.1, balance="weights"),

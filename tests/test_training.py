@@ -58,10 +58,11 @@ def tried(tmp_path_factory):
     ("mapping", "run_devices"),
     # A mesh of two by two has both axes, which is enough for every day.
     [
-        ("shard_map", 2),
-        *(pytest.param(*other, marks=pytest.mark.slow) for other in (("shard_map", 1), ("shard_map", 4), ("pmap", 1))),
+        *(("shard_map", runs) for runs in (1, 2, 4)),
+        ("pmap", 1),
     ],
 )
+@pytest.mark.slow
 def test_four_devices_equal_one(tried, mapping, run_devices):
     """Gradients to 1e-5 and parameters after 50 steps to 1e-4, with masks and counts that differ by device."""
     many, one = tried(4, mapping, run_devices), tried(1, mapping)
@@ -200,6 +201,7 @@ def test_no_run_left_is_an_error():
     assert fitting.fit(ARCHITECTURE, RUNS, broken, SETTINGS, all_may_fail=True).failed.tolist() == [2, 2]
 
 
+@pytest.mark.slow
 def test_settings_of_a_run_are_its_own():
     """Rates, decays, weights and so on side by side: as if each had been the settings of a run alone."""
     everything = clips()._replace(labels=(np.arange(40) % 3 == 0).astype(np.int32))
@@ -220,6 +222,7 @@ def test_settings_of_a_run_are_its_own():
             np.testing.assert_allclose(a[number], b[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ended_runs_leave_the_program_without_changing_the_others(monkeypatch):
     """Seven runs end one after the other by patience; all equal those of a program that carries them to the end."""
     rng = np.random.default_rng(5)
@@ -250,6 +253,7 @@ class OnDisk:
 
 
 @pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.slow
 def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
     """Parts of one step; also when the training is ended within an epoch and goes on."""
     wide = clips(features=6000)
@@ -282,6 +286,7 @@ def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
     assert_same(resident.history, streamed.history)
 
 
+@pytest.mark.slow
 def test_more_runs_than_memory_holds_are_trained_in_chunks(tmp_path, monkeypatch, capsys):
     """Said, the same results, and kept when the memory is another on going on."""
     runs = [replace(RUNS[i % 2], name=str(i), seed=i) for i in range(5)]
@@ -325,6 +330,7 @@ def test_chunk_size_follows_the_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(("capped", "low", "high"), [(True, 0.4, 0.6), (False, 0.97, 1.0)])
+@pytest.mark.slow
 def test_length_gives_the_label_away_unless_capped(capped, low, high):
     """Noise features of Replay-Attack's real lengths: 13 kept frames for bona fide, 8 for attacks (datasets.md).
 

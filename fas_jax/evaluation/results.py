@@ -155,7 +155,7 @@ class Results:
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
 
     @classmethod
-    def empty(cls, threshold_rule: str, set_by: str) -> "Results":
+    def empty(cls, threshold_rule: str, set_by: str = "validation") -> "Results":
         """Of a run in which nothing is tested."""
         return cls(threshold_rule, set_by, (), (), (), (), (), (), ())
 
