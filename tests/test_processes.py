@@ -122,4 +122,6 @@ def test_the_whole_stage_by_two_processes(tmp_path):
         )
         for key, value in two.items():
             np.testing.assert_array_equal(broken[key], value)
-            np.testing.assert_allclose(one[key], value, rtol=1e-3, atol=1e-5)
+            # Where a unit has next to no gradient, Adam makes steps of rounding; a tenth of one step is the bound.
+            bound = {"rtol": 1e-4, "atol": 1e-6} if key.startswith("history/") else {"rtol": 1e-3, "atol": 1e-3}
+            np.testing.assert_allclose(one[key], value, **bound)
