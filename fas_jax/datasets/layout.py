@@ -161,7 +161,7 @@ def check_whole(listing: Listing, allow_partial: bool) -> None:
     if gaps and not allow_partial:
         raise UserError(
             f"{listing.root} is not a whole copy of {listing.layout.title}: {'; '.join(gaps)}. Complete it, or accept "
-            "what is there by --allow-partial (--preparation.allow-partial of run.py); every report then says so"
+            "a partial copy by --allow-partial (--preparation.allow-partial of run.py); every report then says so"
         )
 
 

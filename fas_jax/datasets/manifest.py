@@ -1,4 +1,4 @@
-"""Videos of one's own: a CSV or Parquet file with one row a video. Imports no TFDS.
+"""Manifests of your own videos: a CSV or Parquet file, one row a video. Imports no TFDS.
 
 Columns: `video` (a file, a folder of frame images, or a glob of them such as `a/*.png` or `a/{0006,0150}.png`; relative
 to the manifest), `label` (bonafide, attack), `subject`, `split` (train, dev, test); and, where wanted, `dataset` (else

@@ -18,7 +18,7 @@ def describe(path: str) -> Identity | None:
     """`train_release/S/N.avi`. Test subjects are numbered from 1 again: their global number is 20 higher.
 
     The session is the quality, named by the video's number: `odd` (640x480), `even` (480x640) or `HR`; which of
-    the first two is "low" and which "normal" is told in both ways.
+    the first two is "low" and which "normal", sources disagree.
     """
     match = _PATH.fullmatch(path)
     if match is None:
