@@ -13,7 +13,7 @@ from fas_jax.base.files import read_json, write_text
 from fas_jax.base.outputs import output_folder
 from fas_jax.base.text_column import TextColumn
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.evaluation.results import Comparison, Results, Summary
+from fas_jax.evaluation.results import Comparison, Summary
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.reporting import grid
 from fas_jax.reporting.grid import Grid, Strong
@@ -22,7 +22,6 @@ from fas_jax.reporting.naming import dataset_name, protocol_name
 from fas_jax.reporting.page import ExtraTable, simple_page
 from fas_jax.reporting.tables import with_interval
 
-_MARK = " @ "
 EXPLANATION = (
     "Differences are first minus second, in points of HTER; below zero the first errs less. Their 95 % intervals are "
     "paired: each resample draws subjects of the target, with all of their videos, for both sides. Bold: the interval "
@@ -32,10 +31,10 @@ EXPLANATION = (
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two."""
+    """A run, or a table of scores, that is compared with another."""
 
     name: str
-    """For people; unlike the other side's."""
+    """For people; the other side has another."""
     scores: ScoreTable
     provenance: Mapping[str, Any]
     """As the run's report wrote it; empty for a table of scores."""
@@ -92,12 +91,17 @@ def compare(one: Side, other: Side, threshold: str = "pooled") -> list[Pair]:
         rows = side.scores.rows(side.scores.protocol.isin(tuple(protocols)) & side.scores.model.isin(tuple(kept)))
         tables.append(_marked(rows, number))
     results = evaluate(ScoreTable.concatenate(tables), threshold, same_validation=False)
-    return [
-        _pair(results, protocol, pair)
-        for protocol in results.protocols
-        for pair in named
-        if all(_has(results, protocol, f"{model}{_MARK}{number}") for number, model in enumerate(pair))
-    ]
+    summaries = {(each.protocol, each.model): each for each in results.summaries}
+    comparisons = {(each.protocol, each.model, each.other): each for each in results.comparisons}
+    found = []
+    for protocol in results.protocols:
+        for models in named:
+            first, second = (_mark(model, number) for number, model in enumerate(models))
+            # A model need not have been scored under every protocol.
+            if comparison := comparisons.get((protocol, first, second)):
+                sides = summaries[protocol, first], summaries[protocol, second]
+                found.append(Pair(protocol, models, sides, comparison))
+    return found
 
 
 def differing_settings(one: Side, other: Side) -> Grid:
@@ -195,20 +199,11 @@ def _both(one: Side, other: Side, column: str) -> str:
 
 def _marked(rows: ScoreTable, number: int) -> ScoreTable:
     """The same rows under names of models that no other side has."""
-    return dataclasses.replace(rows, model=TextColumn.of([f"{name}{_MARK}{number}" for name in rows.model.tolist()]))
+    return dataclasses.replace(rows, model=TextColumn.of([_mark(name, number) for name in rows.model.tolist()]))
 
 
-def _has(results: Results, protocol: str, model: str) -> bool:
-    return any((each.protocol, each.model) == (protocol, model) for each in results.summaries)
-
-
-def _pair(results: Results, protocol: str, models: tuple[str, str]) -> Pair:
-    first, second = (f"{model}{_MARK}{number}" for number, model in enumerate(models))
-    summaries = {(each.protocol, each.model): each for each in results.summaries}
-    (comparison,) = (
-        each for each in results.comparisons if (each.protocol, each.model, each.other) == (protocol, first, second)
-    )
-    return Pair(protocol, models, (summaries[protocol, first], summaries[protocol, second]), comparison)
+def _mark(model: str, number: int) -> str:
+    return f"{model} @ {number}"
 
 
 def _apart(each: Comparison) -> bool:
@@ -244,9 +239,7 @@ def _table(one: Side, other: Side, pairs: Sequence[Pair]) -> Grid:
         if np.isnan(each.difference):
             difference = grid.UNDEFINED
         else:
-            low, high = 100 * each.interval.low, 100 * each.interval.high
-            interval = "" if np.isnan(low) else f" [{low:+.1f}, {high:+.1f}]"
-            difference = f"{100 * each.difference:+.2f}{interval}"
+            difference = f"{100 * each.difference:+.2f}{each.interval.format('+.1f')}"
         errors, areas = (
             [with_interval(side.mean[name], side.std[name], getattr(side, f"{name}_interval")) for side in pair.sides]
             for name in ("hter", "auc")
