@@ -18,7 +18,7 @@ from fas_jax.evaluation import breakdown, intervals, metrics
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
 from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
 from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
-from fas_jax.evaluation.thresholds import Chosen, choose_for, setting
+from fas_jax.evaluation.thresholds import Chosen, choose_for, source_rows
 
 _BOOTSTRAP_SEED = 0
 
@@ -107,9 +107,10 @@ def _figures(
 
     validation = rows.select(role=VALIDATION)
     test = rows.select(role=TEST)
-    held = setting(rows, set_by)
+    held = source_rows(rows, set_by)
     answered = test.rows(test.answered)
     if set_by == CROSS_SOURCE and not len(rows.select(role=CROSS_SOURCE)):
+        set_by = VALIDATION
         notes.append("its validation videos set the threshold, because no source could be left out")
     if silent := int(np.sum(~validation.answered)):
         notes.append(f"{silent} of {len(validation)} validation videos have no score and set no threshold")
@@ -151,7 +152,8 @@ def _figures(
     values["gap"] = values["hter"] - values["oracle_eer"]
     for name, role in (("hter_validation", VALIDATION), ("hter_cross_source", CROSS_SOURCE)):
         if len(rows.select(role=role)):
-            values[name] = _hter_by(rule, setting(rows, role), answered)
+            known = role == set_by
+            values[name] = values["hter"] if known else _hter_by(rule, source_rows(rows, role), answered)
     for name, label in (("apnrr", 0), ("bpnrr", 1)):
         if np.any(test.label == label):
             values[name] = float(np.mean(~test.answered[test.label == label]))

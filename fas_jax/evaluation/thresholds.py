@@ -129,8 +129,8 @@ def threshold_by(rule: str, scores: Scores, labels: Labels, domains: Species, sp
     return choose(rule, scores, labels, domains, species).value
 
 
-def setting(rows: ScoreTable, role: str) -> ScoreTable:
-    """The rows with a decision that set the thresholds of one model, protocol and seed.
+def source_rows(rows: ScoreTable, role: str) -> ScoreTable:
+    """The rows with a decision that set the threshold of one model under one protocol with one seed.
 
     Args:
         rows: All of that model, protocol and seed.
@@ -166,7 +166,7 @@ def thresholds(scores: ScoreTable, rule: str, role: str = VALIDATION) -> dict[tu
         for seed in sources.select(protocol=protocol).distinct("seed"):
             of_seed = sources.select(protocol=protocol, seed=seed)
             for model in of_seed.distinct("model"):
-                own = setting(of_seed.select(model=model), role)
+                own = source_rows(of_seed.select(model=model), role)
                 try:
                     tau = choose_for(rule, own).value
                 except MetricError:
