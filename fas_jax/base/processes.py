@@ -5,8 +5,6 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -19,17 +17,6 @@ def core_count() -> int:
     return min(cores, math.ceil(min(cores, cpu_limit()))) or 1
 
 
-@contextmanager
-def without_main() -> Iterator[None]:
-    """Hides the running script from spawned processes, each of which would otherwise import it, and JAX with it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 _starting = threading.Lock()
 
 
@@ -37,11 +24,19 @@ class _Process(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802, the name is multiprocessing's
         # A pool starts processes in a thread of its own, whenever one has died.
-        with _starting, without_main():
-            return SpawnProcess._Popen(process_obj)
+        with _starting:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = main
 
 
 class SpawnWithoutMain(SpawnContext):
-    """Spawns processes that do not import the running script, which is hidden only while one is being started."""
+    """Spawns processes that do not import the running script, and JAX with it.
+
+    The script is hidden only while a process is being started.
+    """
 
     Process = _Process
