@@ -3,6 +3,7 @@
 import atexit
 import importlib
 import os
+import pkgutil
 import shutil
 import tempfile
 import typing
@@ -33,8 +34,8 @@ jaxtyping.install_import_hook([f"fas_jax.{room}" for room in _CHECKED], "tests.c
 importlib.import_module("fas_jax.training.chunks")
 with pytest.MonkeyPatch.context() as patched:
     patched.setattr(typing, "TYPE_CHECKING", True)
-    for name in ("base", "head_settings", "heads", "logistic_settings", "logistic", "recurrent", "stack"):
-        importlib.import_module(f"fas_jax.methods.{name}")
+    for module in pkgutil.iter_modules(importlib.import_module("fas_jax.methods").__path__):
+        importlib.import_module(f"fas_jax.methods.{module.name}")
 
 # Machines that run tests are often busy; a time limit for each example would fail at random.
 settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize=True)
