@@ -20,10 +20,10 @@ class Validated(NamedTuple):
     clips: Int[np.ndarray, "2 r"]
     """All validation clips of the two classes."""
     weights: Int[np.ndarray, "2 r"]
-    """What a clip of each class counts, in whole numbers, so that equal accuracies are equal."""
+    """The weight of a clip of each class, a whole number, so that equal accuracies are equal."""
 
     def counted(self, clips: Int[np.ndarray, "2 r"]) -> Int64[np.ndarray, " r"]:
-        """What so many clips of the two classes count together."""
+        """The summed weights of so many clips of the two classes."""
         return np.sum(clips * self.weights.astype(np.int64), axis=0)
 
 
@@ -63,7 +63,7 @@ class Progress(NamedTuple):
 
     @property
     def validations(self) -> int:
-        """At the validation clips so far."""
+        """How many validations there have been."""
         return int(self.counter[0])
 
     def update(self, epoch: int, found: Validated, settings: Training) -> Bool[np.ndarray, " r"]:
@@ -94,8 +94,7 @@ class Progress(NamedTuple):
 
         The number is the number of runs halved as often as the active ones allow, so that the program is compiled
         anew only a few times, as long as at least `worth` runs leave; and a multiple of the devices that share the
-        runs. It depends on `active` alone: a
-        training that goes on after a stop chooses the same.
+        runs. It depends on `active` alone: a training that goes on after a stop chooses the same.
         """
         count, active = len(self.active), int(self.active.sum())
         width = count
