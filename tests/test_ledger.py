@@ -55,6 +55,8 @@ def test_a_torn_last_line_costs_only_itself_and_damage_elsewhere_is_an_error(tmp
     whole = ledger.path.read_bytes()
     ledger.path.write_bytes(whole[:-9])
     assert ledger.before("M").readings == 1
+    ledger.record([reading()])
+    assert ledger.before("M").readings == 2
     ledger.path.write_bytes(b"x" + whole)
     with pytest.raises(UserError, match="line 1: not a line"):
         ledger.before("M")

@@ -16,6 +16,7 @@ from fas_jax import __version__
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
+from fas_jax.base.locks import locked
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.planning import Plan
 from fas_jax.methods.base import identity
@@ -59,7 +60,8 @@ class Ledger:
     """The readings and seals of one cache."""
 
     def __init__(self, cache: Path) -> None:
-        """
+        """Opens nothing yet.
+
         Args:
             cache: Folder that runs share; made if needed at the first line.
         """
@@ -88,26 +90,21 @@ class Ledger:
         if not self.path.exists():
             return []
         found = []
-        whole, _, broken = self.path.read_text(encoding="utf-8").rpartition("\n")
-        # Only the last line can be half written, by a process that was killed.
-        for number, line in enumerate(whole.splitlines() + [broken] * bool(broken), 1):
+        # What follows the last line's end is what a killed process left of its line.
+        whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
+        for number, line in enumerate(whole.splitlines(), 1):
             try:
                 found.append(json.loads(line))
             except json.JSONDecodeError:
-                if line != broken:
-                    raise UserError(f"{self.path}, line {number}: not a line of a ledger; restore the file") from None
+                raise UserError(f"{self.path}, line {number}: not a line of a ledger; restore the file") from None
         return [each for each in found if each.get("kind") == kind]
 
     def _append(self, line: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            torn = False
-            if end:
-                file.seek(end - 1)
-                torn = file.read(1) != b"\n"
-            # One write in append mode: lines of several processes do not mix.
-            file.write(b"\n" * torn + json.dumps(line, ensure_ascii=True).encode() + b"\n")
+        with locked(self.path.parent, name=".targets"), self.path.open("a+b") as file:
+            file.seek(0)
+            # What a killed process left of its line would make the next one unreadable.
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -182,7 +179,7 @@ def _refuse_sealed(ledger: Ledger, targets: Iterable[str], opened: Collection[st
     if refused := sorted(set(targets) & ledger.sealed() - set(opened)):
         names = " ".join(refused)
         raise UserError(
-            f"{names.replace(' ', ', ')}: sealed in {ledger.path}; a target under seal is read only by who names it: "
+            f"{names.replace(' ', ', ')}: sealed in {ledger.path}. Nothing reads a sealed target without naming it: "
             f"when the time has come, add {option} {names}"
         )
 
