@@ -9,6 +9,7 @@ import tyro
 from fas_jax.base.errors import UserError
 from fas_jax.deployment.bundle import NO_DECISION
 from fas_jax.deployment.bundle_folder import find_bundles, load_bundle
+from fas_jax.pixels.decoding import start_workers
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
 from fas_jax.runtime.programs import keep_programs
@@ -36,6 +37,8 @@ def main(
     if bundle is None:
         bundle = only_bundle(Path("runs"))
         print(f"using {bundle}", file=sys.stderr)
+    # They import what they need while the bundle is read here.
+    start_workers(len(paths))
     loaded = load_bundle(bundle)
     if any(is_synthetic(source) for source in loaded.about["sources"]):
         print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)

@@ -23,6 +23,7 @@ from fas_jax.models.backbones import Backbone, Params, Precision
 from fas_jax.models.backbones.weights import package_file, read_weights
 from fas_jax.runtime import devices
 from fas_jax.runtime.devices import AXIS, local_mesh, replicate
+from fas_jax.runtime.programs import run_kept
 
 
 class OutOfMemoryError(UserError):
@@ -83,13 +84,14 @@ def frame_features(
     """Features of a few frames, the same as a store with this batch size, precision and type holds for them."""
     check_frames(frames)
     stage, size = compile_stage(backbone, precision), over_devices(batch_size)
+    name = f"{backbone.name} {precision}"
     results = [np.zeros((0, backbone.dimension), np.float32)]
     with memory_told(batch_size):
         for start in range(0, len(frames), size):
             part = frames[start : start + size]
             padded = np.zeros((size, *frames.shape[1:]), np.uint8)
             padded[: len(part)] = part
-            results.append(np.asarray(stage(params, padded))[: len(part)])
+            results.append(np.asarray(run_kept(name, stage, params, padded))[: len(part)])
     return as_stored(np.concatenate(results), store_dtype).astype(np.float32)
 
 

@@ -7,7 +7,7 @@ a clip changes neither direction's outputs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -126,9 +126,14 @@ class RecurrentClassifier(Architecture):
 
     def apply(self, params: Params, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1) at every frame."""
-        graph, state = nnx.split(nnx.eval_shape(lambda: self._classifier(jax.random.key(0))))
+        graph, shapes = _modules(self)
+        state = jax.tree.map(lambda leaf: leaf, shapes)
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(graph, state)(frames)
+
+    def shapes(self) -> Params:
+        """Shapes and dtypes of the parameters."""
+        return nnx.to_pure_dict(_modules(self)[1])
 
     @property
     def frame_floats(self) -> int:
@@ -139,6 +144,12 @@ class RecurrentClassifier(Architecture):
     def draws_in_turn(self) -> bool:
         """Orthogonal weights come from QR decompositions."""
         return self.initialisation == "orthogonal"
+
+
+@lru_cache
+def _modules(architecture: RecurrentClassifier) -> tuple[Any, Any]:
+    """Flax's modules and the shapes of their parameters; building modules takes longer than tracing what they do."""
+    return nnx.split(nnx.eval_shape(lambda: architecture._classifier(jax.random.key(0))))
 
 
 # Makes the next carry (hidden state first) of a carry, a frame's own projections, and its joint ones, to which the

@@ -90,10 +90,20 @@ def decode_files(
     """
     calls = [(os.fspath(path), settings, dict(renditions)) for path in paths]
     if calls:
-        # One of few sizes, so that few pools are kept.
-        needed = 1 << (len(calls) - 1).bit_length()
-        workers = min(needed, worker_count(settings.workers))
+        workers = _workers_for(len(calls), settings.workers)
         yield from _outcomes(_kept_pool(workers), workers, _decode_file, iter(calls), settings.timeout)
+
+
+def start_workers(files: int) -> None:
+    """Starts the processes that `decode_files` will use for so many files, so that it need not wait for them."""
+    # Pebble starts them when it is asked whether the pool is alive.
+    if files and not _kept_pool(_workers_for(files, 0)).active:
+        raise RuntimeError("the worker processes did not start")
+
+
+def _workers_for(files: int, asked: int) -> int:
+    # One of few sizes, so that few pools are kept.
+    return min(1 << (files - 1).bit_length(), worker_count(asked))
 
 
 def _new_pool(workers: int) -> pebble.ProcessPool:

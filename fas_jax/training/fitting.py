@@ -20,6 +20,7 @@ from fas_jax.base.settings import Training
 from fas_jax.models.architecture import Architecture, Params
 from fas_jax.runtime import devices
 from fas_jax.runtime.interruption import TerminatedError, termination
+from fas_jax.runtime.programs import run_kept
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.training import steps, streaming
 from fas_jax.training.checkpoints import Checkpoints
@@ -214,9 +215,12 @@ def predict(
     placed = streaming.place(clips, mesh, settings.resident_mb)
     params = devices.place(params, mesh)
     found = [np.empty((len(row), clips.mask.shape[1]), np.float32) for row in rows]
+    name = f"{type(architecture).__module__} {architecture} {form}"
     start = 0
     for part, own in streaming.parts(placed, order, 0, mesh, settings.part_mb << 20):
-        scores = np.asarray(_probabilities(architecture, form, params, part, own[0]))
+        scores = np.asarray(
+            run_kept(name, partial(_probabilities, architecture, form), params, part, own[0], code=type(architecture))
+        )
         for values, each in zip(found, scores, strict=True):
             # In place: beyond a part, no run's scores are padded to the longest one's.
             own_part = values[start : start + own.shape[2] * batch_size]

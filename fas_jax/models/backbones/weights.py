@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -88,6 +87,8 @@ def _read_safetensors(data: bytes, where: str) -> Tensors:
 
 
 def _read_keras(data: bytes, where: str) -> Tensors:
+    import h5py  # a tenth of a second, which only few files are worth
+
     datasets: dict[str, Any] = {}
 
     def visit(name: str, node: Any) -> None:
