@@ -8,13 +8,14 @@ undefined figure is NaN, with a note that says why.
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from fas_jax.base.errors import UserError
 from fas_jax.evaluation import breakdown, intervals, metrics
+from fas_jax.evaluation.checks import check_same_videos, few_subjects, subject_keys, warnings
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
 from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
 from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
@@ -50,13 +51,13 @@ def evaluate(
     Raises:
         UserError: The models were not given the same videos, or no protocol has both classes in test.
     """
-    _check_same_videos(scores if same_validation else scores.select(role=TEST))
+    check_same_videos(scores if same_validation else scores.select(role=TEST))
     protocols = [str(name) for name in scores.distinct("protocol")]
     runs: list[_Run] = []
     for protocol in protocols:
         mine = scores.select(protocol=protocol)
         test = mine.select(role=TEST)
-        subjects = {key: column for column, key in enumerate(sorted(set(_subject_keys(test))))}
+        subjects = {key: column for column, key in enumerate(sorted(set(subject_keys(test))))}
         draws = intervals.draw_subjects(max(1, len(subjects)), RESAMPLES, _BOOTSTRAP_SEED)
         for model in mine.distinct("model"):
             of_model = mine.select(model=model)
@@ -82,7 +83,7 @@ def evaluate(
             for (first, one), (second, other) in itertools.permutations(groups.items(), 2)
             if first[0] == second[0]
         ),
-        warnings=tuple(_warnings(scores)),
+        warnings=tuple(warnings(scores)),
         groups=parts,
         worst=worst,
     )
@@ -158,12 +159,12 @@ def _figures(
         if np.any(test.label == label):
             values[name] = float(np.mean(~test.answered[test.label == label]))
 
-    whose = np.array([subjects[key] for key in _subject_keys(answered)], np.int64)
+    whose = np.array([subjects[key] for key in subject_keys(answered)], np.int64)
     own = {label: len(np.unique(whose[answered.label == label])) for label in (0, 1)}
     undefined = np.full(len(draws), np.nan)
     hter, auc = undefined, undefined
     enough = min(own.values()) >= intervals.FEWEST_SUBJECTS
-    if not enough and (few := _few_subjects(answered)) != _few_subjects(test):
+    if not enough and (few := few_subjects(answered)) != few_subjects(test):
         notes.append(f"no intervals: {few} among the videos with a score")
     if enough and not np.isnan(values["hter"]):
         hter = intervals.resampled_hter(answered.score >= tau, answered.label, whose, draws)
@@ -233,7 +234,7 @@ def _counts(validation: ScoreTable, test: ScoreTable) -> dict[str, int]:
     for role, rows in ((VALIDATION, validation), (TEST, test)):
         found[f"{role}_bona_fide"] = int(np.sum(rows.label == 1))
         found[f"{role}_attacks"] = int(np.sum(rows.label == 0))
-        found[f"{role}_subjects"] = len(set(_subject_keys(rows)))
+        found[f"{role}_subjects"] = len(set(subject_keys(rows)))
         found[f"{role}_non_responses"] = int(np.sum(~rows.answered))
     return found
 
@@ -278,65 +279,3 @@ def _mean_hter(runs: Sequence[_Run]) -> Float64[np.ndarray, " r"]:
 def _mean_slack(runs: Sequence[_Run]) -> Slack:
     far, frr = (float(np.mean([run.figures.values[name] for run in runs])) for name in ("far", "frr"))
     return intervals.hter_slack(far, frr, runs[0].attack_subjects, runs[0].bona_fide_subjects)
-
-
-def _subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
-    """(dataset, subject), or the video itself where the subject is not known."""
-    columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
-    return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
-
-
-def _few_subjects(rows: ScoreTable) -> str:
-    """Which classes have too few subjects for an interval, such as `1 subject of bona fide videos`; empty if none."""
-    found = {
-        name: len(set(_subject_keys(rows.rows(rows.label == label))))
-        for name, label in (("bona fide videos", 1), ("attacks", 0))
-    }
-    return " and ".join(
-        f"{count} subject{'' if count == 1 else 's'} of {name}"
-        for name, count in found.items()
-        if count < intervals.FEWEST_SUBJECTS
-    )
-
-
-def _check_same_videos(scores: ScoreTable) -> None:
-    """Raises `UserError` unless all models of a protocol, and for test all seeds, have rows of the same videos."""
-    first: dict[tuple[Any, ...], tuple[str, set[tuple[str, str]]]] = {}
-    groups: dict[tuple[str, int, str, str], set[tuple[str, str]]] = {}
-    columns = (scores.protocol, scores.seed, scores.role, scores.model, scores.dataset, scores.video)
-    for protocol, seed, role, model, *video in zip(*(column.tolist() for column in columns), strict=True):
-        groups.setdefault((protocol, seed, role, model), set()).add((video[0], video[1]))
-    for (protocol, seed, role, model), videos in groups.items():
-        who = f"model {model} (seed {seed})"
-        key = (protocol, role) if role == TEST else (protocol, role, seed)
-        other, expected = first.setdefault(key, (who, videos))
-        for has, lacks, difference in ((other, who, expected - videos), (who, other, videos - expected)):
-            if difference:
-                dataset, name = min(difference)
-                raise UserError(
-                    f"scores: protocol {protocol}, {role}: {len(difference)} videos have a row of {has} but none of "
-                    f"{lacks}, the first {dataset} {name}; a video without a decision is a row without a score"
-                )
-
-
-def _warnings(scores: ScoreTable) -> list[str]:
-    found = []
-    for protocol in scores.distinct("protocol"):
-        rows = scores.select(protocol=protocol)
-        validation, test = rows.select(role=VALIDATION), rows.select(role=TEST)
-        videos = [set(zip(part.dataset.tolist(), part.video.tolist(), strict=True)) for part in (validation, test)]
-        if shared := videos[0] & videos[1]:
-            found.append(
-                f"{protocol}: {len(shared)} videos are in both validation and test: the threshold has seen them"
-            )
-        subjects = [{key for key in _subject_keys(part) if len(key) == 2} for part in (validation, test)]
-        if both := subjects[0] & subjects[1]:
-            found.append(f"{protocol}: {len(both)} subjects are in both validation and test")
-        if few := _few_subjects(test):
-            found.append(
-                f"{protocol}: no intervals, and nothing is called better: the test videos have {few}, and resampling "
-                f"takes at least {intervals.FEWEST_SUBJECTS} of each class"
-            )
-        if np.any(test.subject == ""):
-            found.append(f"{protocol}: the subjects of test videos are not known; intervals treat each video as one")
-    return found

@@ -1,0 +1,72 @@
+"""What a table of scores must fulfil before it is evaluated, and reasons to doubt its figures. NumPy only."""
+
+from typing import Any
+
+import numpy as np
+
+from fas_jax.base.errors import UserError
+from fas_jax.evaluation.intervals import FEWEST_SUBJECTS
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+
+
+def subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
+    """(dataset, subject), or the video itself where the subject is not known."""
+    columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
+    return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
+
+
+def few_subjects(rows: ScoreTable) -> str:
+    """Which classes have too few subjects for an interval, such as `1 subject of bona fide videos`; empty if none."""
+    found = {
+        name: len(set(subject_keys(rows.rows(rows.label == label))))
+        for name, label in (("bona fide videos", 1), ("attacks", 0))
+    }
+    return " and ".join(
+        f"{count} subject{'' if count == 1 else 's'} of {name}"
+        for name, count in found.items()
+        if count < FEWEST_SUBJECTS
+    )
+
+
+def check_same_videos(scores: ScoreTable) -> None:
+    """Raises `UserError` unless all models of a protocol, and for test all seeds, have rows of the same videos."""
+    first: dict[tuple[Any, ...], tuple[str, set[tuple[str, str]]]] = {}
+    groups: dict[tuple[str, int, str, str], set[tuple[str, str]]] = {}
+    columns = (scores.protocol, scores.seed, scores.role, scores.model, scores.dataset, scores.video)
+    for protocol, seed, role, model, *video in zip(*(column.tolist() for column in columns), strict=True):
+        groups.setdefault((protocol, seed, role, model), set()).add((video[0], video[1]))
+    for (protocol, seed, role, model), videos in groups.items():
+        who = f"model {model} (seed {seed})"
+        key = (protocol, role) if role == TEST else (protocol, role, seed)
+        other, expected = first.setdefault(key, (who, videos))
+        for has, lacks, difference in ((other, who, expected - videos), (who, other, videos - expected)):
+            if difference:
+                dataset, name = min(difference)
+                raise UserError(
+                    f"scores: protocol {protocol}, {role}: {len(difference)} videos have a row of {has} but none of "
+                    f"{lacks}, the first {dataset} {name}; a video without a decision is a row without a score"
+                )
+
+
+def warnings(scores: ScoreTable) -> list[str]:
+    """Reasons to doubt the figures of a table."""
+    found = []
+    for protocol in scores.distinct("protocol"):
+        rows = scores.select(protocol=protocol)
+        validation, test = rows.select(role=VALIDATION), rows.select(role=TEST)
+        videos = [set(zip(part.dataset.tolist(), part.video.tolist(), strict=True)) for part in (validation, test)]
+        if shared := videos[0] & videos[1]:
+            found.append(
+                f"{protocol}: {len(shared)} videos are in both validation and test: the threshold has seen them"
+            )
+        subjects = [{key for key in subject_keys(part) if len(key) == 2} for part in (validation, test)]
+        if both := subjects[0] & subjects[1]:
+            found.append(f"{protocol}: {len(both)} subjects are in both validation and test")
+        if few := few_subjects(test):
+            found.append(
+                f"{protocol}: no intervals, and nothing is called better: the test videos have {few}, and resampling "
+                f"takes at least {FEWEST_SUBJECTS} of each class"
+            )
+        if np.any(test.subject == ""):
+            found.append(f"{protocol}: the subjects of test videos are not known; intervals treat each video as one")
+    return found
