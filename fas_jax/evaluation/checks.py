@@ -8,8 +8,10 @@ from fas_jax.base.errors import UserError
 from fas_jax.evaluation.intervals import FEWEST_SUBJECTS
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 
+Subject = tuple[str, ...]
 
-def subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
+
+def subject_keys(rows: ScoreTable) -> list[Subject]:
     """(dataset, subject), or the video itself where the subject is not known."""
     columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
     return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
@@ -26,6 +28,20 @@ def few_subjects(rows: ScoreTable) -> str:
         for name, count in found.items()
         if count < FEWEST_SUBJECTS
     )
+
+
+def few_to_redraw(held: ScoreTable) -> str:
+    """Which sources have too few subjects of a class to redraw them, such as `1 subject of attacks in O`.
+
+    A class of which a source has no video is not redrawn there, and lacks nothing.
+    """
+    found = []
+    for dataset in sorted(held.distinct("dataset")):
+        for name, label in (("bona fide videos", 1), ("attacks", 0)):
+            count = len(set(subject_keys(held.rows((held.dataset == dataset) & (held.label == label)))))
+            if 0 < count < FEWEST_SUBJECTS:
+                found.append(f"{count} subject of {name} in {dataset or 'the sources'}")
+    return " and ".join(found)
 
 
 def check_same_videos(scores: ScoreTable) -> None:

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64, Shaped
 
-from fas_jax.evaluation import intervals
 from fas_jax.evaluation.metrics import most_within
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.evaluation.thresholds import CLOSEST, Rule
 
 # Numbers in an array of one block of resamples.
 _CELLS = 1 << 19
-
-Subject = tuple[str, ...]
 
 
 def draw_within(strata: Shaped[np.ndarray, " s"], resamples: int, seed: int) -> Int[np.ndarray, "r s"]:
@@ -113,21 +110,6 @@ def hter_at(
         with np.errstate(invalid="ignore"):
             rates.append(wrong / (draws @ np.bincount(whose, minlength=draws.shape[1])))
     return np.where(np.isnan(thresholds), np.nan, (rates[0] + rates[1]) / 2)
-
-
-def too_few(videos: Mapping[tuple[str, int], int]) -> str:
-    """Why subjects of the sources cannot be redrawn; empty where they can.
-
-    Args:
-        videos: Subjects by dataset and label.
-    """
-    names = {0: "attacks", 1: "bona fide videos"}
-    lacking = [
-        f"{count} subject{'' if count == 1 else 's'} of {names[label]} in {dataset or 'the sources'}"
-        for (dataset, label), count in sorted(videos.items())
-        if count < intervals.FEWEST_SUBJECTS
-    ]
-    return " and ".join(lacking)
 
 
 @dataclass(frozen=True)

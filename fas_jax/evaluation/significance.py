@@ -31,6 +31,11 @@ def subject_errors(
     return total
 
 
+def smallest_p(subjects: int) -> float:
+    """The smallest p-value that `sign_flip_p` can give for so many subjects."""
+    return min(1.0, 2.0 ** (1 - subjects)) if 2.0**subjects <= FLIPS else 1 / (FLIPS + 1)
+
+
 def sign_flip_p(differences: Float64[np.ndarray, "c s"], seed: int) -> Float64[np.ndarray, " c"]:
     """Two-sided p-value of each of c sums over s subjects, if each subject's sign were as likely the other one.
 
