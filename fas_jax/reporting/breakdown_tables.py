@@ -84,12 +84,15 @@ def all_figures(results: Results) -> Grid:
     """Every figure of every summary in a row of its own, as shares of one, for other programs."""
     rows = []
     for each in summaries(results):
-        bounds = {"hter": each.hter_interval, "auc": each.auc_interval}
+        none = Interval(np.nan, np.nan)
+        bounds = {"hter": (each.hter_interval, each.full_hter_interval), "auc": (each.auc_interval, none)}
         for name in DEFINITIONS:
-            interval = bounds.get(name, Interval(np.nan, np.nan))
+            interval, full = bounds.get(name, (none, none))
             values = (each.mean[name], each.std[name], interval.low, interval.high)
-            rows.append([each.protocol, each.model, name, *map(_number, values), str(len(each.seeds))])
-    return Grid(["protocol", "model", "figure", "mean", "std", "low", "high", "seeds"], rows)
+            wide = (full.low, full.high)
+            counted = str(len(each.seeds))
+            rows.append([each.protocol, each.model, name, *map(_number, values), counted, *map(_number, wide)])
+    return Grid(["protocol", "model", "figure", "mean", "std", "low", "high", "seeds", "full_low", "full_high"], rows)
 
 
 def _number(value: float) -> str:
