@@ -14,7 +14,15 @@ from jaxtyping import Int, Int64
 
 from fas_jax.base.errors import UserError
 from fas_jax.evaluation import breakdown, intervals, metrics, redrawing, significance
-from fas_jax.evaluation.checks import Subject, check_same_videos, few_subjects, few_to_redraw, subject_keys, warnings
+from fas_jax.evaluation.checks import (
+    Subject,
+    check_same_videos,
+    doubts,
+    few_subjects,
+    few_to_redraw,
+    subject_keys,
+    warnings,
+)
 from fas_jax.evaluation.intervals import RESAMPLES
 from fas_jax.evaluation.redrawing import SourceVideos
 from fas_jax.evaluation.results import DEFINITIONS, Figures, Results
@@ -51,7 +59,7 @@ def evaluate(
     if all(np.isnan(run.figures.values["auc"]) for run in runs):
         notes = "; ".join(dict.fromkeys(note for run in runs for note in run.figures.notes))
         raise UserError(f"nothing can be evaluated: {notes or 'there are no scores'}")
-    parts, worst = breakdown.break_down(scores, [run.figures for run in runs])
+    parts = breakdown.break_down(scores, [run.figures for run in runs])
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.figures.protocol, run.figures.model), []).append(run)
@@ -65,8 +73,9 @@ def evaluate(
         summaries=tuple(summary(group) for group in groups.values()),
         comparisons=comparisons(groups),
         warnings=tuple(warnings(scores)),
-        groups=parts,
-        worst=worst,
+        groups=parts.groups,
+        gaps=parts.gaps,
+        worst=parts.worst,
     )
 
 

@@ -134,6 +134,30 @@ class Group:
     frr: float
     """Share of the group's bona fide rejected; NaN where it has none."""
     frr_interval: Interval
+    far_reason: str = ""
+    """Why there is no figure although the group has attacks."""
+    frr_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far the groups of an attribute are apart in one error rate of one model under one protocol."""
+
+    protocol: str
+    model: str
+    dimension: str
+    """`attr.NAME`."""
+    rate: str
+    """`far`, `frr` or `hter`; means over seeds."""
+    worst: str
+    """The group with the highest rate, among those with enough subjects."""
+    best: str
+    difference: float
+    """The worst group's rate minus the best group's; NaN with fewer than two groups."""
+    interval: Interval
+    """By bootstrap over the test subjects, paired, for all pairs of groups at once."""
+    reason: str
+    """Why there is no gap; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +194,9 @@ class Results:
     warnings: tuple[str, ...]
     """Reasons to doubt the figures, such as a subject in both validation and test."""
     groups: tuple[Group, ...] = ()
-    """By PAI species, device, session and subject."""
+    """By PAI species, device, session and subject, and by attribute."""
+    gaps: tuple[Gap, ...] = ()
+    """Between the groups of each attribute."""
     worst: tuple[WorstVideo, ...] = ()
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
 from fas_jax.base.toml import to_toml
-from fas_jax.evaluation.breakdown import DIMENSIONS
+from fas_jax.evaluation.breakdown import dimension_name
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting import breakdown_tables, charts, tables
@@ -31,6 +31,8 @@ from fas_jax.reporting.published import PublishedRow
 from fas_jax.reporting.stylesheet import STYLE
 
 _EXTRAS = "extras"
+# Longer tables of groups are folded.
+_MOST_GROUPS = 30
 
 
 @dataclass(frozen=True)
@@ -239,11 +241,13 @@ def _breakdown(results: Results, models: Models, extras: Extras) -> str:
         if model is None:
             continue
         parts.append(f"<h3>{escape(protocol_name(protocol))}: {escape(models.name(model))}</h3>")
-        for dimension, name in DIMENSIONS.items():
+        for dimension in breakdown_tables.dimensions(results, protocol, model):
             grid = breakdown_tables.group_table(results, protocol, model, dimension)
-            if grid.rows:
-                long = dimension == "subject"
-                parts.append(_details(f"By {name}", to_html(grid)) if long else to_html(grid))
+            long = dimension == "subject" or len(grid.rows) > _MOST_GROUPS
+            parts.append(_details(f"By {dimension_name(dimension)}", to_html(grid)) if long else to_html(grid))
+        gaps = breakdown_tables.gap_table(results, protocol, model)
+        if gaps.rows:
+            parts.append(_text(breakdown_tables.GAPS) + to_html(gaps))
         worst = [each for each in results.worst if (each.protocol, each.model) == (protocol, model)]
         if worst:
             cards = "".join(_worst(each, extras.frames.get((each.dataset, each.video), ())) for each in worst)
