@@ -1,5 +1,6 @@
 """What a table of scores must fulfil before it is evaluated, and reasons to doubt its figures. NumPy only."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,10 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.evaluation.intervals import FEWEST_SUBJECTS
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.thresholds import Rule
+
+FEW_IN_SOURCE = 4
+"""Subjects of a source in validation below which a threshold is doubted."""
 
 Subject = tuple[str, ...]
 
@@ -42,6 +47,44 @@ def few_to_redraw(held: ScoreTable) -> str:
             if 0 < count < FEWEST_SUBJECTS:
                 found.append(f"{count} subject of {name} in {dataset or 'the sources'}")
     return " and ".join(found)
+
+
+def doubts(rule: str, held: ScoreTable, tau: float, test: ScoreTable) -> list[str]:
+    """What makes a threshold or the figures at it worth little, in sentences.
+
+    Args:
+        rule: As `Rule.parse` reads it.
+        held: The rows with a score that set the threshold of one model with one seed.
+        tau: That threshold; NaN if there is none.
+        test: The rows with a score that it judges.
+    """
+    found = []
+    parsed = Rule.parse(rule)
+    for what, rows in (("that set the threshold", held), ("of the test videos", test)):
+        if len(rows) > 1 and np.all(rows.score == rows.score[0]) and (rows is test or parsed.name != "fixed"):
+            found.append(f"all {len(rows)} scores {what} are equal ({rows.score[0]:.4g}): they tell no classes apart")
+    if parsed.name == "apcer" and not np.isnan(tau):
+        (rate,) = parsed.numbers
+        attacks = held.pai[held.label == 0]
+        if not np.any(held.score[held.label == 1] >= tau):
+            found.append(
+                f"no threshold keeps APCER at {100 * rate:g} % or less on the sources and accepts a bona fide video of "
+                "theirs: this one rejects them all"
+            )
+        if np.any(attacks == ""):
+            found.append("attacks of the sources have no PAI species: the APCER promised is of all attacks together")
+        else:
+            few = [
+                f"{count} of {name}"
+                for name in sorted(attacks.present())
+                if (count := int(np.sum(attacks == name))) < 3 / rate
+            ]
+            if few:
+                found.append(
+                    f"the sources have too few attacks to promise an APCER of {100 * rate:g} %: {', '.join(few)}, "
+                    f"where 3 / rate is {3 / rate:g}"
+                )
+    return found
 
 
 def check_same_videos(scores: ScoreTable) -> None:
@@ -83,6 +126,25 @@ def warnings(scores: ScoreTable) -> list[str]:
                 f"{protocol}: no intervals, and nothing is called better: the test videos have {few}, and resampling "
                 f"takes at least {FEWEST_SUBJECTS} of each class"
             )
+        found += [f"{protocol}: {text}" for text in _poor_sources(validation)]
         if np.any(test.subject == ""):
             found.append(f"{protocol}: the subjects of test videos are not known; intervals treat each video as one")
     return found
+
+
+def _poor_sources(validation: ScoreTable) -> Iterator[str]:
+    """Sources of which validation holds one class, or very few subjects."""
+    for dataset in sorted(validation.distinct("dataset")):
+        rows = validation.select(dataset=dataset)
+        name = f"source {dataset}" if dataset else "the source"
+        for kind, label in (("bona fide video", 1), ("attack", 0)):
+            if not np.any(rows.label == label):
+                yield (
+                    f"{name} has no {kind} among the validation videos, so that the threshold may tell datasets apart "
+                    "instead of classes"
+                )
+        if (count := len(set(subject_keys(rows)))) < FEW_IN_SOURCE:
+            yield (
+                f"{name} has {count} subject{'' if count == 1 else 's'} among the validation videos: the threshold "
+                "rests on few people, and intervals in which it varies are too narrow"
+            )

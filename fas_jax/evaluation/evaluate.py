@@ -132,6 +132,7 @@ def _figures(rows: ScoreTable, draws: _Draws, rule: str, set_by: str) -> Run:
             f"the threshold lies in an empty gap between {chosen.gap[0]:.4g} and {chosen.gap[1]:.4g}{width}: any other "
             "value there fits the sources as well"
         )
+    notes += doubts(rule, held, tau, answered)
     species = _species(test, notes)
     seen = None if species is None else species[test.answered]
     by_species: Mapping[str, float] = {}
