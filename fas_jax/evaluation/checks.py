@@ -40,13 +40,14 @@ def few_to_redraw(held: ScoreTable) -> str:
 
     A class of which a source has no video is not redrawn there, and lacks nothing.
     """
-    found = []
-    for dataset in sorted(held.distinct("dataset")):
-        for name, label in (("bona fide videos", 1), ("attacks", 0)):
-            count = len(set(subject_keys(held.rows((held.dataset == dataset) & (held.label == label)))))
-            if 0 < count < FEWEST_SUBJECTS:
-                found.append(f"{count} subject of {name} in {dataset or 'the sources'}")
-    return " and ".join(found)
+    subjects: dict[tuple[str, int], set[Subject]] = {}
+    for key, label in zip(subject_keys(held), held.label.tolist(), strict=True):
+        subjects.setdefault((key[0], -label), set()).add(key)
+    return " and ".join(
+        f"{len(own)} subject of {'bona fide videos' if label else 'attacks'} in {dataset or 'the sources'}"
+        for (dataset, label), own in sorted(subjects.items())
+        if len(own) < FEWEST_SUBJECTS
+    )
 
 
 def doubts(rule: str, held: ScoreTable, tau: float, test: ScoreTable) -> list[str]:
