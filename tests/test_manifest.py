@@ -238,3 +238,41 @@ def test_manifests_and_an_official_dataset_in_one_protocol(root: Path, tmp_path:
     assignment = assign(own, videos + more, 0.5, 0)
     assert {(videos + more)[i].dataset for i in assignment.test} == {"own-test"}
     assert {(videos + more)[i].dataset for i in assignment.train} == {"A", "M"}
+
+
+def test_attributes_travel_beside_the_content_and_change_no_key(root: Path, tmp_path: Path) -> None:
+    header = "video,label,subject,split,attr.Skin-type,attr.note\n"
+    rows = ["folder,bonafide,ben,train,{},\n", "glob/x1_*.png,attack,ben,train,,\n", "b.mov,attack,anna,test,VI,\n"]
+    place = tmp_path / "prepared"
+
+    def prepared(skin: str | None):
+        text = header + "".join(rows).format(skin)
+        if skin is None:
+            text = "\n".join(",".join(line.split(",")[:4]) for line in text.splitlines()) + "\n"
+        (listing,) = read_manifest(write(root, text))
+        return prepare_listing(listing, place, SMALL, RENDITIONS)
+
+    first = prepared("II")
+    assert first.attributes == {"Skin-type": {"folder": "II", "b.mov": "VI"}}
+    states = {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()}
+    second = prepared("III")
+    assert second.attributes["Skin-type"]["folder"] == "III"
+    assert second.fingerprint == first.fingerprint
+    changed = {path.name for path, state in states.items() if path.stat().st_mtime_ns != state}
+    assert changed <= {"attributes.json", *(path.name for path in states if "lock" in path.name)}
+    # No attributes at all: those of a dataset that was prepared before there were any.
+    assert prepared(None).fingerprint == first.fingerprint
+    assert prepared(None).attributes == {}
+    assert not (place / "attributes.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "message"), [("attr.", "names no attribute"), ("attr.a b", "'attr.a b'"), ("attr.é", "letters, digits")]
+)
+def test_names_of_attributes_are_checked(root: Path, column: str, message: str) -> None:
+    path = write(root, f"video,label,subject,split,{column}\nb.mov,attack,a,train,x\n")
+    with pytest.raises(UserError, match=message) as error:
+        read_manifest(path)
+    assert "mine.csv" in str(error.value)
+    with pytest.raises(UserError, match="column twice"):
+        read_manifest(write(root, "video,label,subject,split,attr.x,Attr.x\nb.mov,attack,a,train,x,y\n"))

@@ -212,3 +212,35 @@ def test_another_models_scores_share_what_describes_the_videos():
     assert np.shares_memory(found.video.codes, first.video.codes)
     with pytest.raises(UserError, match="no reason why"):
         first.scored_by("lstm", scores)
+
+
+def test_attributes_are_kept_on_reading_and_writing(tmp_path):
+    known = {"M": {"skin-type": {"v0.mov": "II", "v2.mov": ' VI, "dark"'}, "rig": {"v1.mov": "a"}}, "O": {"age": {}}}
+    scores = table([0.1, 0.2, np.nan], reasons=["", "", "no"]).with_attributes(known)
+    assert scores.attribute("skin-type").tolist() == ["II", "", ' VI, "dark"']
+    assert scores.attribute("age").tolist() == ["", "", ""]
+    scores.write_csv(tmp_path / "scores.csv")
+    found = ScoreTable.read_csv(tmp_path / "scores.csv")
+    assert_equal(found, scores)
+    assert {name: column.tolist() for name, column in found.attributes.items()} == {
+        name: column.tolist() for name, column in scores.attributes.items()
+    }
+    picked = found.rows(np.array([2, 0])).scored_by("other", np.array([0.5, 0.6]))
+    assert picked.attribute("skin-type").tolist() == [' VI, "dark"', "II"]
+    # A table without attributes, such as an old one, has empty ones beside another that has them.
+    both = ScoreTable.concatenate([table([0.1, 0.2, 0.3], model="old"), found])
+    assert both.attribute("rig").tolist() == ["", "", "", "", "a", ""]
+    assert both.select(model="old").with_attributes({}).attributes == {}
+
+
+def test_attributes_in_tables_of_other_tools(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("Video, Label ,score,ATTR.Skin\na,1,0.5, dark \nb,0,0.1,\n")
+    assert ScoreTable.read_csv(path).attribute("Skin").tolist() == ["dark", ""]
+    for column, message in (("attr.", "names no attribute"), ("attr.Skin,attr.Skin", "named twice")):
+        path.write_text(f"video,label,score,{column}\na,1,0.5,x,y\n")
+        with pytest.raises(UserError, match=message):
+            ScoreTable.read_csv(path)
+    path.write_text("video,label,score,model,attr.x\na,1,0.5,m,1\na,1,0.5,n,2\n")
+    with pytest.raises(UserError, match="attribute x has several values for one video"):
+        ScoreTable.read_csv(path)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from fas_jax.base.attributes import Attributes
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json
 from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
@@ -109,6 +110,8 @@ class Listing:
     """Videos that should be there: the official counts, or those of a rendered tree's plan where it tells them."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     """What has to be known to read some of the videos, by path."""
+    attributes: Attributes = field(default_factory=dict)
+    """What errors are to be broken down by besides the fields of `Video`."""
 
     @property
     def synthetic(self) -> bool:

@@ -4,7 +4,8 @@ Columns: `video` (a file, a folder of frame images, or a glob of them such as `a
 to the manifest), `label` (bonafide, attack), `subject`, `split` (train, dev, test); and, where wanted, `dataset` (else
 the manifest's own name), `pai`, `device`, `session`, `fps`, `frames`, and `x`, `y`, `w`, `h`, the face's box in all
 frames. `frames` is `all` (or empty) where the video has all its frames, of which renditions skip most, and `chosen`
-where they were chosen from a longer video already and none is skipped again.
+where they were chosen from a longer video already and none is skipped again. Any `attr.NAME` is an attribute to break
+errors down by, which no method reads.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fas_jax.base.attributes import PREFIX, attribute_of
 from fas_jax.base.csv_files import read_csv_file
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import inside
@@ -48,6 +50,7 @@ class _Row:
     where: str
     video: Video
     source: Source
+    attributes: Mapping[str, str]
 
 
 def read_manifest(path: Path) -> tuple[Listing, ...]:
@@ -118,14 +121,21 @@ def _text(value: Any) -> str:
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
-    columns = list(columns)
-    for name in columns:
-        if name not in (*NEEDED, *OPTIONAL):
-            raise UserError(f"{path}: {unknown_name('column', str(name), (*NEEDED, *OPTIONAL))}")
-    if len(set(columns)) < len(columns):
-        raise UserError(f"{path} has a column twice: {', '.join(columns)}")
-    if absent := [name for name in NEEDED if name not in columns]:
+    names = [_known_column(path, str(name)) for name in columns]
+    if len(set(names)) < len(names):
+        raise UserError(f"{path} has a column twice: {', '.join(names)}")
+    if absent := [name for name in NEEDED if name not in names]:
         raise UserError(f"{path} has no column {', '.join(absent)}; needed are {', '.join(NEEDED)}")
+
+
+def _known_column(path: Path, column: str) -> str:
+    try:
+        attribute = attribute_of(column)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if attribute is None and column not in (*NEEDED, *OPTIONAL):
+        raise UserError(f"{path}: {unknown_name('column', column, (*NEEDED, *OPTIONAL))}")
+    return column if attribute is None else PREFIX + attribute
 
 
 def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
@@ -162,7 +172,8 @@ def _row(where: str, cells: Mapping[str, str], root: Path, stem: str) -> _Row:
         session=cells.get("session", ""),
     )
     source = Source(frames=frames, fps=_number(cells, "fps", least=0.0) or 0.0, box=box, chosen=chosen)
-    return _Row(where, video, source)
+    attributes = {own: value for column, value in cells.items() if value and (own := attribute_of(column))}
+    return _Row(where, video, source, attributes)
 
 
 def _can_name(dataset: str) -> bool:
@@ -289,4 +300,8 @@ def _listing(path: Path, root: Path, dataset: str, rows: list[_Row]) -> Listing:
         unknown=(),
         missing=(),
         sources={row.video.path: row.source for row in rows},
+        attributes={
+            name: {row.video.path: row.attributes[name] for row in rows if name in row.attributes}
+            for name in dict.fromkeys(name for row in rows for name in row.attributes)
+        },
     )

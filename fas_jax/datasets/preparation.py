@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fas_jax.base.attributes import write_attributes
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, remove_leftovers, write_json
@@ -21,7 +22,7 @@ from fas_jax.base.versions import joined
 from fas_jax.datasets.builder import write_tfds_metadata
 from fas_jax.datasets.layout import Listing, check_whole, left_single, shortfall
 from fas_jax.datasets.layouts import scan
-from fas_jax.datasets.prepared import CLIPS, MADE, SUMMARY, Prepared, content_fingerprint
+from fas_jax.datasets.prepared import CLIPS, MADE, SUMMARY, Prepared, attributes_path, content_fingerprint
 from fas_jax.datasets.shards import (
     PlannedShard,
     ShardContent,
@@ -109,6 +110,7 @@ def prepare_listing(
             write_json(out / PLAN, plan)
             prepared = _prepare(listing, out, settings, renditions, planned)
         _check_failures(prepared.failures, out, settings.allow_failures)
+        write_attributes(attributes_path(out), listing.attributes)
     _check_made(prepared)
     _warn_of_lost_tags(listing, prepared)
     return prepared

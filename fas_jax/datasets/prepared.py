@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fas_jax.base.attributes import Attributes
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import fingerprint, inside, read_json, sha256_file
@@ -111,6 +112,12 @@ class Prepared:
             raise UserError(f"{path} is missing or damaged; delete {self.directory / SUMMARY} and prepare again")
         return [(Video(**row["video"]), clip_info(row["info"])) for row in read_json(path)["clips"]]
 
+    @property
+    def attributes(self) -> Attributes:
+        """Those of the manifest when it was last prepared; no part of the content, and in no fingerprint."""
+        path = attributes_path(self.directory)
+        return read_json(path) if path.exists() else {}
+
     def rendition(self, name: str) -> dict[str, Any]:
         """The settings that a rendition was made with, as its key has them: `size` and so on.
 
@@ -163,6 +170,11 @@ def content_fingerprint(prepared: Prepared) -> str:
 def clips_path(directory: Path, shard_name: str) -> Path:
     """The JSON file beside a shard."""
     return directory / CLIPS / f"{shard_name}.json"
+
+
+def attributes_path(directory: Path) -> Path:
+    """The JSON file with the attributes of a prepared folder's videos, where there are any."""
+    return directory / "attributes.json"
 
 
 def made_path(directory: Path, shard_name: str) -> Path:

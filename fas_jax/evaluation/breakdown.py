@@ -1,16 +1,20 @@
-"""Error rates by PAI species, device, session and subject, and the worst-scored videos. NumPy only.
+"""Error rates by PAI species, device, session, subject and attribute, and the worst-scored videos. NumPy only.
 
 Every group is judged at the run's threshold, which validation set; no group has a threshold of its own.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from fas_jax.base.attributes import PREFIX
+from fas_jax.base.text_column import TextColumn
 from fas_jax.evaluation import intervals
+from fas_jax.evaluation.gaps import FEWEST_IN_GROUP, find_gaps
 from fas_jax.evaluation.intervals import Interval
-from fas_jax.evaluation.results import Figures, Group, WorstVideo
+from fas_jax.evaluation.results import Figures, Gap, Group, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
 
 DIMENSIONS = {
@@ -26,14 +30,32 @@ _UNDEFINED = Interval(np.nan, np.nan)
 WORST = 6
 
 
-def break_down(scores: ScoreTable, figures: Sequence[Figures]) -> tuple[tuple[Group, ...], tuple[WorstVideo, ...]]:
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the errors are, of every protocol and model."""
+
+    groups: tuple[Group, ...]
+    gaps: tuple[Gap, ...]
+    """Between the groups of each attribute."""
+    worst: tuple[WorstVideo, ...]
+
+
+def dimension_name(dimension: str) -> str:
+    """The name of a dimension for people; an attribute's own."""
+    return DIMENSIONS.get(dimension) or dimension.removeprefix(PREFIX)
+
+
+def break_down(scores: ScoreTable, figures: Sequence[Figures]) -> Breakdown:
     """Error rates of every group of test videos, and each model's worst-scored ones, means over seeds.
 
     A dimension whose column is empty throughout is left out. A group that lacks a class has NaN for the rate of that
-    class. Videos without a score are counted separately, and enter no rate.
+    class, and so has a group of an attribute with fewer than `FEWEST_IN_GROUP` subjects of it. Videos without a score
+    are counted separately, and enter no rate. Videos that lack an attribute are a group of their own, named by an empty
+    text, which takes no part in gaps.
     """
     thresholds = {(each.protocol, each.model, each.seed): each.values["threshold"] for each in figures}
     groups: list[Group] = []
+    gaps: list[Gap] = []
     worst: list[WorstVideo] = []
     for protocol in scores.distinct("protocol"):
         of_protocol = scores.select(protocol=protocol, role=TEST)
@@ -45,28 +67,49 @@ def break_down(scores: ScoreTable, figures: Sequence[Figures]) -> tuple[tuple[Gr
             taus = np.array([known[seed] for seed in rows.seed.tolist()])
             wrong = (rows.score >= taus) != (rows.label == 1)
             for column in DIMENSIONS:
-                groups += _groups(rows, wrong, str(protocol), str(model), column)
+                groups += _groups(rows, getattr(rows, column), wrong, str(protocol), str(model), column)
+            judged = rows.rows(rows.answered)
+            for name, values in rows.attributes.items():
+                about = {"protocol": str(protocol), "model": str(model), "dimension": PREFIX + name}
+                groups += _groups(rows, values, wrong, **about, least=FEWEST_IN_GROUP)
+                if np.any(values != ""):
+                    given = judged.attribute(name).tolist()
+                    gaps += find_gaps(wrong[rows.answered], judged.label, _subjects(judged), given, about)
             worst += _worst(rows, rows.score - taus, str(protocol), str(model))
-    return tuple(groups), tuple(worst)
+    return Breakdown(tuple(groups), tuple(gaps), tuple(worst))
 
 
-def _groups(rows: ScoreTable, wrong: Bool[np.ndarray, " n"], protocol: str, model: str, column: str) -> list[Group]:
-    values = getattr(rows, column)
+def _groups(
+    rows: ScoreTable,
+    values: TextColumn,
+    wrong: Bool[np.ndarray, " n"],
+    protocol: str,
+    model: str,
+    dimension: str,
+    least: int = 1,
+) -> list[Group]:
+    """The groups of one dimension; a rate over fewer than `least` subjects is left out, with the reason."""
     if not np.any(values != ""):
         return []
     found = []
     for value in sorted(set(values.tolist())):
         mine = values == value
         rate: dict[int, tuple[float, Interval]] = {}
+        reason = {0: "", 1: ""}
         for label in (0, 1):
             which = mine & (rows.label == label) & rows.answered
-            rate[label] = _rate(wrong[which], _subjects(rows.rows(which)))
+            subjects = _subjects(rows.rows(which))
+            if 0 < (count := len(set(subjects))) < least:
+                rate[label] = np.nan, _UNDEFINED
+                reason[label] = f"{count} subject{'' if count == 1 else 's'}, fewer than {least}"
+            else:
+                rate[label] = _rate(wrong[which], subjects)
         first = mine & (rows.seed == rows.seed[0])
         found.append(
             Group(
                 protocol=protocol,
                 model=model,
-                dimension=column,
+                dimension=dimension,
                 value=str(value),
                 attacks=int(np.sum(first & (rows.label == 0))),
                 bona_fide=int(np.sum(first & (rows.label == 1))),
@@ -76,6 +119,8 @@ def _groups(rows: ScoreTable, wrong: Bool[np.ndarray, " n"], protocol: str, mode
                 far_interval=rate[0][1],
                 frr=rate[1][0],
                 frr_interval=rate[1][1],
+                far_reason=reason[0],
+                frr_reason=reason[1],
             )
         )
     return found

@@ -5,35 +5,32 @@ judged once, at that threshold. Figures called `oracle` are what a threshold cho
 undefined figure is NaN, with a note that says why.
 """
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int, Int64
 
 from fas_jax.base.errors import UserError
-from fas_jax.evaluation import breakdown, intervals, metrics
-from fas_jax.evaluation.intervals import RESAMPLES, Slack
-from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
+from fas_jax.evaluation import breakdown, intervals, metrics, redrawing, significance
+from fas_jax.evaluation.checks import (
+    Subject,
+    check_same_videos,
+    doubts,
+    few_subjects,
+    few_to_redraw,
+    subject_keys,
+    warnings,
+)
+from fas_jax.evaluation.intervals import RESAMPLES
+from fas_jax.evaluation.redrawing import SourceVideos
+from fas_jax.evaluation.results import DEFINITIONS, Figures, Results
 from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
-from fas_jax.evaluation.thresholds import Chosen, choose_for, source_rows
-
-_BOOTSTRAP_SEED = 0
+from fas_jax.evaluation.summaries import SEED, Run, comparisons, summary
+from fas_jax.evaluation.thresholds import Chosen, Rule, choose_for, source_rows
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Run:
-    """A model's figures, and the resamples from which intervals and comparisons are computed."""
-
-    figures: Figures
-    hter: Float64[np.ndarray, " r"]
-    auc: Float64[np.ndarray, " r"]
-    attack_subjects: int
-    bona_fide_subjects: int
 
 
 def evaluate(
@@ -50,23 +47,20 @@ def evaluate(
     Raises:
         UserError: The models were not given the same videos, or no protocol has both classes in test.
     """
-    _check_same_videos(scores if same_validation else scores.select(role=TEST))
+    check_same_videos(scores if same_validation else scores.select(role=TEST))
     protocols = [str(name) for name in scores.distinct("protocol")]
-    runs: list[_Run] = []
+    runs: list[Run] = []
     for protocol in protocols:
         mine = scores.select(protocol=protocol)
-        test = mine.select(role=TEST)
-        subjects = {key: column for column, key in enumerate(sorted(set(_subject_keys(test))))}
-        draws = intervals.draw_subjects(max(1, len(subjects)), RESAMPLES, _BOOTSTRAP_SEED)
-        for model in mine.distinct("model"):
-            of_model = mine.select(model=model)
-            for seed in of_model.distinct("seed"):
-                runs.append(_figures(of_model.select(seed=seed), subjects, draws, threshold, set_by))
+        of_models = [mine.select(model=model) for model in mine.distinct("model")]
+        own = [of_model.select(seed=seed) for of_model in of_models for seed in of_model.distinct("seed")]
+        draws = _Draws.of(own, set_by)
+        runs += [_figures(rows, draws, threshold, set_by) for rows in own]
     if all(np.isnan(run.figures.values["auc"]) for run in runs):
         notes = "; ".join(dict.fromkeys(note for run in runs for note in run.figures.notes))
         raise UserError(f"nothing can be evaluated: {notes or 'there are no scores'}")
-    parts, worst = breakdown.break_down(scores, [run.figures for run in runs])
-    groups: dict[tuple[str, str], list[_Run]] = {}
+    parts = breakdown.break_down(scores, [run.figures for run in runs])
+    groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.figures.protocol, run.figures.model), []).append(run)
     return Results(
@@ -76,25 +70,38 @@ def evaluate(
         models=tuple(scores.distinct("model")),
         seeds=tuple(sorted(scores.distinct("seed"))),
         figures=tuple(run.figures for run in runs),
-        summaries=tuple(_summary(group) for group in groups.values()),
-        comparisons=tuple(
-            _comparison(one, other)
-            for (first, one), (second, other) in itertools.permutations(groups.items(), 2)
-            if first[0] == second[0]
-        ),
-        warnings=tuple(_warnings(scores)),
-        groups=parts,
-        worst=worst,
+        summaries=tuple(summary(group) for group in groups.values()),
+        comparisons=comparisons(groups),
+        warnings=tuple(warnings(scores)),
+        groups=parts.groups,
+        gaps=parts.gaps,
+        worst=parts.worst,
     )
 
 
-def _figures(
-    rows: ScoreTable,
-    subjects: Mapping[tuple[str, ...], int],
-    draws: Int64[np.ndarray, "r s"],
-    rule: str,
-    set_by: str,
-) -> _Run:
+@dataclass(frozen=True)
+class _Draws:
+    """How often each subject of a protocol is in each resample: the same for all models, which makes them paired."""
+
+    test: Int64[np.ndarray, "r s"]
+    test_columns: Mapping[Subject, int]
+    sources: Int[np.ndarray, "r v"]
+    source_columns: Mapping[Subject, int]
+
+    @classmethod
+    def of(cls, runs: Sequence[ScoreTable], set_by: str) -> "_Draws":
+        """For the rows of each model and seed of a protocol."""
+        test = sorted({key for rows in runs for key in subject_keys(rows.select(role=TEST))})
+        sources = sorted({key for rows in runs for key in subject_keys(source_rows(rows, set_by))})
+        return cls(
+            intervals.draw_subjects(max(1, len(test)), RESAMPLES, SEED),
+            {key: column for column, key in enumerate(test)},
+            redrawing.draw_within(np.array([dataset for dataset, *_ in sources], str), RESAMPLES, SEED + 1),
+            {key: column for column, key in enumerate(sources)},
+        )
+
+
+def _figures(rows: ScoreTable, draws: _Draws, rule: str, set_by: str) -> Run:
     """Figures of one model under one protocol with one seed."""
     notes: list[str] = []
 
@@ -125,6 +132,7 @@ def _figures(
             f"the threshold lies in an empty gap between {chosen.gap[0]:.4g} and {chosen.gap[1]:.4g}{width}: any other "
             "value there fits the sources as well"
         )
+    notes += doubts(rule, held, tau, answered)
     species = _species(test, notes)
     seen = None if species is None else species[test.answered]
     by_species: Mapping[str, float] = {}
@@ -158,17 +166,24 @@ def _figures(
         if np.any(test.label == label):
             values[name] = float(np.mean(~test.answered[test.label == label]))
 
-    whose = np.array([subjects[key] for key in _subject_keys(answered)], np.int64)
+    whose = _columns(answered, draws.test_columns)
     own = {label: len(np.unique(whose[answered.label == label])) for label in (0, 1)}
-    undefined = np.full(len(draws), np.nan)
-    hter, auc = undefined, undefined
+    undefined = np.full(RESAMPLES, np.nan)
+    hter, full, auc, errors = undefined, undefined, undefined, np.full(draws.test.shape[1], np.nan)
     enough = min(own.values()) >= intervals.FEWEST_SUBJECTS
-    if not enough and (few := _few_subjects(answered)) != _few_subjects(test):
+    if not enough and (few := few_subjects(answered)) != few_subjects(test):
         notes.append(f"no intervals: {few} among the videos with a score")
     if enough and not np.isnan(values["hter"]):
-        hter = intervals.resampled_hter(answered.score >= tau, answered.label, whose, draws)
+        hter = intervals.resampled_hter(answered.score >= tau, answered.label, whose, draws.test)
+        errors = significance.subject_errors(answered.score >= tau, answered.label, whose, len(errors))
+        if few := "" if Rule.parse(rule).name == "fixed" else few_to_redraw(held):
+            notes.append(f"no interval in which the threshold varies: it was set by {few}")
+        else:
+            videos = SourceVideos.of(held, _columns(held, draws.source_columns))
+            taus = redrawing.redrawn_thresholds(rule, videos, draws.sources)
+            full = redrawing.hter_at(taus, answered.score, answered.label, whose, draws.test)
     if enough and not np.isnan(values["auc"]):
-        auc = intervals.resampled_auc(answered.score, answered.label, whose, draws)
+        auc = intervals.resampled_auc(answered.score, answered.label, whose, draws.test)
     area = intervals.auc_interval(auc, values["auc"], own[0], own[1])
     if values["auc"] < 0.5:
         cause = "it may be chance, its interval holds 0.5"
@@ -189,10 +204,15 @@ def _figures(
         species_counts={name: int(np.sum(answered.pai == name)) for name in by_species},
         counts=_counts(validation, test),
         hter_interval=intervals.hter_interval(hter, slack),
+        full_hter_interval=intervals.hter_interval(full, slack),
         auc_interval=area,
         notes=tuple(notes),
     )
-    return _Run(figures, hter, auc, own[0], own[1])
+    return Run(figures, hter, full, auc, errors, own[0], own[1])
+
+
+def _columns(rows: ScoreTable, columns: Mapping[Subject, int]) -> Int64[np.ndarray, " n"]:
+    return np.array([columns[key] for key in subject_keys(rows)], np.int64)
 
 
 def _hter_by(rule: str, held: ScoreTable, answered: ScoreTable) -> float:
@@ -233,110 +253,6 @@ def _counts(validation: ScoreTable, test: ScoreTable) -> dict[str, int]:
     for role, rows in ((VALIDATION, validation), (TEST, test)):
         found[f"{role}_bona_fide"] = int(np.sum(rows.label == 1))
         found[f"{role}_attacks"] = int(np.sum(rows.label == 0))
-        found[f"{role}_subjects"] = len(set(_subject_keys(rows)))
+        found[f"{role}_subjects"] = len(set(subject_keys(rows)))
         found[f"{role}_non_responses"] = int(np.sum(~rows.answered))
-    return found
-
-
-def _summary(runs: Sequence[_Run]) -> Summary:
-    figures = [run.figures for run in runs]
-    values = {name: np.array([each.values[name] for each in figures]) for name in DEFINITIONS}
-    mean = {name: float(np.mean(column)) for name, column in values.items()}
-    several = len(runs) > 1
-    std = {name: float(np.std(column, ddof=1)) if several else np.nan for name, column in values.items()}
-    first = runs[0]
-    return Summary(
-        protocol=first.figures.protocol,
-        model=first.figures.model,
-        seeds=tuple(each.seed for each in figures),
-        mean=mean,
-        std=std,
-        hter_interval=intervals.hter_interval(_mean_hter(runs), _mean_slack(runs)),
-        auc_interval=intervals.auc_interval(
-            np.mean([run.auc for run in runs], axis=0), mean["auc"], first.attack_subjects, first.bona_fide_subjects
-        ),
-    )
-
-
-def _comparison(runs: Sequence[_Run], others: Sequence[_Run]) -> Comparison:
-    means = [float(np.mean([run.figures.values["hter"] for run in group])) for group in (runs, others)]
-    return Comparison(
-        protocol=runs[0].figures.protocol,
-        model=runs[0].figures.model,
-        other=others[0].figures.model,
-        difference=means[0] - means[1],
-        interval=intervals.difference_interval(
-            _mean_hter(runs), _mean_hter(others), _mean_slack(runs), _mean_slack(others)
-        ),
-    )
-
-
-def _mean_hter(runs: Sequence[_Run]) -> Float64[np.ndarray, " r"]:
-    return np.mean([run.hter for run in runs], axis=0)
-
-
-def _mean_slack(runs: Sequence[_Run]) -> Slack:
-    far, frr = (float(np.mean([run.figures.values[name] for run in runs])) for name in ("far", "frr"))
-    return intervals.hter_slack(far, frr, runs[0].attack_subjects, runs[0].bona_fide_subjects)
-
-
-def _subject_keys(rows: ScoreTable) -> list[tuple[str, ...]]:
-    """(dataset, subject), or the video itself where the subject is not known."""
-    columns = zip(rows.dataset.tolist(), rows.subject.tolist(), rows.video.tolist(), strict=True)
-    return [(dataset, subject) if subject else (dataset, "", video) for dataset, subject, video in columns]
-
-
-def _few_subjects(rows: ScoreTable) -> str:
-    """Which classes have too few subjects for an interval, such as `1 subject of bona fide videos`; empty if none."""
-    found = {
-        name: len(set(_subject_keys(rows.rows(rows.label == label))))
-        for name, label in (("bona fide videos", 1), ("attacks", 0))
-    }
-    return " and ".join(
-        f"{count} subject{'' if count == 1 else 's'} of {name}"
-        for name, count in found.items()
-        if count < intervals.FEWEST_SUBJECTS
-    )
-
-
-def _check_same_videos(scores: ScoreTable) -> None:
-    """Raises `UserError` unless all models of a protocol, and for test all seeds, have rows of the same videos."""
-    first: dict[tuple[Any, ...], tuple[str, set[tuple[str, str]]]] = {}
-    groups: dict[tuple[str, int, str, str], set[tuple[str, str]]] = {}
-    columns = (scores.protocol, scores.seed, scores.role, scores.model, scores.dataset, scores.video)
-    for protocol, seed, role, model, *video in zip(*(column.tolist() for column in columns), strict=True):
-        groups.setdefault((protocol, seed, role, model), set()).add((video[0], video[1]))
-    for (protocol, seed, role, model), videos in groups.items():
-        who = f"model {model} (seed {seed})"
-        key = (protocol, role) if role == TEST else (protocol, role, seed)
-        other, expected = first.setdefault(key, (who, videos))
-        for has, lacks, difference in ((other, who, expected - videos), (who, other, videos - expected)):
-            if difference:
-                dataset, name = min(difference)
-                raise UserError(
-                    f"scores: protocol {protocol}, {role}: {len(difference)} videos have a row of {has} but none of "
-                    f"{lacks}, the first {dataset} {name}; a video without a decision is a row without a score"
-                )
-
-
-def _warnings(scores: ScoreTable) -> list[str]:
-    found = []
-    for protocol in scores.distinct("protocol"):
-        rows = scores.select(protocol=protocol)
-        validation, test = rows.select(role=VALIDATION), rows.select(role=TEST)
-        videos = [set(zip(part.dataset.tolist(), part.video.tolist(), strict=True)) for part in (validation, test)]
-        if shared := videos[0] & videos[1]:
-            found.append(
-                f"{protocol}: {len(shared)} videos are in both validation and test: the threshold has seen them"
-            )
-        subjects = [{key for key in _subject_keys(part) if len(key) == 2} for part in (validation, test)]
-        if both := subjects[0] & subjects[1]:
-            found.append(f"{protocol}: {len(both)} subjects are in both validation and test")
-        if few := _few_subjects(test):
-            found.append(
-                f"{protocol}: no intervals, and nothing is called better: the test videos have {few}, and resampling "
-                f"takes at least {intervals.FEWEST_SUBJECTS} of each class"
-            )
-        if np.any(test.subject == ""):
-            found.append(f"{protocol}: the subjects of test videos are not known; intervals treat each video as one")
     return found

@@ -1,8 +1,9 @@
 """Confidence intervals of error rates: bootstrap over subjects, exact bounds where there are no errors. NumPy only.
 
 The videos of one subject are not independent, so a resample draws subjects, each with all of its videos.
-All models are resampled with the same draws, which makes differences between them paired. The threshold is not
-resampled: an interval covers the choice of the target's subjects, and not that of the sources' subjects or the seeds.
+All models are resampled with the same draws, which makes differences between them paired. What is
+resampled here are the test subjects, at the threshold as it is; `redrawing` adds the sources' subjects, and with them
+the threshold, and the seeds.
 With fewer than two subjects of a class there is no interval.
 """
 

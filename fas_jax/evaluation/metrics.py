@@ -169,7 +169,7 @@ def bpcer_at_apcer(scores: Scores, labels: Labels, limit: float, species: Specie
     barrier = -np.inf
     for mine in groups:
         falling = np.sort(scores[mine])[::-1]
-        passing = _most_within(limit, len(falling))
+        passing = most_within(limit, len(falling))
         if passing < len(falling):
             barrier = max(barrier, falling[passing])
     points = curve(scores, labels)
@@ -257,7 +257,7 @@ def _last_minimum(values: Int64[np.ndarray, " k"]) -> int:
     return len(values) - 1 - int(np.argmin(values[::-1]))
 
 
-def _most_within(limit: float, count: int) -> int:
+def most_within(limit: float, count: int) -> int:
     """The largest k with k / count <= limit, free of the rounding of limit * count."""
     most = int(limit * count)
     while most < count and (most + 1) / count <= limit:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
+from fas_jax.evaluation.significance import LEVEL
 
 # The definition of every figure; reports print these sentences.
 DEFINITIONS = {
@@ -61,6 +62,9 @@ class Figures:
     counts: Mapping[str, int]
     """Videos, subjects and non-responses behind the figures."""
     hter_interval: Interval
+    """By bootstrap over the test subjects, at the threshold as it is."""
+    full_hter_interval: Interval
+    """With the subjects of the sources redrawn as well, and the threshold chosen anew on them."""
     auc_interval: Interval
     notes: tuple[str, ...]
     """What a reader has to know about these figures, such as why one is undefined."""
@@ -79,6 +83,9 @@ class Summary:
     """Sample standard deviation over seeds (n - 1); NaN for a single seed."""
     hter_interval: Interval
     """Of the mean over seeds, by bootstrap over the test subjects; NaN with fewer than two subjects of a class."""
+    full_hter_interval: Interval
+    """With the subjects of the sources (hence the threshold), the test subjects and the seeds redrawn; NaN with fewer
+    than two subjects of a class in test or in a source."""
     auc_interval: Interval
 
 
@@ -91,6 +98,19 @@ class Comparison:
     other: str
     difference: float
     interval: Interval
+    """By bootstrap over the test subjects, at the thresholds as they are."""
+    full_interval: Interval
+    """With the subjects of the sources (hence the thresholds), the test subjects and the seeds redrawn."""
+    p: float
+    """Of a sign-flip test over the test subjects, two-sided; NaN where there is no interval."""
+    p_holm: float
+    """The same, corrected after Holm for the number of differences in the table."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference is called one: its interval excludes 0, and the corrected p-value is below 0.05."""
+        # NaN compares false: what is undefined is not clear.
+        return (self.interval.low > 0 or self.interval.high < 0) and self.p_holm < LEVEL
 
 
 @dataclass(frozen=True)
@@ -114,6 +134,30 @@ class Group:
     frr: float
     """Share of the group's bona fide rejected; NaN where it has none."""
     frr_interval: Interval
+    far_reason: str = ""
+    """Why there is no figure although the group has attacks."""
+    frr_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far the groups of an attribute are apart in one error rate of one model under one protocol."""
+
+    protocol: str
+    model: str
+    dimension: str
+    """`attr.NAME`."""
+    rate: str
+    """`far`, `frr` or `hter`; means over seeds."""
+    worst: str
+    """The group with the highest rate, among those with enough subjects."""
+    best: str
+    difference: float
+    """The worst group's rate minus the best group's; NaN with fewer than two groups."""
+    interval: Interval
+    """By bootstrap over the test subjects, paired, for all pairs of groups at once."""
+    reason: str
+    """Why there is no gap; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +194,9 @@ class Results:
     warnings: tuple[str, ...]
     """Reasons to doubt the figures, such as a subject in both validation and test."""
     groups: tuple[Group, ...] = ()
-    """By PAI species, device, session and subject."""
+    """By PAI species, device, session and subject, and by attribute."""
+    gaps: tuple[Gap, ...] = ()
+    """Between the groups of each attribute."""
     worst: tuple[WorstVideo, ...] = ()
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
 
@@ -166,9 +212,12 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary with the definitions; undefined figures are null."""
         uncertainty = {
-            "method": "bootstrap over subjects of the test videos; threshold, model and seeds are not resampled; "
+            "method": "bootstrap over subjects of the test videos; threshold, model and seeds are not resampled, but "
+            "for full intervals, which redraw the subjects that set the threshold (within each source) and the seeds; "
             "exact (Clopper-Pearson) bounds over subjects where there are no errors; "
             "none with fewer than two subjects of a class",
+            "p": "two-sided sign-flip test over subjects of the test videos",
+            "p_holm": "corrected after Holm for all pairs of models under all protocols",
             "confidence": CONFIDENCE,
             "resamples": RESAMPLES,
         }

@@ -7,19 +7,21 @@ any other system can be evaluated. Imports no JAX.
 import csv
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
 
+from fas_jax.base.attributes import PREFIX, Attributes
 from fas_jax.base.csv_files import CsvFile, read_csv_file
-from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path
 from fas_jax.base.record import ATTACK, BONA_FIDE, Video
 from fas_jax.base.text_column import TextColumn
 from fas_jax.base.video_table import VideoTable
+from fas_jax.evaluation.score_header import check_roles, column_names
 
 VALIDATION, TEST = "validation", "test"
 CROSS_SOURCE = "leave-one-source-out"
@@ -40,8 +42,6 @@ _DEFAULTS = {
     "split": "",
     "reason": "",
 }
-# Columns of other evaluation tools.
-_ALIASES = {"video_key": "video", "is_bonafide": "label", "attack_type": "pai"}
 _LABELS = {"1": BONA_FIDE, "1.0": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
 _LABELS |= {"0": ATTACK, "0.0": ATTACK, "false": ATTACK, "attack": ATTACK}
 _NUMBERS = {"seed": np.int64, "label": np.int64, "score": np.float64}
@@ -79,20 +79,24 @@ class ScoreTable:
     """Higher means bona fide; NaN means that there is no decision."""
     reason: TextColumn
     """Why there is no decision; empty where there is one."""
+    attributes: Mapping[str, TextColumn] = field(default_factory=dict)
+    """Columns `attr.NAME` of a manifest by NAME, for breakdowns; empty where a video has no value."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            column = getattr(self, field.name)
-            kind = _NUMBERS.get(field.name)
+        attributes = {name: TextColumn.of(column) for name, column in self.attributes.items()}
+        object.__setattr__(self, "attributes", attributes)
+        for name in COLUMNS:
+            column = getattr(self, name)
+            kind = _NUMBERS.get(name)
             if kind or isinstance(column, np.ndarray):
                 column = np.asarray(column, kind).view()
                 column.flags.writeable = False
                 if column.ndim != 1:
-                    raise UserError(f"scores: column {field.name} must have one axis, not shape {column.shape}")
+                    raise UserError(f"scores: column {name} must have one axis, not shape {column.shape}")
             if not kind:
                 column = TextColumn.of(column)
-            object.__setattr__(self, field.name, column)
-        if len({len(getattr(self, name)) for name in COLUMNS}) != 1:
+            object.__setattr__(self, name, column)
+        if {len(each) for each in attributes.values()} | {len(getattr(self, name)) for name in COLUMNS} != {len(self)}:
             raise UserError("scores: the columns differ in length")
         problems = list(self._problems())
         if problems:
@@ -148,10 +152,10 @@ class ScoreTable:
         return cls._of(dict.fromkeys(COLUMNS, ()))
 
     @classmethod
-    def _of(cls, columns: Mapping[str, Sequence[Any]]) -> "ScoreTable":
+    def _of(cls, columns: Mapping[str, Sequence[Any]], attributes: Mapping[str, Any] | None = None) -> "ScoreTable":
         found: dict[str, Any] = {name: TextColumn.of(columns[name]) for name in COLUMNS if name not in _NUMBERS}
         found |= {name: np.array(columns[name], kind) for name, kind in _NUMBERS.items()}
-        return cls(**found)
+        return cls(**found, attributes=attributes or {})
 
     @classmethod
     def concatenate(cls, tables: Iterable["ScoreTable"]) -> "ScoreTable":
@@ -161,11 +165,14 @@ class ScoreTable:
         for name in COLUMNS:
             join: Any = np.concatenate if name in _NUMBERS else TextColumn.concatenate
             columns[name] = join([getattr(each, name) for each in tables])
-        return cls(**columns)
+        names = dict.fromkeys(name for each in tables for name in each.attributes)
+        attributes = {name: TextColumn.concatenate([each.attribute(name) for each in tables]) for name in names}
+        return cls(**columns, attributes=attributes)
 
     def rows(self, which: Bool[np.ndarray, " n"] | Int64[np.ndarray, " m"]) -> "ScoreTable":
         """The rows that a mask or indices pick."""
-        return ScoreTable(**{name: getattr(self, name)[which] for name in COLUMNS})
+        attributes = {name: column[which] for name, column in self.attributes.items()}
+        return ScoreTable(**{name: getattr(self, name)[which] for name in COLUMNS}, attributes=attributes)
 
     def select(self, **values: Any) -> "ScoreTable":
         """The rows whose columns equal the given values: `table.select(role='test', model='gru', seed=0)`."""
@@ -173,6 +180,19 @@ class ScoreTable:
         for name, value in values.items():
             mask &= getattr(self, name) == value
         return self.rows(mask)
+
+    def attribute(self, name: str) -> TextColumn:
+        """The values of an attribute; empty texts where the table does not have it."""
+        return self.attributes[name] if name in self.attributes else TextColumn.constant("", len(self))
+
+    def with_attributes(self, known: Mapping[str, Attributes]) -> "ScoreTable":
+        """The same rows with these attributes of their videos, by dataset, and no others."""
+        videos = list(zip(self.dataset.tolist(), self.video.tolist(), strict=True))
+        found = {}
+        for name in dict.fromkeys(name for own in known.values() for name in own):
+            values = {dataset: own[name] for dataset, own in known.items() if name in own}
+            found[name] = TextColumn.of([values.get(dataset, {}).get(video, "") for dataset, video in videos])
+        return dataclasses.replace(self, attributes=found)
 
     def distinct(self, column: str) -> list[Any]:
         """The values of a column in the order of their first row."""
@@ -188,6 +208,7 @@ class ScoreTable:
         columns = [getattr(self, name).tolist() for name in COLUMNS if name != "score"]
         scores = ["" if np.isnan(score) else repr(score) for score in self.score.tolist()]
         columns.insert(COLUMNS.index("score"), scores)
+        columns += [column.tolist() for column in self.attributes.values()]
         # File names need not be valid UTF-8; such bytes are kept as they are.
         with (
             atomic_path(path) as temporary,
@@ -195,7 +216,7 @@ class ScoreTable:
         ):
             # RFC 4180's line ends; only with these does the writer quote a lone carriage return in a name.
             writer = csv.writer(file, lineterminator="\r\n")
-            writer.writerow(COLUMNS)
+            writer.writerow((*COLUMNS, *(PREFIX + name for name in self.attributes)))
             writer.writerows(zip(*columns, strict=True))
 
     @classmethod
@@ -208,29 +229,33 @@ class ScoreTable:
         """
         # File names need not be valid UTF-8.
         file = read_csv_file(path, errors="surrogateescape")
-        names = _header(path, file.header)
+        names = column_names(path, file.header, COLUMNS)
+        attributes: dict[str, list[str]] = {name: [] for name in names if name.startswith(PREFIX)}
         if not file.rows:
             raise UserError(f"{path} holds no scores")
-        _check_roles(path, names, file)
+        check_roles(path, names, file, VALIDATION, TEST)
         problems: list[str] = []
         columns: dict[str, Any] = {name: [] for name in COLUMNS}
-        exact = tuple(file.header) == COLUMNS
+        exact = tuple(name for name in file.header if name not in attributes) == COLUMNS
         for number, cells in file.rows:
             try:
                 if len(cells) != len(names):
                     raise ValueError(f"{len(cells)} cells, but {len(names)} columns")
                 stripped = cells if exact else map(str.strip, cells)
-                row = _parsed(dict(zip(names, stripped, strict=True)), file, path)
+                found = dict(zip(names, stripped, strict=True))
+                row = _parsed(found, file, path)
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
             else:
                 for name, value in row.items():
                     columns[name].append(value)
+                for name, values in attributes.items():
+                    values.append(found[name])
         if problems:
             more = f" (and {len(problems) - _MOST_ERRORS} more)" if len(problems) > _MOST_ERRORS else ""
             raise UserError(f"{path}: " + "; ".join(problems[:_MOST_ERRORS]) + more)
         try:
-            return cls._of(columns)
+            return cls._of(columns, {name.removeprefix(PREFIX): values for name, values in attributes.items()})
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
 
@@ -254,11 +279,16 @@ class ScoreTable:
         _, first = self._same(*_ROW_KEY)
         for index in np.flatnonzero(first < np.arange(len(self))):
             yield "twice: " + ", ".join(f"{name} {getattr(self, name)[index]}" for name in _ROW_KEY)
-        # Label, subject and PAI species do not depend on who scores the video.
-        _, first = self._same("dataset", "video")
+        # What is known of a video does not depend on who scores it.
+        videos, first = self._same("dataset", "video")
         facts, _ = self._same("label", "subject", "pai")
         for index in np.flatnonzero(facts != facts[first]):
             yield f"{self.dataset[index]} {self.video[index]}: label, subject or PAI species differ between its rows"
+        for name, column in self.attributes.items():
+            given = column != ""
+            pairs = np.unique(np.stack([videos[given], column.codes[given].astype(np.int64)]), axis=1)
+            if pairs.shape[1] > len(np.unique(pairs[0])):
+                yield f"attribute {name} has several values for one video"
 
     def _same(self, *names: str) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """A number for each row, equal where all these columns are, and the first row that has it."""
@@ -272,44 +302,12 @@ class ScoreTable:
         return codes, first[codes]
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(ScoreTable))
+COLUMNS = tuple(each.name for each in dataclasses.fields(ScoreTable) if each.name != "attributes")
+"""Of numbers and texts that every table has."""
 
 
 def _reasons(reasons: Sequence[str] | None, count: int) -> TextColumn:
     return TextColumn.constant("", count) if reasons is None else TextColumn.of(reasons)
-
-
-def _header(path: Path, cells: list[str]) -> list[str]:
-    names = [_ALIASES.get(cell.strip().lower(), cell.strip().lower()) for cell in cells]
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: a column is named twice: {', '.join(names)}")
-    missing = [name for name in ("video", "label", "score") if name not in names]
-    if missing:
-        raise UserError(f"{path}: no column {', '.join(missing)} (found {', '.join(names) or 'nothing'})")
-    if "" in names:
-        raise UserError(
-            f"{path}: column {names.index('') + 1} has no name; remove it (pandas writes its index so, unless told "
-            "index=False)"
-        )
-    for name in names:
-        if name not in COLUMNS:
-            raise UserError(f"{path}: {unknown_name('column', name, COLUMNS)}")
-    return names
-
-
-def _check_roles(path: Path, names: list[str], file: CsvFile) -> None:
-    """Without roles all videos are tested; raises `UserError` if their splits say otherwise."""
-    if "role" in names or "split" not in names:
-        return
-    at = names.index("split")
-    found = [(line, cells[at].strip()) for line, cells in file.rows if len(cells) > at]
-    if others := [(line, split) for line, split in found if split.lower() not in ("", TEST)]:
-        line, split = others[0]
-        raise UserError(
-            f"{path}: {len(others)} rows are of other splits than {TEST} (line {line}: {split}), and no column role "
-            f"says which videos set the threshold ({VALIDATION}) and which are judged by it ({TEST}); add one, or "
-            "remove these rows"
-        )
 
 
 def _parsed(cells: dict[str, str], file: CsvFile, path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ RULES = {
     "fixed": "{0:g}, fixed beforehand; no video sets it",
 }
 _COUNTS = {"pooled": 0, "balanced": 0, "apcer": 1, "cost": 2, "fixed": 1}
-_CLOSEST = float(np.finfo(np.float32).epsneg)
+CLOSEST = float(np.finfo(np.float32).epsneg)
 """Scores are float32 probabilities, which come no nearer to 1 than this without being 1."""
 
 
@@ -180,5 +180,5 @@ def thresholds(scores: ScoreTable, rule: str, role: str = VALIDATION) -> dict[tu
 
 
 def _logits(probabilities: tuple[float, float]) -> tuple[float, float]:
-    low, high = np.clip(probabilities, _CLOSEST, 1 - _CLOSEST)
+    low, high = np.clip(probabilities, CLOSEST, 1 - CLOSEST)
     return float(np.log(low / (1 - low))), float(np.log(high / (1 - high)))

@@ -25,7 +25,7 @@ from fas_jax.experiment.fitting import Fitted, cross_source_folder, detector_dat
 from fas_jax.experiment.inputs import kept_backbone
 from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import Plan, cross_source_plans, plan
-from fas_jax.experiment.run import IN_USE, Seconds, open_inputs, read_inputs, read_run
+from fas_jax.experiment.run import IN_USE, Seconds, open_inputs, read_inputs, read_run, read_run_attributes
 from fas_jax.experiment.scoring import score, score_cross_source
 from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
@@ -59,7 +59,8 @@ def report(folder: Path, cache: Path | None = None) -> Path:
 def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: Path | None) -> None:
     seconds = Seconds(folder)
     with seconds.stage("evaluate"):
-        scores = run_scores(experiment, folder, inputs, cache)
+        # Added to the stored scores: another attribute is no reason to score anything again.
+        scores = with_attributes(folder, run_scores(experiment, folder, inputs, cache))
         rule = experiment.evaluation.threshold
         judged = with_target(scores)
         # A run that trains detectors to deploy alone has a report, too: it says that there is no estimate.
@@ -90,6 +91,18 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
     write_json(note, {"key": wanted, "sha256": sha256_file(path), "read_before": [asdict(each) for each in read]})
     # As the file has them: the first evaluation and later ones agree.
     return ScoreTable.read_csv(path)
+
+
+def with_attributes(folder: Path, scores: ScoreTable) -> ScoreTable:
+    """The stored scores with the attributes of the run's videos, stored so where they have changed."""
+    described = scores.with_attributes(read_run_attributes(folder))
+    if described.attributes.keys() != scores.attributes.keys() or any(
+        column.tolist() != scores.attributes[name].tolist() for name, column in described.attributes.items()
+    ):
+        described.write_csv(folder / SCORES)
+        note = read_json(folder / SCORED)
+        write_json(folder / SCORED, {**note, "sha256": sha256_file(folder / SCORES)})
+    return described
 
 
 def _cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> ScoreTable:

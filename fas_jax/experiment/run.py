@@ -2,11 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fas_jax.base.attributes import Attributes, write_attributes
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
@@ -21,7 +22,7 @@ from fas_jax.training.checkpoints import describe_differences
 FORMAT = 2
 IN_USE = "wait until it has ended, or choose another --name"
 """What to do where another process is at work in a run's folder."""
-CONFIG, INPUTS, TIMINGS = "config.json", "inputs.json", "timings.json"
+CONFIG, INPUTS, TIMINGS, ATTRIBUTES = "config.json", "inputs.json", "timings.json", "attributes.json"
 
 
 def run_folder(experiment: Experiment) -> Path:
@@ -103,6 +104,17 @@ def write_inputs(folder: Path, corpus: Corpus, about: dict[str, Any]) -> None:
         for name, own in corpus.stores.items()
     }
     write_json(folder / INPUTS, {"stores": stores, **about})
+
+
+def write_run_attributes(folder: Path, attributes: Mapping[str, Attributes]) -> None:
+    """Notes the attributes of the inputs' videos, by dataset, for the tables of scores."""
+    write_attributes(Path(folder) / ATTRIBUTES, {name: own for name, own in attributes.items() if own})
+
+
+def read_run_attributes(folder: Path) -> dict[str, Attributes]:
+    """What `write_run_attributes` noted."""
+    path = Path(folder) / ATTRIBUTES
+    return read_json(path) if path.exists() else {}
 
 
 def read_inputs(folder: Path) -> dict[str, Any]:

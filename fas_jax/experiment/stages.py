@@ -24,7 +24,7 @@ from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import report
-from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs
+from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs, write_run_attributes
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.pixels.renditions import check_renditions, preparation_key
 from fas_jax.protocols.assignment import assign_all
@@ -117,6 +117,7 @@ def open_checked(experiment: Experiment) -> Opened:
     plans = plan(experiment, corpus.videos)
     with devices.first_alone("inputs"):
         write_inputs(folder, corpus, describe_inputs(experiment, prepared, corpus, plans))
+        write_run_attributes(folder, {each.dataset: each.attributes for each in prepared})
         keep_backbone(folder, experiment.features)
     agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
     return Opened(agreed, folder, seconds, corpus, plans)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fas_jax.evaluation.breakdown import DIMENSIONS
+from fas_jax.evaluation.breakdown import dimension_name
+from fas_jax.evaluation.gaps import FEWEST_IN_GROUP
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.reporting.grid import Grid, markdown, plain
@@ -13,6 +14,12 @@ EXPLANATION = (
     f"Rates at the threshold from validation, with {100 * CONFIDENCE:g} % intervals by bootstrap over the group's "
     "subjects (none where there is only one). Of the first model that reads other models' scores, or else of the one "
     "with the highest AUC; all models' groups are in `breakdown.csv`."
+)
+
+GAPS = (
+    "The gap is the worst group's rate minus the best group's; its interval holds for all pairs of groups at once, so "
+    f"that picking these two makes it no narrower. Groups with fewer than {FEWEST_IN_GROUP} subjects of a class, and "
+    "videos whose attribute is not given, take no part."
 )
 
 
@@ -26,18 +33,38 @@ def main_model(results: Results, models: Models, protocol: str) -> str | None:
     return best.model if best else None
 
 
+def dimensions(results: Results, protocol: str, model: str) -> list[str]:
+    """By what a model's errors are broken down: the columns of videos, then the attributes."""
+    found = (each.dimension for each in results.groups if (each.protocol, each.model) == (protocol, model))
+    return list(dict.fromkeys(found))
+
+
 def group_table(results: Results, protocol: str, model: str, dimension: str) -> Grid:
     """One model's error rates by the values of one dimension; — where a group has no such video."""
     rows = []
     for each in results.groups:
         if (each.protocol, each.model, each.dimension) == (protocol, model, dimension):
             far, frr = (
-                "—" if np.isnan(rate) else with_interval(rate, np.nan, interval)
-                for rate, interval in ((each.far, each.far_interval), (each.frr, each.frr_interval))
+                f"n/a: {reason}" if reason else "—" if np.isnan(rate) else with_interval(rate, np.nan, interval)
+                for rate, interval, reason in (
+                    (each.far, each.far_interval, each.far_reason),
+                    (each.frr, each.frr_interval, each.frr_reason),
+                )
             )
             counts = (each.attacks, each.bona_fide, each.subjects, each.non_responses)
-            rows.append([each.value or "(not told)", far, frr, *map(str, counts)])
-    return Grid([DIMENSIONS[dimension], "FAR %", "FRR %", "attacks", "bona fide", "subjects", "missing scores"], rows)
+            rows.append([each.value or "(not given)", far, frr, *map(str, counts)])
+    header = [dimension_name(dimension), "FAR %", "FRR %", "attacks", "bona fide", "subjects", "missing scores"]
+    return Grid(header, rows)
+
+
+def gap_table(results: Results, protocol: str, model: str) -> Grid:
+    """The worst and the best group of every attribute, and how far they are apart."""
+    rows = []
+    for each in results.gaps:
+        if (each.protocol, each.model) == (protocol, model):
+            gap = f"n/a: {each.reason}" if each.reason else with_interval(each.difference, np.nan, each.interval)
+            rows.append([dimension_name(each.dimension), each.rate.upper(), each.worst or "—", each.best or "—", gap])
+    return Grid(["attribute", "rate", "worst group", "best group", "gap in points"], rows)
 
 
 def worst_table(results: Results, protocol: str, model: str) -> Grid:
@@ -63,8 +90,12 @@ def breakdown_part(results: Results, models: Models) -> str:
         if model is None or not any((g.protocol, g.model) == (protocol, model) for g in results.groups):
             continue
         parts.append(f"### {plain(f'{protocol_name(protocol)}: {models.name(model)}')}")
-        grids = [group_table(results, protocol, model, dimension) for dimension in DIMENSIONS]
-        parts += [markdown(grid) for grid in (*grids, worst_table(results, protocol, model)) if grid.rows]
+        grids = [group_table(results, protocol, model, each) for each in dimensions(results, protocol, model)]
+        gaps = gap_table(results, protocol, model)
+        parts += [markdown(grid) for grid in grids]
+        parts += [plain(GAPS), markdown(gaps)] if gaps.rows else []
+        worst = worst_table(results, protocol, model)
+        parts += [markdown(worst)] if worst.rows else []
     return "\n\n".join(parts)
 
 
@@ -84,12 +115,15 @@ def all_figures(results: Results) -> Grid:
     """Every figure of every summary in a row of its own, as shares of one, for other programs."""
     rows = []
     for each in summaries(results):
-        bounds = {"hter": each.hter_interval, "auc": each.auc_interval}
+        none = Interval(np.nan, np.nan)
+        bounds = {"hter": (each.hter_interval, each.full_hter_interval), "auc": (each.auc_interval, none)}
         for name in DEFINITIONS:
-            interval = bounds.get(name, Interval(np.nan, np.nan))
+            interval, full = bounds.get(name, (none, none))
             values = (each.mean[name], each.std[name], interval.low, interval.high)
-            rows.append([each.protocol, each.model, name, *map(_number, values), str(len(each.seeds))])
-    return Grid(["protocol", "model", "figure", "mean", "std", "low", "high", "seeds"], rows)
+            wide = (full.low, full.high)
+            counted = str(len(each.seeds))
+            rows.append([each.protocol, each.model, name, *map(_number, values), counted, *map(_number, wide)])
+    return Grid(["protocol", "model", "figure", "mean", "std", "low", "high", "seeds", "full_low", "full_high"], rows)
 
 
 def _number(value: float) -> str:

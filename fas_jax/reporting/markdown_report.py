@@ -75,6 +75,9 @@ def full_report(
             tables.ORACLE,
             markdown(tables.oracle_table(results, models)),
             *promised,
+            "## How sure HTER is",
+            tables.UNCERTAINTY,
+            markdown(tables.uncertainty_table(results, models)),
             "## Presentation attack detection rates",
             tables.RATES,
             markdown(tables.rates_table(results, models)),
@@ -82,8 +85,10 @@ def full_report(
     if results.comparisons:
         parts += [
             "## Differences to the best model",
-            tables.COMPARISONS,
+            f"{tables.COMPARISONS} {tables.domains_note(results)}",
             markdown(tables.comparison_table(results, models)),
+            tables.FULL_COMPARISONS,
+            markdown(tables.comparison_table(results, models, full=True)),
         ]
     if not scores.answered.all():
         reasons, rates = tables.non_responses(results, models, scores)

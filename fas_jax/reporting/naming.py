@@ -95,6 +95,11 @@ def protocol_title(protocol: Protocol) -> str:
     return f"{protocol.display}{_mark(protocol.sources, protocol.target)}"
 
 
+def target_of(protocol: str) -> str:
+    """The target that the name of a protocol across datasets names; empty for others."""
+    return _sides(protocol)[1]
+
+
 def rendered_to_real(protocol: str) -> bool:
     """Whether the protocol's name says that it trains on rendered videos and tests on real ones."""
     sources, target = _sides(protocol)

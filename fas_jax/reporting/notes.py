@@ -6,12 +6,13 @@ from typing import Any
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.evaluation.significance import LEVEL, smallest_p
 from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import PRESETS
 from fas_jax.reporting.materials import materials_in
 from fas_jax.reporting.naming import Models, dataset_name, protocol_name
 from fas_jax.reporting.published import CITATION, PublishedRow
-from fas_jax.reporting.tables import silent_videos, videos
+from fas_jax.reporting.tables import domains_note, silent_videos, videos
 
 NO_ESTIMATE = (
     "There is no estimate of the error on an unknown dataset: no protocol of this run leaves one of these datasets out "
@@ -61,7 +62,10 @@ def notes(
     """What the main table needs to be understood."""
     rule = Rule.parse(results.threshold_rule).describe(results.set_by)
     preset = PRESETS.get(provenance["preset"])
-    bold = "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0."
+    bold = (
+        "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0, and with "
+        f"p < {LEVEL:g} by a sign-flip test over subjects, corrected after Holm for all differences of the table."
+    )
     found = [
         f"Preset `{provenance['preset']}`. " + (preset.summary if preset else "Its splits are not known here."),
         f"Unit: the video. {_fusion(models)}HTER = (FAR + FRR) / 2; AUC needs no threshold.",
@@ -69,8 +73,10 @@ def notes(
         if preset and preset.on_target
         else f"Threshold: {rule}. The target takes no part in it.",
         f"In brackets: {_CONFIDENCE} interval by bootstrap over the target's subjects ({RESAMPLES} resamples; "
-        "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors.",
-        f"{bold} Published rows are not compared." if published else bold,
+        "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors. The full "
+        "intervals below redraw the sources' subjects, hence the threshold, and the seeds as well.",
+        bold + _too_few_for_bold(results) + (" Published rows are not compared." if published else ""),
+        domains_note(results),
     ]
     seeds = ", ".join(map(str, results.seeds))
     if len(results.seeds) > 1:
@@ -93,6 +99,18 @@ def notes(
     else:
         found.append(f"{refusal[0].upper()}{refusal[1:]}.")
     return found
+
+
+def _too_few_for_bold(results: Results) -> str:
+    """That the test subjects are too few for any difference to be called one among so many; empty if they are not."""
+    pairs = len(results.comparisons) // 2
+    subjects = max((each.counts["test_subjects"] for each in results.figures), default=0)
+    if not pairs or (least := pairs * smallest_p(subjects)) < LEVEL:
+        return ""
+    return (
+        f" Nothing can be bold here: for {pairs} difference{'' if pairs == 1 else 's'} and {subjects} test subjects "
+        f"the smallest corrected p is {min(1.0, least):.2g}."
+    )
 
 
 def _read_before(each: Mapping[str, Any]) -> str:

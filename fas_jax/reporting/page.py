@@ -16,7 +16,7 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
 from fas_jax.base.toml import to_toml
-from fas_jax.evaluation.breakdown import DIMENSIONS
+from fas_jax.evaluation.breakdown import dimension_name
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting import breakdown_tables, charts, tables
@@ -28,30 +28,11 @@ from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, pr
 from fas_jax.reporting.notes import notes, warnings
 from fas_jax.reporting.palette import CLASSES, style
 from fas_jax.reporting.published import PublishedRow
+from fas_jax.reporting.stylesheet import STYLE
 
 _EXTRAS = "extras"
-_STYLE = """
-:root{color-scheme:light}*{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;margin:0 auto;padding:1rem;max-width:1180px}
-h1{font-size:1.6rem;margin:.4rem 0}h2{font-size:1.25rem;border-bottom:1px solid #ddd;margin:2rem 0 .6rem}
-h3{font-size:1.05rem;margin:1.2rem 0 .4rem}h1,td,th,code,li{overflow-wrap:anywhere}
-nav{display:flex;flex-wrap:wrap;gap:.1rem .9rem}a{color:#0059a8}
-.warn{border-left:5px solid #d55e00;background:#fff4ec;padding:.5rem .8rem;margin:.5rem 0;font-weight:600}
-.scroll{overflow-x:auto;margin:.5rem 0}table{border-collapse:collapse;font-size:.86rem}
-th,td{padding:.22rem .6rem;border-bottom:1px solid #e4e4e4;text-align:left;vertical-align:top}
-td,th{overflow-wrap:normal}th{background:#f5f5f5}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td:first-child{min-width:7.5rem;max-width:16rem;overflow-wrap:anywhere}td small{white-space:nowrap}
-th.n{white-space:normal}
-tr.pub td{color:#666;font-style:italic}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:.6rem 1.2rem}
-figure{margin:0}figcaption{font-size:.86rem;font-weight:600}.chart{width:100%;max-width:520px;height:auto;display:block}
-.legend{list-style:none;padding:0;margin:.3rem 0;display:flex;flex-wrap:wrap;gap:.1rem 1rem;font-size:.86rem}
-.legend i{display:inline-block;width:1.6rem;margin-right:.4rem;vertical-align:middle}
-.worst{border:1px solid #ddd;border-radius:6px;padding:.5rem;font-size:.84rem}
-.worst img{height:72px;margin:0 2px 2px 0}.worst p{margin:.2rem 0}
-details{margin:.6rem 0}summary{cursor:pointer;font-weight:600}
-pre{background:#f7f7f7;padding:.6rem;overflow-x:auto;font-size:.8rem}small,.small{font-size:.84rem;color:#444}
-"""
+# Longer tables of groups are folded.
+_MOST_GROUPS = 30
 
 
 @dataclass(frozen=True)
@@ -124,6 +105,7 @@ def write_page(
         sections["Strict beside oracle"] = _text(tables.ORACLE) + to_html(tables.oracle_table(results, models))
         if promised := tables.promise_table(results, models):
             sections["Promised and reached"] = _text(tables.PROMISES) + to_html(promised)
+        sections["How sure HTER is"] = _text(tables.UNCERTAINTY) + to_html(tables.uncertainty_table(results, models))
     sections |= _extra(extras.tables)
     if results.protocols:
         sections |= {
@@ -132,8 +114,14 @@ def write_page(
             "Detection rates": _text(tables.RATES) + to_html(tables.rates_table(results, models)),
         }
     if results.comparisons:
-        comparisons = tables.comparison_table(results, models)
-        sections["Differences"] = _text(tables.COMPARISONS) + to_html(comparisons)
+        sections["Differences"] = (
+            _text(f"{tables.COMPARISONS} {tables.domains_note(results)}")
+            + to_html(tables.comparison_table(results, models))
+            + _details(
+                "Full intervals",
+                _text(tables.FULL_COMPARISONS) + to_html(tables.comparison_table(results, models, full=True)),
+            )
+        )
     if results.groups:
         sections["Where the errors are"] = _text(breakdown_tables.EXPLANATION) + _breakdown(results, models, extras)
     if extras.histories:
@@ -202,7 +190,7 @@ def _page(title: str, warned: Sequence[str], sections: Mapping[str, str]) -> str
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">"
     )
-    head += f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+    head += f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
     page = f"{head}<body><h1>{escape(title)}</h1>{warnings}<nav>{links}</nav>{body}</body></html>\n"
     # File names need not be valid UTF-8; on a page such bytes are shown as question marks.
     return page.encode("utf-8", "replace").decode()
@@ -253,11 +241,13 @@ def _breakdown(results: Results, models: Models, extras: Extras) -> str:
         if model is None:
             continue
         parts.append(f"<h3>{escape(protocol_name(protocol))}: {escape(models.name(model))}</h3>")
-        for dimension, name in DIMENSIONS.items():
+        for dimension in breakdown_tables.dimensions(results, protocol, model):
             grid = breakdown_tables.group_table(results, protocol, model, dimension)
-            if grid.rows:
-                long = dimension == "subject"
-                parts.append(_details(f"By {name}", to_html(grid)) if long else to_html(grid))
+            long = dimension == "subject" or len(grid.rows) > _MOST_GROUPS
+            parts.append(_details(f"By {dimension_name(dimension)}", to_html(grid)) if long else to_html(grid))
+        gaps = breakdown_tables.gap_table(results, protocol, model)
+        if gaps.rows:
+            parts.append(_text(breakdown_tables.GAPS) + to_html(gaps))
         worst = [each for each in results.worst if (each.protocol, each.model) == (protocol, model)]
         if worst:
             cards = "".join(_worst(each, extras.frames.get((each.dataset, each.video), ())) for each in worst)

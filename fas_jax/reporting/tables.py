@@ -12,7 +12,7 @@ from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import OFFICIAL
 from fas_jax.reporting.grid import NOT_SCORED, UNDEFINED, Grid, Strong
-from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name, summaries
+from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name, summaries, target_of
 from fas_jax.reporting.published import PublishedRow
 
 NON_RESPONSES = "Reasons (validation and test videos, each counted once a reason, however many models and seeds):"
@@ -30,8 +30,18 @@ RATES = (
 )
 COMPARISONS = (
     "HTER minus that of the model with the lowest mean HTER, in percentage points, with paired "
-    f"{100 * CONFIDENCE:g} % intervals (the same resamples of subjects for both; not corrected for the number of "
-    "comparisons). An interval that holds 0 is no evidence of a difference."
+    f"{100 * CONFIDENCE:g} % intervals (the same resamples of subjects for both). An interval that holds 0 is no "
+    "evidence of a difference. p: sign-flip test over subjects, corrected after Holm for all pairs of models under all "
+    "protocols of the table. Wins: where a model has a lower HTER than all others."
+)
+FULL_COMPARISONS = (
+    "The same differences, with intervals that redraw the subjects of the sources (hence the thresholds), those of the "
+    "target, and the seeds."
+)
+UNCERTAINTY = (
+    f"Two {100 * CONFIDENCE:g} % intervals of HTER in %. The first redraws the target's subjects, at the threshold as "
+    "it is. The full one also redraws the subjects of the sources, chooses the threshold anew on them by the same "
+    "rule, and redraws the seeds where there are several. n/a: too few subjects; see the notes on single figures."
 )
 
 
@@ -70,8 +80,7 @@ def table_one(results: Results, models: Models, published: Sequence[PublishedRow
 
 def _clearly_best(results: Results, protocol: str, model: str) -> bool:
     rivals = [each for each in results.comparisons if (each.protocol, each.model) == (protocol, model)]
-    # NaN compares false: where an interval is undefined nothing is clear.
-    return bool(rivals) and all(each.interval.high < 0 for each in rivals)
+    return bool(rivals) and all(each.clear and each.difference < 0 for each in rivals)
 
 
 def videos_table(results: Results, scores: ScoreTable, provenance: Mapping[str, Any]) -> Grid:
@@ -171,29 +180,68 @@ def rates_table(results: Results, models: Models) -> Grid:
     return Grid(header, rows)
 
 
-def comparison_table(results: Results, models: Models) -> Grid:
-    """Differences in HTER to the best model of each protocol."""
+def uncertainty_table(results: Results, models: Models) -> Grid:
+    """HTER with the interval of its test subjects beside the one of all that was drawn."""
+    rows = []
+    for summary in summaries(results):
+        bounds = [str(each).strip() or "n/a" for each in (summary.hter_interval, summary.full_hter_interval)]
+        error = _percent(summary.mean["hter"], summary.std["hter"])
+        rows.append([protocol_name(summary.protocol), models.name(summary.model), error, *bounds])
+    return Grid(["protocol", "model", "HTER %", "target's subjects redrawn", "full interval"], rows)
+
+
+def comparison_table(results: Results, models: Models, full: bool = False) -> Grid:
+    """Differences in HTER to the best model of each protocol; with `full`, under their full intervals."""
     protocols = ordered_protocols(results)
-    best = {}
-    for protocol in protocols:
-        defined = [s for s in summaries(results) if s.protocol == protocol and not np.isnan(s.mean["hter"])]
-        if defined:
-            # Equal shares have means that may differ in their last bits; the first of equals is the best.
-            best[protocol] = min(defined, key=lambda summary: round(summary.mean["hter"], 12)).model
-    found = {(each.protocol, each.model, each.other): each for each in results.comparisons}
+    best = {protocol: found[0] for protocol in protocols if (found := _lowest(results, protocol))}
+    known = {(each.protocol, each.model, each.other): each for each in results.comparisons}
     rows = []
     for model in results.models:
         cells = [models.name(model)]
         for protocol in protocols:
-            pair = found.get((protocol, model, best.get(protocol, "")))
+            pair = known.get((protocol, model, best.get(protocol, "")))
             if best.get(protocol) == model:
                 cells.append("best")
             elif pair is None or np.isnan(pair.difference):
                 cells.append(UNDEFINED)
+            elif full:
+                cells.append(f"{100 * pair.difference:+.2f}{pair.full_interval.format('+.1f') or ' n/a'}")
             else:
-                cells.append(f"{100 * pair.difference:+.2f}{pair.interval.format('+.1f')}")
-        rows.append(cells)
-    return Grid(["model", *map(protocol_name, protocols)], rows)
+                p = "" if np.isnan(pair.p_holm) else f", p {pair.p_holm:.2g}"
+                cells.append(f"{100 * pair.difference:+.2f}{pair.interval.format('+.1f')}{p}")
+        rows.append(cells if full else [*cells, f"{_wins(results, model)} of {_targets(protocols)}"])
+    return Grid(["model", *map(protocol_name, protocols), *([] if full else ["wins"])], rows)
+
+
+def domains_note(results: Results) -> str:
+    """That subjects of some targets say nothing of other domains, and how little so few targets say."""
+    count = len(results.protocols)
+    said = f"even a model that wins all {count} has p = {2.0 ** (1 - count):.2g} by a sign test" if count > 1 else ""
+    return (
+        "Intervals and p-values come from the subjects of these targets and claim nothing about other domains: for "
+        f"that the target is the unit, and there {'is' if count == 1 else 'are'} {_targets(results.protocols)}"
+        f"{f', where {said}' if said else ''}."
+    )
+
+
+def _lowest(results: Results, protocol: str) -> list[str]:
+    """The models with the lowest HTER under a protocol."""
+    # Equal shares have means that may differ in their last bits.
+    found = {s.model: round(s.mean["hter"], 12) for s in summaries(results) if s.protocol == protocol}
+    found = {model: value for model, value in found.items() if not np.isnan(value)}
+    return [model for model, value in found.items() if value == min(found.values())]
+
+
+def _wins(results: Results, model: str) -> int:
+    """Protocols under which a model alone has the lowest HTER."""
+    return sum(_lowest(results, protocol) == [model] for protocol in results.protocols)
+
+
+def _targets(protocols: Sequence[str]) -> str:
+    """How many there are, as targets where every protocol has another one."""
+    targets = {target for protocol in protocols if (target := target_of(protocol))}
+    word = "target" if len(targets) == len(protocols) else "protocol"
+    return f"{len(protocols)} {word}{'' if len(protocols) == 1 else 's'}"
 
 
 def non_responses(results: Results, models: Models, scores: ScoreTable) -> tuple[list[str], Grid]:

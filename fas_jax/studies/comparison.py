@@ -15,6 +15,7 @@ from fas_jax.base.text_column import TextColumn
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.results import Comparison, Summary
 from fas_jax.evaluation.scores import ScoreTable
+from fas_jax.evaluation.significance import LEVEL, holm
 from fas_jax.reporting import grid
 from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.markdown_report import section
@@ -24,8 +25,10 @@ from fas_jax.reporting.tables import with_interval
 
 EXPLANATION = (
     "Differences are first minus second, in points of HTER; below zero the first errs less. Their 95 % intervals are "
-    "paired: each resample draws subjects of the target, with all of their videos, for both sides. Bold: the interval "
-    "excludes zero. They say nothing of other targets, other cuts of the sources or other seeds."
+    "paired: each resample draws subjects of the target, with all of their videos, for both sides. Those of the last "
+    "column also redraw the subjects of each side's sources, hence the thresholds, and the seeds. p: sign-flip test "
+    "over subjects, corrected after Holm for the differences of this table. Bold: the interval excludes zero, and p < "
+    f"{LEVEL:g}. Subjects of these targets say nothing of other domains: for those the target is the unit."
 )
 
 
@@ -101,7 +104,12 @@ def compare(one: Side, other: Side, threshold: str = "pooled") -> list[Pair]:
             if comparison := comparisons.get((protocol, first, second)):
                 sides = summaries[protocol, first], summaries[protocol, second]
                 found.append(Pair(protocol, models, sides, comparison))
-    return found
+    # The table holds these differences only, and not those between the models of one side.
+    corrected = holm(np.array([pair.comparison.p for pair in found])).tolist()
+    return [
+        dataclasses.replace(pair, comparison=dataclasses.replace(pair.comparison, p_holm=p))
+        for pair, p in zip(found, corrected, strict=True)
+    ]
 
 
 def differing_settings(one: Side, other: Side) -> Grid:
@@ -206,10 +214,6 @@ def _mark(model: str, number: int) -> str:
     return f"{model} @ {number}"
 
 
-def _apart(each: Comparison) -> bool:
-    return each.interval.low > 0 or each.interval.high < 0
-
-
 def _statements(pairs: Sequence[Pair]) -> list[str]:
     """By pair of models, over how many targets each is ahead."""
     found = []
@@ -220,45 +224,48 @@ def _statements(pairs: Sequence[Pair]) -> list[str]:
             found.append(f"{' beside '.join(models)}: HTER is undefined on a side.")
             continue
         ahead = [sum(each.difference < 0 for each in own), sum(each.difference > 0 for each in own)]
-        clear = [sum(_apart(each) and each.difference < 0 for each in own)]
-        clear.append(sum(_apart(each) and each.difference > 0 for each in own))
+        clear = [sum(each.clear and each.difference < 0 for each in own)]
+        clear.append(sum(each.clear and each.difference > 0 for each in own))
         name = models[0] if models[0] == models[1] else " beside ".join(models)
         found.append(
-            f"{name}: the first errs less in {ahead[0]} of {len(own)} protocols ({clear[0]} of them with an interval "
-            f"that excludes zero), the second in {ahead[1]} ({clear[1]})."
+            f"{name}: the first errs less in {ahead[0]} of {len(own)} protocols ({clear[0]} of them clearly), "
+            f"the second in {ahead[1]} ({clear[1]})."
         )
     return found
 
 
 def _table(one: Side, other: Side, pairs: Sequence[Pair]) -> Grid:
-    header = ["protocol", "model", f"HTER, {one.name}", f"HTER, {other.name}", "difference"]
-    header += [f"AUC, {one.name}", f"AUC, {other.name}"]
+    header = ["protocol", "model", f"HTER, {one.name}", f"HTER, {other.name}", "difference", "p"]
+    header += [f"AUC, {one.name}", f"AUC, {other.name}", "difference, full interval"]
     rows = []
     for pair in pairs:
         each = pair.comparison
         if np.isnan(each.difference):
-            difference = grid.UNDEFINED
+            difference, p, full = grid.UNDEFINED, grid.UNDEFINED, grid.UNDEFINED
         else:
             difference = f"{100 * each.difference:+.2f}{each.interval.format('+.1f')}"
+            p = "n/a" if np.isnan(each.p_holm) else f"{each.p_holm:.2g}"
+            full = f"{100 * each.difference:+.2f}{each.full_interval.format('+.1f') or ' n/a'}"
         errors, areas = (
             [with_interval(side.mean[name], side.std[name], getattr(side, f"{name}_interval")) for side in pair.sides]
             for name in ("hter", "auc")
         )
         model = pair.models[0] if pair.models[0] == pair.models[1] else " / ".join(pair.models)
-        shown = Strong(difference) if _apart(each) else difference
-        rows.append([protocol_name(pair.protocol), model, *errors, shown, *areas])
+        shown = Strong(difference) if each.clear else difference
+        rows.append([protocol_name(pair.protocol), model, *errors, shown, p, *areas, full])
     return Grid(header, rows)
 
 
 def _figures(one: Side, other: Side, pairs: Sequence[Pair]) -> Grid:
     """All digits, for programs."""
     header = ["protocol", "first", "first_model", "second", "second_model", "first_hter", "second_hter"]
-    header += ["difference", "low", "high", "first_auc", "second_auc"]
+    header += ["difference", "low", "high", "first_auc", "second_auc", "full_low", "full_high", "p", "p_holm"]
     rows = []
     for pair in pairs:
         each = pair.comparison
         numbers = [*(side.mean["hter"] for side in pair.sides), each.difference, each.interval.low, each.interval.high]
         numbers += [side.mean["auc"] for side in pair.sides]
+        numbers += [each.full_interval.low, each.full_interval.high, each.p, each.p_holm]
         names = [pair.protocol, one.name, pair.models[0], other.name, pair.models[1]]
         rows.append([*names, *("" if np.isnan(number) else repr(float(number)) for number in numbers)])
     return Grid(header, rows)
