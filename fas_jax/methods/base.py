@@ -174,6 +174,7 @@ def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0)
     inputs = detector.method.inputs()
     clip = np.full(len(rows), np.nan)
     frame: np.ndarray | None = None
+    logit: np.ndarray | None = None
     reason = [""] * len(rows)
     for start in range(0, len(rows), BLOCK):
         places = order[start : start + BLOCK]
@@ -182,6 +183,9 @@ def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0)
         if found.frame is not None:
             frame = np.zeros((len(rows), found.frame.shape[1]), np.float32) if frame is None else frame
             frame[places] = found.frame
+        if found.logit is not None:
+            logit = np.full(len(rows), np.nan) if logit is None else logit
+            logit[places] = found.logit
         for place, why in zip(places.tolist(), found.reason, strict=False):
             reason[place] = why
-    return Scores(clip, frame, reason if any(reason) else ())
+    return Scores(clip, frame, reason if any(reason) else (), logit)
