@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fas_jax.base.errors import UserError
-from fas_jax.evaluation import breakdown, intervals, metrics
+from fas_jax.evaluation import breakdown, calibration, intervals, metrics
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
 from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
 from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
@@ -85,6 +85,7 @@ def evaluate(
         warnings=tuple(_warnings(scores)),
         groups=parts,
         worst=worst,
+        calibrations=tuple(calibration.calibrations(scores, set_by)),
     )
 
 
@@ -96,7 +97,7 @@ def _figures(
     set_by: str,
 ) -> _Run:
     """Figures of one model under one protocol with one seed."""
-    notes: list[str] = []
+    notes = calibration.peculiarities(rows)
 
     def attempt(what: str, figure: Callable[[], T], undefined: T) -> T:
         try:
