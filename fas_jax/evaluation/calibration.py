@@ -8,6 +8,7 @@ function fits them better, so that nothing is fitted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
@@ -119,8 +120,7 @@ def logits_of(rows: ScoreTable) -> Logits:
         raise MetricError("no video has a score")
     if not np.all((rows.score >= 0) & (rows.score <= 1)):
         raise MetricError("scores that do not lie between 0 and 1 are no probabilities")
-    inside = np.clip(rows.score, _CLOSEST, 1 - _CLOSEST)
-    found = np.where(np.isfinite(rows.logit), rows.logit, np.log(inside / (1 - inside)))
+    found = np.where(np.isfinite(rows.logit), rows.logit, nearest_logit(rows.score))
     if np.any(np.abs(sigmoid(found) - rows.score) > _SLACK):
         raise MetricError("the column logit is not log(score / (1 - score)) of the column score")
     return np.clip(found, -_CERTAIN, _CERTAIN)
@@ -179,8 +179,7 @@ class Isotonic:
 
     def __call__(self, logits: Logits) -> Logits:
         """Logits of calibrated probabilities; 0 and 1 are counted as 6e-8 from them."""
-        shares = np.clip(np.interp(logits, self.knots, self.shares), _CLOSEST, 1 - _CLOSEST)
-        return np.log(shares / (1 - shares))
+        return nearest_logit(np.interp(logits, self.knots, self.shares))
 
 
 def fit_isotonic(logits: Logits, labels: Labels) -> Isotonic:
@@ -216,6 +215,12 @@ def quality(logits: Logits, labels: Labels) -> Quality:
         log_loss=float(np.mean(np.logaddexp(0, np.where(labels == 1, -logits, logits)))),
         bins=tuple(bins),
     )
+
+
+def nearest_logit(probabilities: Any) -> Any:
+    """Of an array or a number; of what is nearer to 0 or 1 than 6e-8, or beyond, the logit there."""
+    inside = np.clip(probabilities, _CLOSEST, 1 - _CLOSEST)
+    return np.log(inside / (1 - inside))
 
 
 def sigmoid(logits: Logits) -> Logits:

@@ -1,7 +1,9 @@
 """Tables that other commands leave in a run's folder for its next report. Imports no JAX."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json
@@ -11,17 +13,34 @@ _EXTRAS = "extras"
 
 
 @dataclass(frozen=True)
+class BridgeColumn:
+    """A further column of the table that leads from strict figures to the oracle's."""
+
+    title: str
+    cells: Mapping[str, Mapping[str, str]]
+    """By protocol, then by model."""
+
+
+@dataclass(frozen=True)
 class ExtraTable:
     """A table that something other than the evaluation has made: an audit's verdict, an oracle's claims."""
 
     title: str
     text: str
     grid: Grid
+    bridge: BridgeColumn | None = None
 
 
 def write_extra_table(run: Path, name: str, table: ExtraTable) -> None:
     """Leaves a table in a run's folder, for the run's next report."""
-    content = {"title": table.title, "text": table.text, "header": table.grid.header, "rows": table.grid.rows}
+    content: dict[str, Any] = {
+        "title": table.title,
+        "text": table.text,
+        "header": table.grid.header,
+        "rows": table.grid.rows,
+    }
+    if table.bridge:
+        content["bridge"] = asdict(table.bridge)
     write_json(Path(run) / _EXTRAS / f"{name}.json", content)
 
 
@@ -32,7 +51,8 @@ def read_extra_tables(run: Path) -> tuple[ExtraTable, ...]:
         content = read_json(path)
         try:
             grid = Grid(content["header"], content["rows"])
-            found.append(ExtraTable(content["title"], content["text"], grid))
+            bridge = BridgeColumn(**content["bridge"]) if "bridge" in content else None
+            found.append(ExtraTable(content["title"], content["text"], grid, bridge))
         except (KeyError, TypeError) as error:
             raise UserError(f"{path} is no table for a report; remove it") from error
     return tuple(found)

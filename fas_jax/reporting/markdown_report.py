@@ -74,7 +74,7 @@ def full_report(
         parts += [
             "## Strict beside oracle",
             tables.ORACLE,
-            markdown(tables.oracle_table(results, models)),
+            markdown(tables.oracle_table(results, models, further)),
             *promised,
             "## Calibration",
             calibration_tables.TEXT,

@@ -91,7 +91,9 @@ def write_page(
     if extras.deployment:
         sections |= _extra([extras.deployment])
     if results.protocols:
-        sections["Strict beside oracle"] = _text(tables.ORACLE) + to_html(tables.oracle_table(results, models))
+        sections["Strict beside oracle"] = _text(tables.ORACLE) + to_html(
+            tables.oracle_table(results, models, extras.tables)
+        )
         if promised := tables.promise_table(results, models):
             sections["Promised and reached"] = _text(tables.PROMISES) + to_html(promised)
     sections |= _extra(extras.tables)
