@@ -183,6 +183,7 @@ def _provenance(
         "reads": {
             name: [[item.kind, item.name] for item in method.inputs()] for name, method in experiment.methods.items()
         },
+        "settings_from": {name: each.settings_from for name, each in experiment.methods.items() if each.settings_from},
         "seconds": seconds,
     }
 

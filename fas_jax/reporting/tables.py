@@ -55,7 +55,7 @@ def table_one(results: Results, models: Models, published: Sequence[PublishedRow
             cells += [f"{error:.2f}", "—" if area is None else f"{area:.2f}"]
         rows.append(cells)
     for model in results.models:
-        cells = [models.name(model)]
+        cells = [models.row_name(model)]
         for protocol in protocols:
             summary = results.summary(protocol, model)
             if summary is None:
@@ -125,7 +125,7 @@ def oracle_table(results: Results, models: Models, further: Iterable[ExtraTable]
             width = [each.values["threshold_gap"] for each in _runs(results, summary)]
             cells.append("—" if np.isnan(width).all() else f"{np.nanmean(width):.1f}")
         cells[honest:honest] = [each.cells.get(summary.protocol, {}).get(summary.model, "—") for each in bridges]
-        rows.append([protocol_name(summary.protocol), models.name(summary.model), *cells])
+        rows.append([protocol_name(summary.protocol), models.row_name(summary.model), *cells])
     header = [*columns.values(), *(["threshold in a gap of logits"] if wide else [])]
     header[honest:honest] = [each.title for each in bridges]
     return Grid(["protocol", "model", *header], rows)
