@@ -15,9 +15,9 @@ from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
+from fas_jax.reporting.extra_tables import write_extra_table
 from fas_jax.reporting.materials import materials_of
 from fas_jax.reporting.naming import protocol_title
-from fas_jax.reporting.page import write_extra_table
 from fas_jax.runtime import cli
 from fas_jax.studies.audit import frames, planted, sequence, verdict
 from fas_jax.studies.audit.controls import run_controls

@@ -127,7 +127,8 @@ def test_streamed_scores_of_each_task_train_and_score_to_the_same_bits(tmp_path,
         clips = Clips(features, MASK, labels)
         fitted = fitting.fit(architecture, runs, clips, settings)
         rows = [run.validation for run in runs]
-        scores = fitting.predict(architecture, fitted.params, clips, rows, 8, settings=settings)
+        predicted = fitting.predict(architecture, fitted.params, clips, rows, 8, settings=settings)
+        scores = [each.probabilities for each in predicted]
         assert all(isinstance(each, jax.Array) for each in streamed) == (limit > 0)
         own = replace(settings, runs_per_program=2)
         apart = train_in_chunks("meta", architecture, runs, clips, own, folder=tmp_path / str(number))

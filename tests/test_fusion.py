@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fas_jax.methods.fusion import fuse, traced_fuse
+from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse
 from tests.backbone_cases import uniform
 
 FUSIONS = ["mean", "last", "median", "minimum"]
@@ -37,3 +37,29 @@ def test_programs_fuse_as_the_evaluation_does(fusion):
     found = traced(jnp.asarray(values), jnp.asarray(mask))
     np.testing.assert_allclose(found, fuse(values, mask, fusion), rtol=1e-6)
     assert np.isnan(traced(jnp.asarray(values), jnp.zeros((4, 4), bool))).all()
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_clips_logit_is_that_of_its_score(fusion):
+    mask = np.arange(5) < np.array([1, 2, 3, 4, 5])[:, None]
+    logits = uniform(fusion, (5, 5), -6, 6)
+    score = fuse(1 / (1 + np.exp(-logits.astype(np.float64))), mask, fusion)
+    np.testing.assert_allclose(fuse_logits(logits, mask, fusion), np.log(score / (1 - score)), rtol=1e-9)
+
+
+def test_a_logit_is_finite_where_the_score_is_rounded_to_one():
+    logits, mask = np.array([[50.0, 60.0, 70.0, 80.0], [-50.0, -60.0, np.inf, -np.inf]]), np.ones((2, 4), bool)
+    assert (fuse(1 / (1 + np.exp(-logits)), mask, "mean")[0]) == 1
+    # The mean of 1 - P is that of exp(-z), nearly.
+    expected = -np.log(np.mean(np.exp(-logits[0])))
+    np.testing.assert_allclose(fuse_logits(logits, mask, "mean"), [expected, np.log(1 / 3)], rtol=1e-12)
+    np.testing.assert_allclose(fuse_logits(logits, mask, "median")[0], -np.log(np.mean(np.exp([-60.0, -70.0]))))
+    assert fuse_logits(logits, mask, "minimum").tolist() == [50, -np.inf]
+    assert fuse_logits(np.full((1, 4), np.inf), mask[:1], "mean").tolist() == [np.inf]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_clip_without_a_score_has_no_logit(fusion):
+    logits = np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, np.nan]])
+    found = fuse_logits(logits, np.array([[False, False], [True, True], [True, False]]), fusion)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 3.0])

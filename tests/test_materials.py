@@ -11,10 +11,11 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Features
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.features.stage import load_backbone
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import Grid
 from fas_jax.reporting.materials import Material, Materials, materials_in, materials_of
 from fas_jax.reporting.naming import Models
-from fas_jax.reporting.page import ExtraTable, simple_page
+from fas_jax.reporting.page import simple_page
 from fas_jax.reporting.report import write_report
 from tests.test_reporting import no_pictures, provenance, table  # noqa: F401 - a fixture
 

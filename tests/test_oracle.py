@@ -22,7 +22,7 @@ from fas_jax.methods.recurrent import Gru
 from fas_jax.methods.stack import LstmStack
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.protocols.presets import make_protocol
-from fas_jax.reporting.page import read_extra_tables
+from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.studies import oracle
 from tests import stores
 from tests.synthetic_stores import make_stores

@@ -23,9 +23,10 @@ from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict, load_experiment
 from fas_jax.reporting import breakdown_tables, charts, figures, grid, report, thumbnails
+from fas_jax.reporting.extra_tables import ExtraTable, read_extra_tables, write_extra_table
 from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.learning import History, read_histories
-from fas_jax.reporting.page import Extras, ExtraTable, read_extra_tables, write_extra_table, write_page
+from fas_jax.reporting.page import Extras, write_page
 from tests.test_reporting import provenance, table
 
 NASTY = '<script>alert(1)</script>&"|\\_$'

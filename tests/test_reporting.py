@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +16,11 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.scores import ScoreTable
-from fas_jax.reporting import report
+from fas_jax.experiment import results as run_results
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.methods.recurrent import Gru, Lstm
+from fas_jax.reporting import report, tables
+from fas_jax.reporting.naming import Models
 from fas_jax.reporting.published import PAPER_PROTOCOLS, TABLE_I, published_rows
 
 METHOD = Path(__file__).parents[2] / "shared" / "reference" / "method.md"
@@ -277,3 +282,24 @@ def test_what_is_undefined_is_reported_as_such(tmp_path):
     assert "known, seed 0: threshold undefined: there are no scores" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     assert json.loads((tmp_path / "out" / "results.json").read_text())["figures"][0]["values"]["hter"] is None
+
+
+def test_rows_say_where_settings_come_from():
+    """In the main table and in the one that leads to the oracle; no other row has the mark."""
+    scores = table(protocols=["OCI_to_M"])
+    results = evaluate(scores)
+    models = Models.of(results, provenance(settings_from={"gru": "published (target-tuned)"}))
+    for grid, column in ((tables.table_one(results, models, ()), 0), (tables.oracle_table(results, models), 1)):
+        marked = [row[column] for row in grid.rows if "settings" in row[column]]
+        assert marked == ["GRU; settings: published (target-tuned)"]
+
+
+def test_runs_carry_where_settings_come_from(monkeypatch):
+    monkeypatch.setattr(Gru, "settings_from", "published (target-tuned)")
+    monkeypatch.setattr(run_results, "devices", SimpleNamespace(describe=lambda: {}))
+    experiment = Experiment(methods={"mine": Gru(hidden=3), "lstm": Lstm()})
+    inputs = dict.fromkeys(
+        ("datasets", "materials", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with"), ""
+    )
+    about = run_results._provenance(experiment, inputs, {}, [])
+    assert about["settings_from"] == {"mine": "published (target-tuned)"}

@@ -69,6 +69,40 @@ def test_csv_round_trip_is_exact(tmp_path_factory, rows):
     assert path.with_name("again.csv").read_bytes() == path.read_bytes()
 
 
+def test_logits_are_written_beside_scores_and_read_back(tmp_path):
+    scores, logits = np.array([1.0, 0.25, np.nan, 0.0, 0.5]), np.array([41.5, np.log(1 / 3), np.nan, -np.inf, np.nan])
+    reasons = ["", "", "no frame", "", ""]
+    written = table([0.5] * 5).scored_by("lstm", scores, reasons, logits)
+    path = tmp_path / "scores.csv"
+    written.write_csv(path)
+    read = ScoreTable.read_csv(path)
+    assert_equal(read, written)
+    assert read.logit.tobytes() == written.logit.tobytes()
+    assert_equal(ScoreTable.concatenate([read.rows(np.arange(2)), read.rows(np.arange(2, 5))]), written)
+
+
+def test_a_table_without_logits_is_read_as_it_was_written(tmp_path):
+    """Blanks included: before there were logits, all other columns made a file that is read to the letter."""
+    path = tmp_path / "scores.csv"
+    listed = [dataclasses.replace(each, path=f" {each.path} ") for each in videos(2)]
+    ScoreTable.from_videos("OCI_to_M", 0, "test", "gru", listed, np.array([0.1, 0.9])).write_csv(path)
+    old = path.read_text().replace(",logit", "").replace(",\n", "\n")
+    path.write_text(old)
+    found = ScoreTable.read_csv(path)
+    assert found.video.tolist() == [" v0.mov ", " v1.mov "]
+    assert np.isnan(found.logit).all()
+
+
+@pytest.mark.parametrize(
+    ("score", "logit", "message"), [("", "1.5", "a logit, but no score"), ("0.5", "much", "line 2: logit 'much'")]
+)
+def test_faulty_logits_are_refused(tmp_path, score, logit, message):
+    path = tmp_path / "scores.csv"
+    path.write_text(f"video,label,score,logit\na,1,{score},{logit}\n")
+    with pytest.raises(UserError, match=message):
+        ScoreTable.read_csv(path)
+
+
 def test_concatenate_select_and_distinct():
     first, second = table([0.1, 0.9]), table([0.2, 0.8, 0.3], model="lstm", seed=1)
     both = ScoreTable.concatenate([first, second])

@@ -33,7 +33,7 @@ def test_the_first_of_equally_accurate_epochs_is_kept(balance):
     exact, seen = [], []
 
     def observe(epoch, params):
-        (frames,) = fitting.predict(ARCHITECTURE, params, noise(), [RUN.validation], batch_size=8)
+        ((frames, _),) = fitting.predict(ARCHITECTURE, params, noise(), [RUN.validation], batch_size=8)
         labels = LABELS[RUN.validation]
         right = (frames.mean(1) >= 0.5) == (labels == 1)
         rates = [Fraction(int(right[labels == label].sum()), int((labels == label).sum())) for label in (0, 1)]

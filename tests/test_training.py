@@ -168,10 +168,10 @@ def test_going_on_ends_with_the_same_bits(tmp_path, monkeypatch, saves):
 def test_predictions_do_not_depend_on_mates_or_order():
     params = jax.tree.map(lambda leaf: leaf[None], ARCHITECTURE.init(jax.random.key(0)))
     everything = clips()
-    (forward,) = fitting.predict(ARCHITECTURE, params, everything, [np.arange(40)], batch_size=7)
+    ((forward, _),) = fitting.predict(ARCHITECTURE, params, everything, [np.arange(40)], batch_size=7)
     order = np.random.default_rng(0).permutation(40)
-    (shuffled,) = fitting.predict(ARCHITECTURE, params, everything, [order], batch_size=7)
-    (alone,) = fitting.predict(ARCHITECTURE, params, everything, [np.array([13])], batch_size=7)
+    ((shuffled, _),) = fitting.predict(ARCHITECTURE, params, everything, [order], batch_size=7)
+    ((alone, _),) = fitting.predict(ARCHITECTURE, params, everything, [np.array([13])], batch_size=7)
     np.testing.assert_array_equal(shuffled, forward[order])
     np.testing.assert_array_equal(alone[0], forward[13])
 
@@ -350,7 +350,7 @@ def test_length_gives_the_label_away_unless_capped(capped, low, high):
         batch_size=32, max_epochs=150, validate_every=1, patience=150, learning_rate=1e-2, monitor="loss"
     )
     fitted = fitting.fit(architecture, (run,), noise, settings)
-    (scores,) = fitting.predict(architecture, fitted.params, noise, [np.arange(800, 1200)])
+    ((scores, _),) = fitting.predict(architecture, fitted.params, noise, [np.arange(800, 1200)])
     video = np.where(mask[800:], scores, 0).sum(1) / mask[800:].sum(1)
     resamples = [rng.integers(0, 400, 400) for _ in range(500)]
     interval = np.quantile([roc_auc_score(labels[800:][pick], video[pick]) for pick in resamples], [0.025, 0.975])

@@ -15,7 +15,7 @@ from typing import Any
 
 from fas_jax.base.errors import UserError
 
-_KEY, _LIMITS = "declared", "limits"
+_KEY, _LIMITS, _LATER = "declared", "limits", "later"
 
 
 class Declared(Enum):
@@ -27,14 +27,16 @@ class Declared(Enum):
     FAILURE_POLICY = "failure policy"
 
 
-def what(default: Any, **limits: float) -> Any:
+def what(default: Any, *, later: bool = False, **limits: float) -> Any:
     """A dataclass field with this default, which decides the result.
 
     Args:
         default: The value, or what makes one (a nested section's class).
+        later: For a setting that joined others whose keys are stored: keys leave it out where it has its default, which
+            must give the bits that were there before it.
         limits: `at_least`, `above`, `at_most` or `below`, which `check_ranges` compares numbers with.
     """
-    return _field(default, Declared.WHAT, limits)
+    return _field(default, Declared.WHAT, limits, later)
 
 
 def how(default: Any, **limits: float) -> Any:
@@ -88,7 +90,7 @@ def key(settings: Any, *classes: Declared) -> dict[str, Any]:
         elif isinstance(value, Mapping) and any(map(dataclasses.is_dataclass, value.values())):
             if own in wanted or own is not Declared.HOW:
                 found[field.name] = {name: key(each, *wanted) for name, each in value.items()}
-        elif own in wanted:
+        elif own in wanted and not (field.metadata.get(_LATER) and value == field.default):
             found[field.name] = value
     # JSON knows lists only: a key is compared with keys read from files.
     plain: dict[str, Any] = json.loads(json.dumps(found))
@@ -134,10 +136,10 @@ _COMPARISONS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
-def _field(default: Any, declaration: Declared, limits: Mapping[str, float]) -> Any:
+def _field(default: Any, declaration: Declared, limits: Mapping[str, float], later: bool = False) -> Any:
     if unknown := limits.keys() - _COMPARISONS.keys():
         raise TypeError(f"unknown limits {sorted(unknown)}")
-    metadata = {_KEY: declaration, _LIMITS: dict(limits)}
+    metadata = {_KEY: declaration, _LIMITS: dict(limits), _LATER: later}
     if callable(default):  # a nested section's class, or what makes a fresh dictionary
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

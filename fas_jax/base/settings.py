@@ -139,6 +139,12 @@ class Optimisation:
     """Which validation score says what is better; a tie is not better."""
     weight_decay: float = what(0.0, at_least=0)
     """Decoupled (AdamW), of matrices only."""
+    temperature: float = what(1.0, later=True, above=0)
+    """The network's logits are divided by it, in the loss and in scores alike."""
+    label_smoothing: float = what(0.0, later=True, at_least=0, below=1)
+    """Share of a label that training divides between both classes; validation has whole labels."""
+    margin: float = what(0.0, later=True, at_least=0)
+    """What training takes off the right class's logit, after the temperature; validation takes nothing off."""
     balance: Literal["none", "sampling", "weights", "both"] = what("weights")
     """How classes of unequal size come to count the same: drawn equally often, weighted in the loss, or half of each;
     none leaves them as they are, as the paper does. In scripts/benchmarks/imbalance.py nothing is better than weights,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from fas_jax.base.errors import UserError
-from fas_jax.evaluation import breakdown, intervals, metrics, redrawing, significance
+from fas_jax.evaluation import breakdown, calibration, intervals, metrics, redrawing, significance
 from fas_jax.evaluation.checks import (
     Subject,
     check_same_videos,
@@ -76,6 +76,7 @@ def evaluate(
         groups=parts.groups,
         gaps=parts.gaps,
         worst=parts.worst,
+        calibrations=tuple(calibration.calibrations(scores, set_by)),
     )
 
 
@@ -103,7 +104,7 @@ class _Draws:
 
 def _figures(rows: ScoreTable, draws: _Draws, rule: str, set_by: str) -> Run:
     """Figures of one model under one protocol with one seed."""
-    notes: list[str] = []
+    notes = calibration.peculiarities(rows)
 
     def attempt(what: str, figure: Callable[[], T], undefined: T) -> T:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fas_jax.evaluation.calibration import Calibration
 from fas_jax.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
 from fas_jax.evaluation.significance import LEVEL
 
@@ -199,6 +200,8 @@ class Results:
     """Between the groups of each attribute."""
     worst: tuple[WorstVideo, ...] = ()
     """Of every protocol and model: the attacks furthest above the threshold, the bona fide furthest below."""
+    calibrations: tuple[Calibration, ...] = ()
+    """Of every protocol, seed and model."""
 
     @classmethod
     def empty(cls, threshold_rule: str, set_by: str = "validation") -> "Results":

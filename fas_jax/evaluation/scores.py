@@ -44,7 +44,8 @@ _DEFAULTS = {
 }
 _LABELS = {"1": BONA_FIDE, "1.0": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
 _LABELS |= {"0": ATTACK, "0.0": ATTACK, "false": ATTACK, "attack": ATTACK}
-_NUMBERS = {"seed": np.int64, "label": np.int64, "score": np.float64}
+_NUMBERS = {"seed": np.int64, "label": np.int64, "score": np.float64, "logit": np.float64}
+_OPTIONAL_NUMBERS = ("score", "logit")
 _ROW_KEY = ("protocol", "seed", "role", "model", "dataset", "video")
 _MOST_ERRORS = 10
 
@@ -79,10 +80,15 @@ class ScoreTable:
     """Higher means bona fide; NaN means that there is no decision."""
     reason: TextColumn
     """Why there is no decision; empty where there is one."""
+    logit: Any = None
+    """float64 [n]: log(score / (1 - score)) as the model has it, which tells scores apart that are rounded to 0 or 1;
+    infinite where the model is certain, NaN where it gives none or there is no decision. None becomes NaN for all."""
     attributes: Mapping[str, TextColumn] = field(default_factory=dict)
     """Columns `attr.NAME` of a manifest by NAME, for breakdowns; empty where a video has no value."""
 
     def __post_init__(self) -> None:
+        if self.logit is None:
+            object.__setattr__(self, "logit", np.full(len(self.score), np.nan))
         attributes = {name: TextColumn.of(column) for name, column in self.attributes.items()}
         object.__setattr__(self, "attributes", attributes)
         for name in COLUMNS:
@@ -136,7 +142,11 @@ class ScoreTable:
         )
 
     def scored_by(
-        self, model: str, scores: Float[np.ndarray, " n"], reasons: Sequence[str] | None = None
+        self,
+        model: str,
+        scores: Float[np.ndarray, " n"],
+        reasons: Sequence[str] | None = None,
+        logits: Float[np.ndarray, " n"] | None = None,
     ) -> "ScoreTable":
         """The same videos with the scores of another model; the columns that describe them are shared, not copied."""
         return dataclasses.replace(
@@ -144,6 +154,7 @@ class ScoreTable:
             model=TextColumn.constant(model, len(self)),
             score=np.asarray(scores, np.float64),
             reason=_reasons(reasons, len(self)),
+            logit=logits,
         )
 
     @classmethod
@@ -204,10 +215,11 @@ class ScoreTable:
         return ~np.isnan(self.score)
 
     def write_csv(self, path: Path) -> None:
-        """Writes all columns, atomically; `read_csv` gives scores back bit for bit."""
-        columns = [getattr(self, name).tolist() for name in COLUMNS if name != "score"]
-        scores = ["" if np.isnan(score) else repr(score) for score in self.score.tolist()]
-        columns.insert(COLUMNS.index("score"), scores)
+        """Writes all columns, atomically; `read_csv` gives scores and logits back bit for bit."""
+        columns = [getattr(self, name).tolist() for name in COLUMNS]
+        for name in _OPTIONAL_NUMBERS:
+            at = COLUMNS.index(name)
+            columns[at] = ["" if np.isnan(value) else repr(value) for value in columns[at]]
         columns += [column.tolist() for column in self.attributes.values()]
         # File names need not be valid UTF-8; such bytes are kept as they are.
         with (
@@ -221,7 +233,7 @@ class ScoreTable:
 
     @classmethod
     def read_csv(cls, path: Path) -> "ScoreTable":
-        """Reads `video`, `label` and `score`, and the other columns where there are any.
+        """Reads `video`, `label` and `score`, and the other columns, such as `logit`, where there are any.
 
         `label` is 1 or 0, true or false, bonafide or attack. An empty score or `nan` means no decision. The
         names `video_key`, `is_bonafide` and `attack_type` are accepted as well. Blanks around cells do not count,
@@ -236,7 +248,9 @@ class ScoreTable:
         check_roles(path, names, file, VALIDATION, TEST)
         problems: list[str] = []
         columns: dict[str, Any] = {name: [] for name in COLUMNS}
-        exact = tuple(name for name in file.header if name not in attributes) == COLUMNS
+        # Before there were logits, `write_csv` wrote all other columns.
+        known = (COLUMNS, tuple(name for name in COLUMNS if name != "logit"))
+        exact = tuple(name for name in file.header if name not in attributes) in known
         for number, cells in file.rows:
             try:
                 if len(cells) != len(names):
@@ -266,6 +280,7 @@ class ScoreTable:
             (np.isinf(self.score), "the score is infinite"),
             (np.isnan(self.score) & (self.reason == ""), "there is no score, and no reason why"),
             (~np.isnan(self.score) & (self.reason != ""), "there is a score, and a reason why there is none"),
+            (np.isnan(self.score) & ~np.isnan(self.logit), "there is a logit, but no score"),
             ((self.label == ATTACK) & (self.pai == "bonafide"), "an attack cannot be of species 'bonafide'"),
             (
                 (self.label == BONA_FIDE) & ~self.pai.isin(("", "bonafide")),
@@ -316,10 +331,11 @@ def _parsed(cells: dict[str, str], file: CsvFile, path: Path) -> dict[str, Any]:
     if label is None:
         raise ValueError(f"label {row['label']!r} is not 1 or bonafide, 0 or attack")
     row["label"] = label
-    try:
-        row["score"] = file.number(row["score"]) if row["score"].strip() else np.nan
-    except ValueError:
-        raise ValueError(f"score {row['score']!r} is not a number") from None
+    for name in _OPTIONAL_NUMBERS:
+        try:
+            row[name] = file.number(row[name]) if row[name].strip() else np.nan
+        except ValueError:
+            raise ValueError(f"{name} {row[name]!r} is not a number") from None
     try:
         row["seed"] = int(row["seed"])
     except ValueError:

@@ -23,7 +23,7 @@ from fas_jax.methods.base import identity
 from fas_jax.protocols.presets import Protocol, find_preset
 
 LEDGER = "targets.jsonl"
-Purpose: TypeAlias = Literal["test", "selection", "oracle", "study"]
+Purpose: TypeAlias = Literal["test", "selection", "oracle", "target-unlabelled", "study"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Reading:
     """Under which it was read."""
     purpose: Purpose
     """`test`: final figures; `selection`: a preset that chooses on the target; `oracle`: what that would have claimed;
-    `study`: an audit, or another question put to stored features."""
+    `target-unlabelled`: its videos without labels moved a threshold; `study`: an audit, or another question put
+    to stored features."""
     run: str
     """Name of the run, or of the study."""
     settings: str

@@ -29,8 +29,9 @@ from fas_jax.experiment.run import IN_USE, Seconds, open_inputs, read_inputs, re
 from fas_jax.experiment.scoring import score, score_cross_source
 from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
+from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.reporting.learning import read_histories
-from fas_jax.reporting.page import Extras, read_extra_tables
+from fas_jax.reporting.page import Extras
 from fas_jax.reporting.report import write_report
 from fas_jax.reporting.thumbnails import read_thumbnails
 from fas_jax.runtime import devices
@@ -195,6 +196,7 @@ def _provenance(
         "reads": {
             name: [[item.kind, item.name] for item in method.inputs()] for name, method in experiment.methods.items()
         },
+        "settings_from": {name: each.settings_from for name, each in experiment.methods.items() if each.settings_from},
         "seconds": seconds,
     }
 

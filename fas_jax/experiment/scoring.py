@@ -68,7 +68,10 @@ def _score(
             scores = found[name][number]
             values = np.concatenate([scores.clip, np.full(len(missing), np.nan)])
             why = list(scores.reason) or [""] * len(own)
-            yield described.scored_by(name, values, [*why, *reasons])
+            logits = np.full(len(values), np.nan)
+            if scores.logit is not None:
+                logits[: len(own)] = scores.logit
+            yield described.scored_by(name, values, [*why, *reasons], logits)
 
 
 def score_clips(

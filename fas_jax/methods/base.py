@@ -100,6 +100,9 @@ class Method(ABC):
     epochs: ClassVar[bool] = False
     """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
     where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""
+    settings_from: ClassVar[str] = ""
+    """Where its default settings come from, if a reader of its figures must know, such as `published (target-tuned)`;
+    reports say so in its row. It holds whatever a configuration changes: what it leaves was still chosen there."""
     version: ClassVar[int] = 1
     """Raised when the same settings and data give another detector."""
 
@@ -174,6 +177,7 @@ def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0)
     inputs = detector.method.inputs()
     clip = np.full(len(rows), np.nan)
     frame: np.ndarray | None = None
+    logit: np.ndarray | None = None
     reason = [""] * len(rows)
     for start in range(0, len(rows), BLOCK):
         places = order[start : start + BLOCK]
@@ -182,6 +186,9 @@ def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0)
         if found.frame is not None:
             frame = np.zeros((len(rows), found.frame.shape[1]), np.float32) if frame is None else frame
             frame[places] = found.frame
+        if found.logit is not None:
+            logit = np.full(len(rows), np.nan) if logit is None else logit
+            logit[places] = found.logit
         for place, why in zip(places.tolist(), found.reason, strict=False):
             reason[place] = why
-    return Scores(clip, frame, reason if any(reason) else ())
+    return Scores(clip, frame, reason if any(reason) else (), logit)

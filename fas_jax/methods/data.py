@@ -44,6 +44,9 @@ class Scores:
     """P(bona fide) at every frame, for methods that have one; values at padded frames mean nothing."""
     reason: Sequence[str] = ()
     """Why there is no decision, for each clip, empty where there is one; () where there is one for all."""
+    logit: Float[np.ndarray, " n"] | None = None
+    """log(clip / (1 - clip)), for methods that know it better than `clip` tells, which may be rounded to 0 or 1; NaN
+    where there is no decision, and infinite where the method is certain."""
 
     def __post_init__(self) -> None:
         undecided = np.isnan(self.clip)

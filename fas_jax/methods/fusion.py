@@ -28,6 +28,32 @@ def fuse(
     return joined[fusion](real, axis=1)
 
 
+def fuse_logits(
+    logits: Float[np.ndarray, "m t"], mask: Bool[np.ndarray, "m t"], fusion: Fusion
+) -> Float[np.ndarray, " m"]:
+    """The logit of what `fuse` makes of the frames' probabilities, by their logits.
+
+    It is finite where these are, also where the probabilities are rounded to 0 or 1. NaN as in `fuse`.
+    """
+    values = logits.astype(np.float64)
+    if fusion in ("last", "minimum"):
+        return fuse(values, mask, fusion)
+    known: Any = mask.any(axis=1) & ~np.isnan(values).any(axis=1, where=mask)
+    counted = mask & known[:, None]
+    if fusion == "median":
+        ranks = np.argsort(np.argsort(np.where(counted, values, np.nan), axis=1), axis=1)
+        count = counted.sum(axis=1, keepdims=True)
+        counted &= (ranks >= (count - 1) // 2) & (ranks <= count // 2)
+    # Of the sums of P and of 1 - P over the frames that count; their logarithms are exact where the sums are not.
+    values = np.where(counted, values, 0)
+    sides = [
+        np.logaddexp.reduce(np.where(counted, -np.logaddexp(0, -side), -np.inf), axis=1) for side in (values, -values)
+    ]
+    found = np.full(len(values), np.nan)
+    found[known] = sides[0][known] - sides[1][known]
+    return found
+
+
 def traced_fuse(probabilities: Any, mask: Any, fusion: Fusion) -> Any:
     """As `fuse`, as a function that JAX can trace: float32 [b t] and bool [b t] to float32 [b]."""
     import jax.numpy as jnp

@@ -14,12 +14,12 @@ from jaxtyping import Array, Bool
 from fas_jax.base.settings import Execution
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity
 from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores
-from fas_jax.methods.fusion import fuse, traced_fuse
+from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse
 from fas_jax.methods.head_settings import HeadSettings
 from fas_jax.methods.inputs import Input
-from fas_jax.models.architecture import bona_fide_probability, padded
+from fas_jax.models.architecture import bona_fide_probability, padded, tempered
 from fas_jax.training.chunks import train_in_chunks
-from fas_jax.training.fitting import Run, predict
+from fas_jax.training.fitting import Predicted, Run, predict
 from fas_jax.training.steps import Clips as Sequences
 from fas_jax.training.stopping import describe_failures
 
@@ -44,11 +44,15 @@ class HeadDetector:
         inputs, mask = self.method.traced_sequences(batch.data, batch.mask)
         real = np.asarray(mask)
         here = np.flatnonzero(real.any(1))
-        frames = np.full(real.shape, np.nan, np.float32)
+        frames = _unknown(real.shape)
         if len(here):
             sequences = Sequences(inputs, jnp.asarray(real), jnp.zeros(len(real), jnp.int32))
             params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], self.params)
-            (frames[here],) = predict(self.method.architecture(self.width), params, sequences, [here])
+            settings = self.method.training(Execution())
+            architecture = self.method.architecture(self.width)
+            (found,) = predict(architecture, params, sequences, [here], settings=settings)
+            for values, own in zip(frames, found, strict=True):
+                values[here] = own
         reasons = [
             next((each[row] for item in self.method.inputs() if (each := batch.absent.get(item)) and each[row]), "")
             for row in range(len(real))
@@ -61,7 +65,8 @@ class HeadDetector:
 
         def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array]:
             inputs, real = method.traced_sequences(data, mask)
-            probabilities = bona_fide_probability(architecture.apply(params, padded(inputs, real)))
+            logits = tempered(architecture.apply(params, padded(inputs, real)), method.temperature)
+            probabilities = bona_fide_probability(logits)
             frames = jnp.where(real, probabilities, 0)
             return traced_fuse(frames, real, method.fusion), frames
 
@@ -158,7 +163,7 @@ def score_heads(
         settings = method.training(execution)
         frames = predict(architecture, params, sequences, here, settings=settings) if len(mask) else None
         for number, place in enumerate(places):
-            own = frames[number] if frames is not None else np.zeros((0, mask.shape[1]), np.float32)
+            own = frames[number] if frames is not None else _unknown((0, mask.shape[1]))
             found[place] = _filled(heads[place].method, clips, rows[place], here[number], own, mask)
     return [found[place] for place in range(len(heads))]
 
@@ -169,21 +174,27 @@ def present(mask: Bool[np.ndarray, "n t"], rows: Rows) -> Rows:
     return rows[filled[rows]]
 
 
-def _filled(method: HeadSettings, clips: Clips, rows: Rows, here: Rows, frames: Any, mask: Any) -> Scores:
+def _unknown(shape: tuple[int, ...]) -> Predicted:
+    return Predicted(*(np.full(shape, np.nan, np.float32) for _ in Predicted._fields))
+
+
+def _filled(method: HeadSettings, clips: Clips, rows: Rows, here: Rows, frames: Predicted, mask: Any) -> Scores:
     """Scores of all rows, of which those that are not `here` have no input."""
     if len(here) == len(rows):
         return _scores(method, frames, mask[rows])
     where = np.isin(rows, here)
-    every = np.full((len(rows), mask.shape[1]), np.nan, np.float32)
-    every[where] = frames
+    every = _unknown((len(rows), mask.shape[1]))
+    for values, own in zip(every, frames, strict=True):
+        values[where] = own
     why = [clips.absent(item, rows) for item in method.inputs()]
-    reasons = [next((each for each in own if each), "") for own in zip(*why, strict=True)]
+    reasons = [next((each for each in told if each), "") for told in zip(*why, strict=True)]
     return _scores(method, every, mask[rows], reasons)
 
 
-def _scores(method: HeadSettings, frames: Any, mask: Any, reasons: Sequence[str] = ()) -> Scores:
-    clip = fuse(frames, mask, method.fusion)
+def _scores(method: HeadSettings, frames: Predicted, mask: Any, reasons: Sequence[str] = ()) -> Scores:
+    clip = fuse(frames.probabilities, mask, method.fusion)
+    logit = np.where(np.isnan(clip), np.nan, fuse_logits(frames.logits, mask, method.fusion))
     told = list(reasons) or [""] * len(clip)
     for row in np.flatnonzero(np.isnan(clip)).tolist():
         told[row] = told[row] or "the score is not a finite number"
-    return Scores(clip, frames, told if any(told) else ())
+    return Scores(clip, frames.probabilities, told if any(told) else (), logit)

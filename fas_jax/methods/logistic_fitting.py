@@ -38,15 +38,16 @@ class LogisticDetector:
     def score(self, batch: Batch) -> Scores:
         """See `Detector.score`."""
         (item,) = self.method.inputs()
+        numbers = self.method.numbers(batch)
         with np.errstate(invalid="ignore"):
-            scores = self.model.scores(self.method.numbers(batch))
+            scores, logits = self.model.scores(numbers), self.model.logits(numbers)
         absent = batch.absent.get(item, ())
         reasons = [
             "" if np.isfinite(score) else (absent[row] if len(absent) else "") or "the score is not a finite number"
             for row, score in enumerate(scores.tolist())
         ]
-        scores = np.where(np.isfinite(scores), scores, np.nan)
-        return Scores(scores, None, reasons if any(reasons) else ())
+        scores, logits = (np.where(np.isfinite(scores), values, np.nan) for values in (scores, logits))
+        return Scores(scores, None, reasons if any(reasons) else (), logits)
 
     def apply(self) -> Callable[..., Any] | None:
         """See `Detector.apply`."""

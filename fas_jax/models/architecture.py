@@ -47,6 +47,11 @@ def bona_fide_probability(logits: Float[Array, "... t 2"]) -> Float[Array, "... 
     return jax.nn.softmax(logits, axis=-1)[..., 1]
 
 
+def tempered(logits: Float[Array, "... 2"], temperature: float) -> Float[Array, "... 2"]:
+    """Logits divided by a temperature; the same ones, with nothing added to a program, where it is 1."""
+    return logits if temperature == 1 else logits / temperature
+
+
 class Architecture(ABC):
     """A classifier's shape, and its pure functions of parameters.
 

@@ -33,7 +33,11 @@ class LogisticModel:
 
     def scores(self, inputs: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """P(bona fide)."""
-        return _sigmoid(((inputs - self.mean) / self.scale) @ self.weights + self.bias)
+        return _sigmoid(self.logits(inputs))
+
+    def logits(self, inputs: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """Of P(bona fide)."""
+        return ((inputs - self.mean) / self.scale) @ self.weights + self.bias
 
 
 def fit_logistic(inputs: Inputs, labels: Int[np.ndarray, " n"], c: float = 1.0) -> LogisticModel:

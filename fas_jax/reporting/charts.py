@@ -152,6 +152,18 @@ def lines(x_label: str, y_label: str, drawn: Sequence[Line]) -> Figure:
     return figure
 
 
+def reliability(drawn: Sequence[Line]) -> Figure:
+    """Shares of bona fide (%) against mean P(bona fide) (%), with the diagonal."""
+    figure = new_figure(_WIDTH, _TALL)
+    axes = _axes(figure, "mean P(bona fide) (%)", "share of bona fide (%)")
+    axes.plot([0, 100], [0, 100], color="#BBBBBB", linewidth=0.8, zorder=1)
+    for each in drawn:
+        style = "--" if each.dashed else "-"
+        axes.plot(each.x, each.y, style, color=each.colour, marker="o", linewidth=1.6, markersize=4.5, clip_on=False)
+    axes.set(xlim=(-1, 101), ylim=(-1, 101), aspect="equal")
+    return figure
+
+
 def _axes(figure: Figure, x: str, y: str) -> Any:
     axes = figure.add_subplot()
     axes.set_xlabel(x)

@@ -8,10 +8,10 @@ import numpy as np
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import thresholds
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import Models, dataset_name, protocol_name
 from fas_jax.reporting.notes import NO_ESTIMATE
-from fas_jax.reporting.page import ExtraTable
 
 _VALIDATION = (
     "Thresholds and equal error rates are those of validation videos, cut out of the same datasets by subject; they "

@@ -5,13 +5,13 @@ from typing import Any
 
 from fas_jax.evaluation.results import DEFINITIONS, Results
 from fas_jax.evaluation.scores import ScoreTable
-from fas_jax.reporting import tables
+from fas_jax.reporting import calibration_tables, tables
 from fas_jax.reporting.breakdown_tables import EXPLANATION, breakdown_part
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.folds import fold_table
 from fas_jax.reporting.grid import bullets, markdown, plain, quoted
 from fas_jax.reporting.naming import Models
 from fas_jax.reporting.notes import notes, warnings
-from fas_jax.reporting.page import ExtraTable
 from fas_jax.reporting.published import PublishedRow
 
 _MOST_FAILURES = 20
@@ -67,17 +67,22 @@ def full_report(
     """
     parts = [main.rstrip()]
     if results.protocols:
+        uncalibrated = calibration_tables.calibration_notes(results, models)
         promises = tables.promise_table(results, models)
         promised = ["## Promised and reached", tables.PROMISES, markdown(promises)] if promises else []
         parts += ["## ROC curves", *(f"![{plain(title)}]({file})" for title, file in pictures)]
         parts += [
             "## Strict beside oracle",
             tables.ORACLE,
-            markdown(tables.oracle_table(results, models)),
+            markdown(tables.oracle_table(results, models, further)),
             *promised,
             "## How sure HTER is",
             tables.UNCERTAINTY,
             markdown(tables.uncertainty_table(results, models)),
+            "## Calibration",
+            calibration_tables.TEXT,
+            markdown(calibration_tables.calibration_table(results, models)),
+            *([bullets(uncalibrated)] if uncalibrated else []),
             "## Presentation attack detection rates",
             tables.RATES,
             markdown(tables.rates_table(results, models)),

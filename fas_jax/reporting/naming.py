@@ -23,17 +23,25 @@ class Models:
     """By name, `kind` and settings, where the models are methods of a run."""
     reads: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     """By name, the inputs that it reads, as (kind, name)."""
+    settings_from: Mapping[str, str] = field(default_factory=dict)
+    """By name, where its settings come from, if a reader must know (`Method.settings_from`)."""
 
     @classmethod
     def of(cls, results: Results, provenance: Mapping[str, Any]) -> "Models":
-        """Those of a run or of somebody's scores, by `methods` and `reads` of the provenance."""
+        """Those of a run or of somebody's scores, by `methods`, `reads` and `settings_from` of the provenance."""
         methods = provenance.get("methods") or {}
         # A run in which nothing is tested has results of no model.
-        return cls(results.models or tuple(methods), methods, provenance.get("reads") or {})
+        known = (provenance.get(name) or {} for name in ("reads", "settings_from"))
+        return cls(results.models or tuple(methods), methods, *known)
 
     def name(self, model: str) -> str:
         """The name for people."""
         return model_name(model, self.methods)
+
+    def row_name(self, model: str) -> str:
+        """The name for people, and where its settings come from, if a reader must know."""
+        told = self.settings_from.get(model)
+        return f"{self.name(model)}; settings: {told}" if told else self.name(model)
 
     def style(self, model: str) -> tuple[str, bool]:
         """The colour, and whether lines are dashed, as a baseline's are."""

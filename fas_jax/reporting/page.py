@@ -8,18 +8,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fas_jax.base.errors import UserError
-from fas_jax.base.files import read_json, write_json
 from fas_jax.base.toml import to_toml
 from fas_jax.evaluation.breakdown import dimension_name
+from fas_jax.evaluation.calibration import RAW
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
-from fas_jax.reporting import breakdown_tables, charts, tables
+from fas_jax.reporting import breakdown_tables, calibration_tables, charts, tables
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.folds import fold_table
 from fas_jax.reporting.grid import Grid, to_html
@@ -36,15 +35,6 @@ _MOST_GROUPS = 30
 
 
 @dataclass(frozen=True)
-class ExtraTable:
-    """A table that something other than the evaluation has made: an audit's verdict, an oracle's claims."""
-
-    title: str
-    text: str
-    grid: Grid
-
-
-@dataclass(frozen=True)
 class Extras:
     """What a page shows where it is at hand; scores alone do not bring it."""
 
@@ -54,25 +44,6 @@ class Extras:
     tables: tuple[ExtraTable, ...] = ()
     deployment: ExtraTable | None = None
     """Of detectors that are trained on everything."""
-
-
-def write_extra_table(run: Path, name: str, table: ExtraTable) -> None:
-    """Leaves a table in a run's folder, for the run's next report."""
-    content = {"title": table.title, "text": table.text, "header": table.grid.header, "rows": table.grid.rows}
-    write_json(Path(run) / _EXTRAS / f"{name}.json", content)
-
-
-def read_extra_tables(run: Path) -> tuple[ExtraTable, ...]:
-    """The tables that were left in a run's folder, by name."""
-    found = []
-    for path in sorted((Path(run) / _EXTRAS).glob("*.json")):
-        content = read_json(path)
-        try:
-            grid = Grid(content["header"], content["rows"])
-            found.append(ExtraTable(content["title"], content["text"], grid))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{path} is no table for a report; remove it") from error
-    return tuple(found)
 
 
 def write_page(
@@ -102,7 +73,9 @@ def write_page(
     if extras.deployment:
         sections |= _extra([extras.deployment])
     if results.protocols:
-        sections["Strict beside oracle"] = _text(tables.ORACLE) + to_html(tables.oracle_table(results, models))
+        sections["Strict beside oracle"] = _text(tables.ORACLE) + to_html(
+            tables.oracle_table(results, models, extras.tables)
+        )
         if promised := tables.promise_table(results, models):
             sections["Promised and reached"] = _text(tables.PROMISES) + to_html(promised)
         sections["How sure HTER is"] = _text(tables.UNCERTAINTY) + to_html(tables.uncertainty_table(results, models))
@@ -111,6 +84,7 @@ def write_page(
         sections |= {
             "ROC and DET curves": _curves(results, models, scores),
             "Scores": _histograms(results, models, scores),
+            "Calibration": _calibration(results, models),
             "Detection rates": _text(tables.RATES) + to_html(tables.rates_table(results, models)),
         }
     if results.comparisons:
@@ -232,6 +206,15 @@ def _histograms(results: Results, models: Models, scores: ScoreTable) -> str:
         drawn.append((name, as_image(chart, f"Scores, {name}")))
     entries = [("bona fide", CLASSES[0], False), ("attacks", CLASSES[1], False)]
     return legend([*entries, ("threshold from validation", "#444444", True)]) + _figures(drawn)
+
+
+def _calibration(results: Results, models: Models) -> str:
+    told = calibration_tables.calibration_notes(results, models)
+    drawn = [(title, as_image(chart, title)) for title, chart in calibration_tables.diagrams(results, models)]
+    entries = [(name, calibration_tables.COLOURS[kind], kind == RAW) for kind, name in calibration_tables.NAMES.items()]
+    table = to_html(calibration_tables.calibration_table(results, models))
+    pictures = _text(calibration_tables.DIAGRAMS) + legend(entries) + _figures(drawn) if drawn else ""
+    return _text(calibration_tables.TEXT) + table + (_list(told) if told else "") + pictures
 
 
 def _breakdown(results: Results, models: Models, extras: Extras) -> str:

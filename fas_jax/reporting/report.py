@@ -46,8 +46,8 @@ def write_report(
             with `dataset`, `synthetic`, `complete` (`None` where not known), and perhaps `clips`, `failures`
             (list) and `prepared` (fingerprint). What else is there is shown: `name`, `experiment`, `weights`,
             `backbone`, `versions`, `seconds`, `assignments` (of `protocols.describe`), `materials` (of
-            `Materials.to_json`), `methods` (by name, `kind` and settings) and `reads` (by method, (kind, name) of its
-            inputs).
+            `Materials.to_json`), `methods` (by name, `kind` and settings), `reads` (by method, (kind, name) of its
+            inputs) and `settings_from` (by method, where its settings come from).
         extras: learning curves, frames of the worst videos, further tables.
 
     Raises:

@@ -11,6 +11,7 @@ from fas_jax.evaluation.results import Figures, Results, Summary
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import OFFICIAL
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import NOT_SCORED, UNDEFINED, Grid, Strong
 from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name, summaries, target_of
 from fas_jax.reporting.published import PublishedRow
@@ -64,7 +65,7 @@ def table_one(results: Results, models: Models, published: Sequence[PublishedRow
             cells += [f"{error:.2f}", "—" if area is None else f"{area:.2f}"]
         rows.append(cells)
     for model in results.models:
-        cells = [models.name(model)]
+        cells = [models.row_name(model)]
         for protocol in protocols:
             summary = results.summary(protocol, model)
             if summary is None:
@@ -112,11 +113,13 @@ def videos_note(results: Results) -> str:
     return f"{first} without a score are counted, too."
 
 
-def oracle_table(results: Results, models: Models) -> Grid:
-    """HTER beside what a choice on the target would have claimed."""
+def oracle_table(results: Results, models: Models, further: Iterable[ExtraTable] = ()) -> Grid:
+    """HTER beside what a choice on the target would have claimed, with the columns that further tables bring."""
+    bridges = [each.bridge for each in further if each.bridge]
     columns = {"hter_validation": "HTER, threshold from validation"}
     if any(not np.isnan(each.values["hter_cross_source"]) for each in results.figures):
         columns["hter_cross_source"] = "HTER, threshold from leave-one-source-out"
+    honest = len(columns)
     columns |= {
         "oracle_eer": "oracle EER (on the target)",
         "gap": "gap",
@@ -130,8 +133,11 @@ def oracle_table(results: Results, models: Models) -> Grid:
         if wide:
             width = [each.values["threshold_gap"] for each in _runs(results, summary)]
             cells.append("—" if np.isnan(width).all() else f"{np.nanmean(width):.1f}")
-        rows.append([protocol_name(summary.protocol), models.name(summary.model), *cells])
-    return Grid(["protocol", "model", *columns.values(), *(["threshold in a gap of logits"] if wide else [])], rows)
+        cells[honest:honest] = [each.cells.get(summary.protocol, {}).get(summary.model, "—") for each in bridges]
+        rows.append([protocol_name(summary.protocol), models.row_name(summary.model), *cells])
+    header = [*columns.values(), *(["threshold in a gap of logits"] if wide else [])]
+    header[honest:honest] = [each.title for each in bridges]
+    return Grid(["protocol", "model", *header], rows)
 
 
 def promise_table(results: Results, models: Models) -> Grid | None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax import export
@@ -16,10 +16,11 @@ from jax import export
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path
 
+T = TypeVar("T")
 _DIGEST = 32
 _traces: list[Path] = []
 """The folder of traced programs, once `keep_programs` has chosen it."""
-_programs: dict[str, Callable[..., jax.Array]] = {}
+_programs: dict[str, Callable[..., Any]] = {}
 """Those that this process has run."""
 
 
@@ -41,7 +42,7 @@ def keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def run_kept(name: str, function: Callable[..., jax.Array], *args: Any, code: type | None = None) -> jax.Array:
+def run_kept(name: str, function: Callable[..., T], *args: Any, code: type | None = None) -> T:
     """What a traceable function makes of these arguments; after `keep_programs`, not traced again in every process.
 
     Tracing and lowering a deep network take seconds in Python. The program is the same, and so are the results' bits.
@@ -49,7 +50,7 @@ def run_kept(name: str, function: Callable[..., jax.Array], *args: Any, code: ty
 
     Args:
         name: What decides the program besides code and the arguments' shapes and types, such as a network's settings.
-        function: Pure; best jitted, because it may be called as it is.
+        function: Pure; best jitted, because it may be called as it is. It gives an array, or a plain tuple of arrays.
         args: Trees of arrays.
         code: A class whose package decides the program as well.
     """
@@ -65,7 +66,8 @@ def run_kept(name: str, function: Callable[..., jax.Array], *args: Any, code: ty
         # Of leaves alone: a file cannot hold what it does not know, such as our named tuples.
         flat = jax.jit(lambda *leaves: function(*jax.tree.unflatten(tree, leaves)))
         _programs[key] = jax.jit(_exported(_traces[0] / key, flat, shapes).call)
-    return _programs[key](*leaves)
+    found: T = _programs[key](*leaves)
+    return found
 
 
 def _exported(path: Path, function: jax.stages.Wrapped, shapes: Sequence[jax.ShapeDtypeStruct]) -> export.Exported:

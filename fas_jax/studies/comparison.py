@@ -17,10 +17,11 @@ from fas_jax.evaluation.results import Comparison, Summary
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.evaluation.significance import LEVEL, holm
 from fas_jax.reporting import grid
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.markdown_report import section
 from fas_jax.reporting.naming import dataset_name, protocol_name
-from fas_jax.reporting.page import ExtraTable, simple_page
+from fas_jax.reporting.page import simple_page
 from fas_jax.reporting.tables import with_interval
 
 EXPLANATION = (

@@ -13,9 +13,10 @@ from fas_jax.methods.base import Method
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.reporting import charts
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.grid import Grid
-from fas_jax.reporting.page import ExtraTable, legend
+from fas_jax.reporting.page import legend
 from fas_jax.reporting.palette import style
 from fas_jax.studies.one_method import fit_and_score, score_rows
 

@@ -33,9 +33,9 @@ from fas_jax.experiment.scoring import keep_frames, score_clips
 from fas_jax.methods.base import Desk, Detector, Failed
 from fas_jax.methods.data import Rows, Scores
 from fas_jax.methods.registry import in_order, read_by_others
+from fas_jax.reporting.extra_tables import ExtraTable, write_extra_table
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import model_name, protocol_name
-from fas_jax.reporting.page import ExtraTable, write_extra_table
 from fas_jax.training.snapshots import read_snapshots
 
 _TEXT = (

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ from fas_jax.training import steps, streaming
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.program import Program, Run, one_by_one, weights
 from fas_jax.training.sampling import batched
-from fas_jax.training.steps import Clips, Form
+from fas_jax.training.steps import Clips, Form, Loss
 from fas_jax.training.stopping import Progress, describe_failures
 
 __all__ = ["Clips", "Fit", "Observer", "Run", "Validation", "Watcher", "chunk_size", "fit", "predict"]
@@ -187,6 +187,15 @@ def _shown(validation: Validation, earliest_end: int) -> dict[str, str]:
     }
 
 
+class Predicted(NamedTuple):
+    """What the parameters of a run make of some clips; values at padded frames mean nothing."""
+
+    probabilities: Float[np.ndarray, "_ t"]
+    """P(bona fide) at every frame."""
+    logits: Float[np.ndarray, "_ t"]
+    """Of P(bona fide), finite where the probability is rounded to 0 or 1."""
+
+
 def predict(
     architecture: Architecture,
     params: Params,
@@ -195,11 +204,10 @@ def predict(
     batch_size: int = 64,
     *,
     settings: Training = Training(),  # noqa: B008, frozen
-) -> list[Float[np.ndarray, "_ t"]]:
-    """P(bona fide) at every frame of the clips `rows[r]`, by the parameters of run r.
+) -> list[Predicted]:
+    """P(bona fide) and its logit at every frame of the clips `rows[r]`, by the parameters of run r.
 
     The batch shape is fixed and padded, so that a clip's score does not depend on which clips come with it.
-    Values at padded frames mean nothing.
 
     Args:
         architecture: Of all runs.
@@ -207,24 +215,25 @@ def predict(
         clips: What the rows point into.
         rows: Of every run.
         batch_size: Clips computed at once for a run.
-        settings: Say which features are streamed, and how much at a time.
+        settings: Say which features are streamed, how much at a time, and the temperature.
     """
     order = batched(rows, batch_size, 1)
-    form = Form(clips.own, same_rows=False, one_by_one=one_by_one(architecture))
+    loss = Loss(settings.temperature)
+    form = Form(clips.own, same_rows=False, one_by_one=one_by_one(architecture), loss=loss)
     mesh = devices.one_device()
     placed = streaming.place(clips, mesh, settings.resident_mb)
     params = devices.place(params, mesh)
-    found = [np.empty((len(row), clips.mask.shape[1]), np.float32) for row in rows]
+    found = [Predicted(*np.empty((2, len(row), clips.mask.shape[1]), np.float32)) for row in rows]
     name = f"{type(architecture).__module__} {architecture} {form}"
     start = 0
     for part, own in streaming.parts(placed, order, 0, mesh, settings.part_mb << 20):
-        scores = np.asarray(
-            run_kept(name, partial(_probabilities, architecture, form), params, part, own[0], code=type(architecture))
-        )
-        for values, each in zip(found, scores, strict=True):
-            # In place: beyond a part, no run's scores are padded to the longest one's.
-            own_part = values[start : start + own.shape[2] * batch_size]
-            own_part[:] = each.reshape(-1, each.shape[-1])[: len(own_part)]
+        program = partial(_probabilities, architecture, form)
+        outputs = map(np.asarray, run_kept(name, program, params, part, own[0], code=type(architecture)))
+        for kind, of_runs in enumerate(outputs):
+            for run, each in zip(found, of_runs, strict=True):
+                # In place: beyond a part, no run's scores are padded to the longest one's.
+                own_part = run[kind][start : start + own.shape[2] * batch_size]
+                own_part[:] = each.reshape(-1, each.shape[-1])[: len(own_part)]
         start += own.shape[2] * batch_size
     return found
 
@@ -254,7 +263,9 @@ def chunk_size(architecture: Architecture, runs: int, clips: Clips, settings: Tr
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _probabilities(architecture: Architecture, form: Form, params: Params, clips: Clips, order: Any) -> jax.Array:
+def _probabilities(
+    architecture: Architecture, form: Form, params: Params, clips: Clips, order: Any
+) -> tuple[jax.Array, jax.Array]:
     return steps.probabilities(architecture, form, params, clips, order)
 
 

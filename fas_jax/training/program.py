@@ -18,7 +18,7 @@ from fas_jax.training import on_mesh, steps, streaming
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.profiling import Profiler
 from fas_jax.training.sampling import Balance, batched, class_weights, epoch_order, frames_to_compute
-from fas_jax.training.steps import Clips, Form, HyperParameters, State
+from fas_jax.training.steps import Clips, Form, HyperParameters, Loss, State
 from fas_jax.training.stopping import Progress, Validated
 
 # Floating-point operations for which one compiles a program: some seconds of two cores.
@@ -79,8 +79,9 @@ class Program:
             for run in runs
         )
         same_validation = all(np.array_equal(run.validation, first.validation) for run in runs)
-        self._train_form = Form(clips.own, same_order, apart)
-        self._validation_form = Form(clips.own, same_validation, apart)
+        loss = Loss(settings.temperature, settings.label_smoothing, settings.margin)
+        self._train_form = Form(clips.own, same_order, apart, loss=loss)
+        self._validation_form = Form(clips.own, same_validation, apart, loss=loss.whole)
         self._hyper = self._settings_of_runs()
         self._validation_clips, self._validation_weights = self._validation_classes()
         self._own: dict[bytes, Any] = {}

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from fas_jax.models.architecture import Architecture, Frames, Params, bona_fide_probability, padded
+from fas_jax.models.architecture import Architecture, Frames, Params, bona_fide_probability, padded, tempered
 from fas_jax.runtime import devices
 
 
@@ -56,8 +56,34 @@ class State(NamedTuple):
     """Sum of the weights."""
 
 
+class Loss(NamedTuple):
+    """How logits and labels become a loss; static, so that runs which differ in it are programs of their own."""
+
+    temperature: float = 1.0
+    """The logits are divided by it, here and in every score."""
+    label_smoothing: float = 0.0
+    """Share of a label that is divided between both classes."""
+    margin: float = 0.0
+    """Taken off the right class's logit, after the temperature."""
+
+    @property
+    def whole(self) -> "Loss":
+        """What validation uses: whole labels, no margin."""
+        return Loss(self.temperature)
+
+    def __call__(self, logits: Float[Array, "... 2"], labels: Int[Array, "..."]) -> Float[Array, "..."]:
+        """The cross-entropy of each pair of logits; labels are 1 or 0 and broadcast."""
+        # Nothing is added to the program of a loss that needs nothing, or its rounding could be another.
+        if self == Loss():
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        right = jax.nn.one_hot(labels, 2, dtype=logits.dtype)
+        log_shares = jax.nn.log_softmax(logits / self.temperature - self.margin * right, axis=-1)
+        targets = (1 - self.label_smoothing) * right + self.label_smoothing / 2
+        return -jnp.sum(targets * log_shares, axis=-1)
+
+
 class Form(NamedTuple):
-    """How the arguments lie in memory; static."""
+    """What is compiled into a program besides the architecture: how the arguments lie in memory, and the loss."""
 
     own_clips: bool
     """Each run has its own features."""
@@ -70,6 +96,7 @@ class Form(NamedTuple):
     frames: tuple[int, ...] = (0,)
     """Real frames of all clips of a device's batch, at most; 0, which holds any batch, computes padded frames too. Of
     several, a training step takes the first that holds its batch, where runs are computed one by one."""
+    loss: Loss = Loss()
 
 
 def _adam(go: Bool[Array, ""] | bool) -> optax.GradientTransformation:
@@ -97,7 +124,7 @@ def train(
 
     def run_step(state: State, clips: Clips, hyper: HyperParameters, active: Array, index: Int[Array, " b"]) -> State:
         grads, (loss, weight, count) = mean_gradient(
-            architecture, state.params, clips, index, hyper.class_weights, form.frames
+            architecture, state.params, clips, index, hyper.class_weights, form.frames, form.loss
         )
         # A run that has ended, or that has fewer batches than another, stays as it is.
         go = active & (count > 0)
@@ -128,6 +155,7 @@ def mean_gradient(
     index: Int[Array, " b"],
     class_weights: Float[Array | np.ndarray, " 2"],
     frames: tuple[int, ...] = (0,),
+    loss: Loss = Loss(),  # noqa: B008, immutable
 ) -> tuple[Params, tuple[Array, Array, Array]]:
     """Gradient of the weighted losses of all devices' clips, summed and divided by the number of clips.
 
@@ -141,17 +169,18 @@ def mean_gradient(
         index: This device's clips of the batch; -1 is none.
         class_weights: What a clip counts, by its label.
         frames: As `Form.frames`.
+        loss: Of a frame.
 
     Returns:
         The gradient, and over all devices: the sum of weighted losses, of weights, and the number of clips.
     """
-    each = [jax.value_and_grad(partial(_sums, architecture, capacity=most), has_aux=True) for most in frames]
+    each = [jax.value_and_grad(partial(_sums, architecture, loss, capacity=most), has_aux=True) for most in frames]
     real = jnp.sum(jnp.sum(clips.mask[jnp.maximum(index, 0)], 1), where=index >= 0)
     which = sum((real > most).astype(jnp.int32) for most in frames[:-1])
-    (loss, (weight, count)), grads = jax.lax.switch(which, each, devices.varying(params), clips, index, class_weights)
+    (total, (weight, count)), grads = jax.lax.switch(which, each, devices.varying(params), clips, index, class_weights)
     # Sums, not means: devices hold different numbers of clips, and a mean of means would be wrong.
-    loss, weight, count, grads = devices.sum_over_batch((loss, weight, count, grads))
-    return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), (loss, weight, count)
+    total, weight, count, grads = devices.sum_over_batch((total, weight, count, grads))
+    return jax.tree.map(lambda g: g / jnp.maximum(count, 1), grads), (total, weight, count)
 
 
 def validate(
@@ -165,7 +194,7 @@ def validate(
 
     def run(params: Params, clips: Clips, order: Int[Array, "s b"]) -> Float[Array, "s 2 2"]:
         def batch(index: Int[Array, " b"]) -> Float[Array, "2 2"]:
-            losses, labels, right = _classified(architecture, params, clips, index, form.frames[-1])
+            losses, labels, right = _classified(architecture, form.loss, params, clips, index, form.frames[-1])
             of = [(index >= 0) & (labels == label) for label in (0, 1)]
             values = (losses, right.astype(losses.dtype))
             return jnp.stack([jnp.stack([jnp.sum(each, where=own) for own in of]) for each in values])
@@ -177,13 +206,14 @@ def validate(
 
 def probabilities(
     architecture: Architecture, form: Form, params: Params, clips: Clips, order: Int[Array, "#r s b"]
-) -> Float[Array, "r s b t"]:
-    """P(bona fide) at every frame of the rows of `order`."""
+) -> tuple[Float[Array, "r s b t"], Float[Array, "r s b t"]]:
+    """P(bona fide) and its logit at every frame of the rows of `order`."""
 
-    def run(params: Params, clips: Clips, order: Int[Array, "s b"]) -> Float[Array, "s b t"]:
-        def batch(index: Int[Array, " b"]) -> Float[Array, "b t"]:
+    def run(params: Params, clips: Clips, order: Int[Array, "s b"]) -> tuple[Array, Array]:
+        def batch(index: Int[Array, " b"]) -> tuple[Float[Array, "b t"], Float[Array, "b t"]]:
             frames, _ = _gather(clips, index, form.frames[-1])
-            return bona_fide_probability(architecture.apply(params, frames))
+            logits = tempered(architecture.apply(params, frames), form.loss.temperature)
+            return bona_fide_probability(logits), logits[..., 1] - logits[..., 0]
 
         return jax.lax.map(batch, order)
 
@@ -232,6 +262,7 @@ def _over_runs(run: Callable[..., Any], form: Form, axes: tuple[Any, ...]) -> Ca
 
 def _sums(
     architecture: Architecture,
+    loss: Loss,
     params: Params,
     clips: Clips,
     index: Int[Array, " b"],
@@ -239,23 +270,23 @@ def _sums(
     capacity: int,
 ) -> tuple[Array, tuple[Array, Array]]:
     """Weighted sum of the clips' losses; sums of weights and of clips."""
-    losses, labels, _ = _classified(architecture, params, clips, index, capacity)
+    losses, labels, _ = _classified(architecture, loss, params, clips, index, capacity)
     real = (index >= 0).astype(losses.dtype)
     weights = real * class_weights[labels]
     return jnp.sum(losses * weights), (jnp.sum(weights), jnp.sum(real))
 
 
 def _classified(
-    architecture: Architecture, params: Params, clips: Clips, index: Int[Array, " b"], capacity: int
+    architecture: Architecture, loss: Loss, params: Params, clips: Clips, index: Int[Array, " b"], capacity: int
 ) -> tuple[Float[Array, " b"], Int[Array, " b"], Bool[Array, " b"]]:
     """The clips' losses, their labels, and whether they are rightly classified.
 
-    A clip's loss is the mean cross-entropy over its real frames.
+    A clip's loss is the mean over its real frames.
     """
     frames, labels = _gather(clips, index, capacity)
     logits = architecture.apply(params, frames)
-    frame_losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels[:, None])
-    scores = _masked_mean(bona_fide_probability(logits), frames.mask)
+    frame_losses = loss(logits, labels[:, None])
+    scores = _masked_mean(bona_fide_probability(tempered(logits, loss.temperature)), frames.mask)
     return _masked_mean(frame_losses, frames.mask), labels, (scores >= 0.5) == (labels == 1)
 
 

@@ -51,7 +51,8 @@ def main(
             )
             architecture = RecurrentClassifier("gru", whole.features.shape[-1], 20, "he")
             fitted = fitting.fit(architecture, runs, whole, settings, title=f"1:{ratio:g} {balance}")
-            scores = fitting.predict(architecture, fitted.params, whole, rows)
+            predicted = fitting.predict(architecture, fitted.params, whole, rows)
+            scores = [each.probabilities for each in predicted]
             found = [
                 _figures(own.mean(1), np.asarray(whole.labels)[row]) for own, row in zip(scores, rows, strict=True)
             ]

@@ -119,7 +119,7 @@ def ours(splits: Sequence[Split], seeds: Sequence[int], hidden: int, settings: T
         scores = {}
         for part, own in (("development", rows[1]), ("test", rows[2])):
             (frames,) = fitting.predict(architecture, fitted.params, clips, [own])
-            scores[part] = fuse(frames, getattr(split, part).mask, "mean")
+            scores[part] = fuse(frames.probabilities, getattr(split, part).mask, "mean")
         tau = metrics.eer_threshold(scores["development"], split.development.labels)
         hter = metrics.rates(scores["test"], split.test.labels, tau).hter
         auc = metrics.auc(scores["test"], split.test.labels)

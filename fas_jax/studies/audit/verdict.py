@@ -9,8 +9,9 @@ import numpy as np
 from fas_jax.base.files import write_json, write_text
 from fas_jax.base.outputs import output_folder
 from fas_jax.evaluation.results import Results
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import Grid
-from fas_jax.reporting.page import ExtraTable, simple_page
+from fas_jax.reporting.page import simple_page
 from fas_jax.studies.audit import controls
 from fas_jax.studies.audit.sequence import Outcome
 from fas_jax.studies.audit.shortcuts import Shortcut
