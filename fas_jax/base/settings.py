@@ -199,6 +199,9 @@ class Evaluation:
     datasets beside real ones are named synth-O and so on. See fas_jax/protocols/names.py."""
     validation_fraction: float = what(0.2, above=0, below=1)
     """Share of the sources' subjects that is cut out for early stopping and the threshold; above 0 and below 1."""
+    validation_by: Literal["subject", "device", "session"] = what("subject")
+    """What training and validation do not share besides subjects: nothing more, no capture device, or no session (or
+    lighting), within each dataset. Videos of a held-out subject on another device take no part then."""
     shared_subjects: tuple[str, ...] = what(())
     """Datasets that name the same people alike, as A=B: subject 7 of A is then subject 7 of B, and is kept on one side.
     Otherwise equal names in two datasets are two people. Within a dataset, case and blanks never tell people apart."""

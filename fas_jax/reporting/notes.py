@@ -80,6 +80,11 @@ def notes(
     if read := _readers(models):
         found.append(f"Renditions: {read}.")
     if "weights" in provenance:
+    if (by := _validation_by(provenance)) != "subject":
+        found.append(
+            f"Training and validation share neither a subject nor, within a dataset, a {by}; videos of one side's "
+            f"subject with the other side's {by} take no part."
+        )
         found.append(f"Backbone: {provenance.get('backbone', 'not told')}; weights: {provenance['weights']}.")
     found += [_read_before(each) for each in provenance.get("read_before", ())]
     for each in provenance["datasets"]:
@@ -103,6 +108,11 @@ def _read_before(each: Mapping[str, Any]) -> str:
     times = "once" if each["readings"] == 1 else f"{each['readings']} times"
     kinds = "one setting" if each["settings"] == 1 else f"{each['settings']} different settings"
     return (
+def _validation_by(provenance: Mapping[str, Any]) -> str:
+    """What validation was cut by."""
+    return str(provenance.get("experiment", {}).get("evaluation", {}).get("validation_by", "subject"))
+
+
         f"Target {name}: runs on this cache had read it {times} before, with {kinds}. Whatever was changed after "
         "such a reading has been chosen on the target."
     )
