@@ -510,7 +510,7 @@ def test_shifted_videos_have_a_store_of_their_own(shiftable, tmp_path):
     backbone, params, _ = load_backbone(SETTINGS)
     for row, each in enumerate(wanted):
         frames = shift_frames(clip_frames(*each), f"{video(*each).dataset}\0{video(*each).path}", 3)
-        own = frame_features(backbone, params, frames, SETTINGS.batch_size)
+        own = frame_features(backbone, params, frames, SETTINGS.batch_size, store_dtype="float32")
         np.testing.assert_array_equal(table.features[row][table.mask[row]], own)
         assert table.clips[row].renditions["whole"].colour == colour(frames)
         assert not np.array_equal(frames, clip_frames(*each))

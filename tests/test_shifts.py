@@ -53,7 +53,7 @@ def alone(name, frames, number, monkeypatch):
 def test_each_factor_does_what_it_is_named_for(name, monkeypatch):
     y, x = np.mgrid[:64, :64]
     smooth = np.stack([64 + x, 64 + y, 128 + (x + y) // 4], -1).astype(np.uint8)[None]
-    edges = (255 * ((x // 8 + y // 8) % 2)).astype(np.uint8)[None, ..., None].repeat(3, -1)
+    edges = (255 * ((x // 5 + y // 5) % 2)).astype(np.uint8)[None, ..., None].repeat(3, -1)
     grey = np.full((1, 64, 64, 3), 120, np.uint8)
     for number in range(5):
         flat = alone(name, grey, number, monkeypatch)[0]
@@ -66,7 +66,6 @@ def test_each_factor_does_what_it_is_named_for(name, monkeypatch):
             # Blind to what has no detail, and no lighter or darker on the whole.
             assert np.abs(flat - 120).max() <= 2
             assert abs(sharp.mean() - edges.mean()) < 8
-            assert np.abs(np.diff(sharp, axis=1)).max() <= 255
             assert not np.array_equal(sharp, edges[0])
         elif name == "noise":
             assert 0.3 < flat.std() < 12

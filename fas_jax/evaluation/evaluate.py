@@ -17,9 +17,11 @@ from fas_jax.base.errors import UserError
 from fas_jax.evaluation import breakdown, intervals, metrics
 from fas_jax.evaluation.intervals import RESAMPLES, Slack
 from fas_jax.evaluation.results import DEFINITIONS, Comparison, Figures, Results, Summary
-from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import Chosen, choose_for, source_rows
 
+HTER_BY_ROLE = {"hter_validation": VALIDATION, "hter_cross_source": CROSS_SOURCE, "hter_shifted": SHIFTED}
+"""Figures of the HTER at the threshold that rows of a role set."""
 _BOOTSTRAP_SEED = 0
 
 T = TypeVar("T")
@@ -44,7 +46,8 @@ def evaluate(
     Args:
         scores: `validation` rows set the threshold, `test` rows are judged by it.
         threshold: A rule, as `thresholds.Rule.parse` reads it.
-        set_by: The role whose rows set the thresholds: `VALIDATION`, or `CROSS_SOURCE` where there are such rows.
+        set_by: The role whose rows set the thresholds: `VALIDATION`, or where there are such rows `CROSS_SOURCE` or
+            `SHIFTED`.
         same_validation: Refuses models of one protocol and seed whose thresholds come from different videos.
 
     Raises:
@@ -150,7 +153,7 @@ def _figures(
         values["auc_rejecting"] = metrics.auc(ranked, test.label)
         values |= _oracle(answered, seen)
     values["gap"] = values["hter"] - values["oracle_eer"]
-    for name, role in (("hter_validation", VALIDATION), ("hter_cross_source", CROSS_SOURCE)):
+    for name, role in HTER_BY_ROLE.items():
         if len(rows.select(role=role)):
             known = role == set_by
             values[name] = values["hter"] if known else _hter_by(rule, source_rows(rows, role), answered)

@@ -23,7 +23,8 @@ from fas_jax.base.video_table import VideoTable
 
 VALIDATION, TEST = "validation", "test"
 CROSS_SOURCE = "leave-one-source-out"
-ROLES = (VALIDATION, CROSS_SOURCE, TEST)
+SHIFTED = "shifted-validation"
+ROLES = (VALIDATION, CROSS_SOURCE, SHIFTED, TEST)
 
 # Values for columns that a foreign file lacks.
 _DEFAULTS = {
@@ -59,7 +60,7 @@ class ScoreTable:
     seed: Int[np.ndarray, " n"]
     role: TextColumn
     """`validation` (sets the threshold), `leave-one-source-out` (source videos, each scored by a detector that has not
-    seen its dataset) or `test`."""
+    seen its dataset), `shifted-validation` (validation videos, their frames shifted) or `test`."""
     model: TextColumn
     video: TextColumn
     """Path within the dataset."""

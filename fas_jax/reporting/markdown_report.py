@@ -73,7 +73,7 @@ def full_report(
         parts += [
             "## Strict beside oracle",
             tables.ORACLE,
-            markdown(tables.oracle_table(results, models)),
+            markdown(tables.oracle_table(results, models, provenance)),
             *promised,
             "## Presentation attack detection rates",
             tables.RATES,

@@ -23,17 +23,20 @@ class Models:
     """By name, `kind` and settings, where the models are methods of a run."""
     reads: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     """By name, the inputs that it reads, as (kind, name)."""
+    on_target: Sequence[str] = ()
+    """Models whose epoch was chosen on the target; their names say so."""
 
     @classmethod
     def of(cls, results: Results, provenance: Mapping[str, Any]) -> "Models":
         """Those of a run or of somebody's scores, by `methods` and `reads` of the provenance."""
         methods = provenance.get("methods") or {}
         # A run in which nothing is tested has results of no model.
-        return cls(results.models or tuple(methods), methods, provenance.get("reads") or {})
+        order, on_target = results.models or tuple(methods), provenance.get("on_target") or ()
+        return cls(order, methods, provenance.get("reads") or {}, on_target)
 
     def name(self, model: str) -> str:
         """The name for people."""
-        return model_name(model, self.methods)
+        return model_name(model, self.methods) + (" (epoch: oracle)" if model in self.on_target else "")
 
     def style(self, model: str) -> tuple[str, bool]:
         """The colour, and whether lines are dashed, as a baseline's are."""

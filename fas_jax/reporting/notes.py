@@ -29,6 +29,12 @@ def warnings(results: Results, models: Models, scores: ScoreTable, provenance: M
             f"Preset {preset.name}: models and thresholds are chosen on the target's own test videos, as in the "
             "published work. The figures are optimistic; they are no estimate for an unknown target."
         )
+    if models.on_target:
+        found.append(
+            f"The epochs of {', '.join(map(models.name, models.on_target))} were chosen on the target's own test "
+            "videos (evaluation.selection = oracle). Their figures are optimistic; they are no estimate for an unknown "
+            "target."
+        )
     if preset and preset.caveats:
         found.append(f"Preset {preset.name} is not the published protocol in full: {'; '.join(preset.caveats)}.")
     found += materials_in(provenance, models, results.protocols).caveats()
@@ -62,6 +68,8 @@ def notes(
     rule = Rule.parse(results.threshold_rule).describe(results.set_by)
     preset = PRESETS.get(provenance["preset"])
     bold = "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0."
+    if models.on_target:
+        bold = "Nothing is in bold, because epochs were chosen on the target."
     found = [
         f"Preset `{provenance['preset']}`. " + (preset.summary if preset else "Its splits are not known here."),
         f"Unit: the video. {_fusion(models)}HTER = (FAR + FRR) / 2; AUC needs no threshold.",
@@ -72,6 +80,11 @@ def notes(
         "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors.",
         f"{bold} Published rows are not compared." if published else bold,
     ]
+    if (by := _validation_by(provenance)) != "subject":
+        found.append(
+            f"Training and validation share neither a subject nor, within a dataset, a {by}; videos of one side's "
+            f"subject with the other side's {by} take no part."
+        )
     seeds = ", ".join(map(str, results.seeds))
     if len(results.seeds) > 1:
         found.append(f"Mean ± sample standard deviation over the seeds {seeds}.")
@@ -80,11 +93,6 @@ def notes(
     if read := _readers(models):
         found.append(f"Renditions: {read}.")
     if "weights" in provenance:
-    if (by := _validation_by(provenance)) != "subject":
-        found.append(
-            f"Training and validation share neither a subject nor, within a dataset, a {by}; videos of one side's "
-            f"subject with the other side's {by} take no part."
-        )
         found.append(f"Backbone: {provenance.get('backbone', 'not told')}; weights: {provenance['weights']}.")
     found += [_read_before(each) for each in provenance.get("read_before", ())]
     for each in provenance["datasets"]:
@@ -100,6 +108,11 @@ def notes(
     return found
 
 
+def _validation_by(provenance: Mapping[str, Any]) -> str:
+    """What validation was cut by."""
+    return str(provenance.get("experiment", {}).get("evaluation", {}).get("validation_by", "subject"))
+
+
 def _read_before(each: Mapping[str, Any]) -> str:
     """How often runs on the same cache had read a target before."""
     name = dataset_name(each["target"])
@@ -108,11 +121,6 @@ def _read_before(each: Mapping[str, Any]) -> str:
     times = "once" if each["readings"] == 1 else f"{each['readings']} times"
     kinds = "one setting" if each["settings"] == 1 else f"{each['settings']} different settings"
     return (
-def _validation_by(provenance: Mapping[str, Any]) -> str:
-    """What validation was cut by."""
-    return str(provenance.get("experiment", {}).get("evaluation", {}).get("validation_by", "subject"))
-
-
         f"Target {name}: runs on this cache had read it {times} before, with {kinds}. Whatever was changed after "
         "such a reading has been chosen on the target."
     )

@@ -61,7 +61,7 @@ def table_one(results: Results, models: Models, published: Sequence[PublishedRow
                 cells += [NOT_SCORED, NOT_SCORED]
                 continue
             hter = with_interval(summary.mean["hter"], summary.std["hter"], summary.hter_interval)
-            if _clearly_best(results, protocol, model):
+            if not models.on_target and _clearly_best(results, protocol, model):
                 hter = Strong(hter)
             cells += [hter, with_interval(summary.mean["auc"], summary.std["auc"], summary.auc_interval)]
         rows.append(cells)
@@ -103,11 +103,16 @@ def videos_note(results: Results) -> str:
     return f"{first} without a score are counted, too."
 
 
-def oracle_table(results: Results, models: Models) -> Grid:
-    """HTER beside what a choice on the target would have claimed."""
+def oracle_table(results: Results, models: Models, provenance: Mapping[str, Any]) -> Grid:
+    """HTER beside what a choice on the target would have claimed.
+
+    `oracle_epochs` of the provenance gives rows of protocol, model and the lowest EER of all epochs on the target,
+    where the oracle study has scored them.
+    """
     columns = {"hter_validation": "HTER, threshold from validation"}
-    if any(not np.isnan(each.values["hter_cross_source"]) for each in results.figures):
-        columns["hter_cross_source"] = "HTER, threshold from leave-one-source-out"
+    for name, source in (("hter_cross_source", "leave-one-source-out"), ("hter_shifted", "shifted validation")):
+        if any(not np.isnan(each.values[name]) for each in results.figures):
+            columns[name] = f"HTER, threshold from {source}"
     columns |= {
         "oracle_eer": "oracle EER (on the target)",
         "gap": "gap",
@@ -122,7 +127,16 @@ def oracle_table(results: Results, models: Models) -> Grid:
             width = [each.values["threshold_gap"] for each in _runs(results, summary)]
             cells.append("—" if np.isnan(width).all() else f"{np.nanmean(width):.1f}")
         rows.append([protocol_name(summary.protocol), models.name(summary.model), *cells])
-    return Grid(["protocol", "model", *columns.values(), *(["threshold in a gap of logits"] if wide else [])], rows)
+    header = ["protocol", "model", *columns.values(), *(["threshold in a gap of logits"] if wide else [])]
+    epochs = {(protocol, model): value for protocol, model, value in provenance.get("oracle_epochs") or ()}
+    if epochs:
+        # Beside the oracle's threshold, as the step after it.
+        place = header.index(columns["oracle_eer"]) + 1
+        header.insert(place, "oracle EER of the best epoch (both on the target)")
+        for row, each in zip(rows, summaries(results), strict=True):
+            value = epochs.get((each.protocol, each.model))
+            row.insert(place, "—" if value is None else _percent(value))
+    return Grid(header, rows)
 
 
 def promise_table(results: Results, models: Models) -> Grid | None:
