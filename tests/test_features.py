@@ -19,7 +19,7 @@ from fas_jax.base.record import ClipInfo, Failure, RenditionInfo, Video
 from fas_jax.base.settings import Features, Preparation, Rendition
 from fas_jax.datasets.loading import FrameBatch
 from fas_jax.datasets.prepared import Prepared, Shard
-from fas_jax.features import extraction
+from fas_jax.features import extraction, shifted
 from fas_jax.features import store as store_module
 from fas_jax.features.extraction import (
     FeatureStore,
@@ -29,9 +29,11 @@ from fas_jax.features.extraction import (
     load_backbone,
     store_identity,
 )
+from fas_jax.features.shifted import extract_shifted
 from fas_jax.models import backbones
 from fas_jax.models.backbones import Backbone, densenet, densenet_weights
-from fas_jax.pixels.renditions import rendition_key
+from fas_jax.pixels.renditions import colour, rendition_key
+from fas_jax.pixels.shifts import shift_frames
 from tests.backbone_cases import TINY, densenet_tensors, frames, uniform
 from tests.stores import clip_info
 
@@ -452,7 +454,8 @@ import sys
 import numpy as np, jax
 from fas_jax.features.extraction import frame_features
 from tests.test_features import BACKBONE
-from fas_jax.pixels.renditions import rendition_key
+from fas_jax.pixels.renditions import colour, rendition_key
+from fas_jax.pixels.shifts import shift_frames
 from tests.backbone_cases import frames
 assert jax.local_device_count() == int(sys.argv[2])
 images = frames((21, 40, 32))
@@ -477,3 +480,50 @@ def test_four_devices_give_the_features_of_one(tmp_path):
 def test_a_batch_without_frames_is_refused():
     with pytest.raises(UserError, match="batch_size is 0"):
         frame_features(BACKBONE, BACKBONE.init(0), frames((2, 40, 32)), 0)
+
+
+@pytest.fixture
+def shiftable(prepared, monkeypatch):
+    class Drawn:
+        def __init__(self, prepared, shards, rendition):
+            (self.shard,) = shards
+
+        def __getitem__(self, index):
+            return {"sequence": clip_frames(self.shard.name, index)}
+
+    monkeypatch.setattr(shifted, "FrameClips", Drawn)
+    return prepared
+
+
+def test_shifted_videos_have_a_store_of_their_own(shiftable, tmp_path):
+    """Of the videos that are named and no others, with the features and colours of the shifted frames."""
+    plain = extract(shiftable, "whole", tmp_path, SETTINGS)
+    before = files(plain.path)
+    shards = list(LENGTHS)
+    wanted = [(shards[0], 0), (shards[0], 2), (shards[-1], 0)]
+    paths = [video(*each).path for each in wanted]
+    store = extract_shifted(shiftable, "whole", paths, tmp_path, SETTINGS, seed=3)
+    assert store.path != plain.path
+    assert files(plain.path) == before
+    table = store.load()
+    assert list(table.videos) == [video(*each) for each in wanted]
+    backbone, params, _ = load_backbone(SETTINGS)
+    for row, each in enumerate(wanted):
+        frames = shift_frames(clip_frames(*each), f"{video(*each).dataset}\0{video(*each).path}", 3)
+        own = frame_features(backbone, params, frames, SETTINGS.batch_size, store_dtype="float32")
+        np.testing.assert_array_equal(table.features[row][table.mask[row]], own)
+        assert table.clips[row].renditions["whole"].colour == colour(frames)
+        assert not np.array_equal(frames, clip_frames(*each))
+
+
+def test_shifted_features_are_computed_once_and_keyed_by_videos_and_seed(shiftable, tmp_path, monkeypatch):
+    paths = [video(next(iter(LENGTHS)), 0).path]
+    store = extract_shifted(shiftable, "whole", paths, tmp_path, SETTINGS)
+    others = [
+        extract_shifted(shiftable, "whole", [*paths, video(next(iter(LENGTHS)), 1).path], tmp_path, SETTINGS),
+        extract_shifted(shiftable, "whole", paths, tmp_path, SETTINGS, seed=1),
+    ]
+    assert len({each.path for each in (store, *others)}) == 3
+    monkeypatch.setattr(shifted, "frame_features", lambda *_: pytest.fail("computed"))
+    assert extract_shifted(shiftable, "whole", paths, tmp_path, SETTINGS).fingerprint == store.fingerprint
+    monkeypatch.undo()

@@ -14,6 +14,7 @@ from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment import planning, scoring
 from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.epochs import Answers, Reached, judge
 from fas_jax.experiment.fitting import fit_methods
 from fas_jax.experiment.inputs import describe_inputs
 from fas_jax.experiment.run import open_run, write_inputs
@@ -22,7 +23,9 @@ from fas_jax.methods.recurrent import Gru
 from fas_jax.methods.stack import LstmStack
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.protocols.presets import make_protocol
+from fas_jax.reporting import tables
 from fas_jax.reporting.extra_tables import read_extra_tables
+from fas_jax.reporting.naming import Models
 from fas_jax.studies import oracle
 from tests import stores
 from tests.synthetic_stores import make_stores
@@ -70,7 +73,7 @@ def test_snapshots_are_scored_without_training(kept, monkeypatch):
     """The chosen epoch's figures are the report's own, and the choices on the target claim no more than they can."""
     folder, scores = kept
     before = contents(folder)
-    monkeypatch.setattr(oracle, "fit_methods", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(oracle, "fit_selected", lambda *_: pytest.fail("trained"))
     table = oracle.watch_target(folder)
     assert contents(folder) == before
     figures = {each.model: each.values for each in evaluate(scores, "balanced").figures}
@@ -100,10 +103,10 @@ def test_the_thresholds_follow_the_setting():
     datasets = np.repeat(["large", "small"], [600, 60])
     labels = np.arange(660) % 2
     values = generator.normal(size=660) + labels + 2 * (datasets == "small")
-    validation = oracle._Answers(values, labels, datasets)
+    validation = Answers(values, labels, datasets)
     truth = np.arange(400) % 2
-    test = oracle._Answers(generator.normal(size=400) + truth, truth, np.full(400, "target"))
-    found = [oracle._judge(validation, test, rule)["hter"] for rule in RULES]
+    test = Answers(generator.normal(size=400) + truth, truth, np.full(400, "target"))
+    found = [judge(validation, test, rule)["hter"] for rule in RULES]
     taus = [threshold_by(rule, values, labels, datasets) for rule in RULES]
     assert found == [metrics.rates(test.scores, test.labels, tau).hter for tau in taus]
     assert found[0] != found[1]
@@ -129,7 +132,7 @@ def test_snapshots_that_lack_the_chosen_epoch_are_not_enough(kept, table, monkey
     def begun(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(oracle, "fit_methods", begun)
+    monkeypatch.setattr(oracle, "fit_selected", begun)
     with pytest.raises(KeyboardInterrupt):
         oracle.watch_target(folder)
     path.write_bytes(content)
@@ -163,9 +166,34 @@ def test_there_must_be_something_to_choose(changes, message, tmp_path):
 
 
 def test_undefined_figures_are_said_to_be():
-    nothing = oracle.Reached("small", "OCI_to_M seed 0", 2, True, np.nan, np.nan, np.nan)
+    nothing = Reached("small", "OCI_to_M seed 0", 2, True, np.nan, np.nan, np.nan)
     protocol = make_protocol("strict", "OCI", "M")
     empty = np.zeros(0, np.int64)
     plan = planning.Plan(protocol, 0, Assignment(protocol, empty, empty, empty))
     (row,) = oracle.oracle_table([nothing], [plan], "pooled").grid.rows
     assert row[2:] == ["undefined"] * 4
+
+
+def test_the_reports_bridge_gets_the_best_epoch_on_the_target(kept, table):
+    """Beside the oracle's threshold, and never above it; models without epochs have none."""
+    folder, scores = kept
+    found = json.loads((folder / "oracle.json").read_text())
+    best = {name: min(each["target_eer"] for each in found if each["method"] == name) for name in EPOCHS}
+    results = evaluate(scores, "balanced")
+    models = Models.of(results, {})
+    grid = tables.oracle_table(results, models, read_extra_tables(folder))
+    place = grid.header.index("oracle EER of the best epoch (both on the target)")
+    assert grid.header[place - 1] == "oracle EER (on the target)"
+    shown = {row[1]: (row[place - 1], row[place]) for row in grid.rows}
+    for name, value in best.items():
+        assert shown[name][1] == f"{100 * value:.2f}"
+        assert float(shown[name][1]) <= float(shown[name][0])
+    assert shown["mean"][1] == "—"
+    assert len(tables.oracle_table(results, models).header) == len(grid.header) - 1
+
+
+def test_a_run_that_chose_on_the_target_is_not_asked(tmp_path):
+    chosen = Evaluation(targets=("M",), selection="oracle")
+    folder, _ = trained(tmp_path, "chosen", evaluation=chosen, methods={"small": METHODS["small"]})
+    with pytest.raises(UserError, match="chosen its epochs on the target already"):
+        oracle.watch_target(folder)

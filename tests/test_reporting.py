@@ -185,6 +185,20 @@ def test_few_subjects_make_nothing_bold_and_the_page_says_so(tmp_path, no_pictur
     assert "| 4 of 4 targets |" in full
 
 
+def test_epochs_chosen_on_the_target_are_marked_on_every_page_and_never_in_bold(tmp_path, no_pictures):
+    about = {**provenance("synth-", "strict"), "on_target": ["meta"]}
+    main, full = write(tmp_path, table("synth-"), about)
+    assert not any("**" in cell for row in rows_of(main) for cell in row)
+    assert "Nothing is in bold, because epochs were chosen on the target" in main
+    for text in (main, full, (tmp_path / "report.html").read_text()):
+        assert "The epochs of Meta-learner (epoch: oracle) were chosen on the target" in text
+        # In every row of every table.
+        assert text.count("Meta-learner (epoch: oracle)") == text.count("Meta-learner")
+    main, _ = write(tmp_path, table(), {**provenance(), "on_target": ["meta"]})
+    assert "epochs were chosen on the target" in main.split("published rows are refused")[-1].lower()
+    assert not any("(published)" in row[0] for row in rows_of(main))
+
+
 def test_published_rows_are_those_of_the_paper():
     if not METHOD.is_file():
         pytest.skip("the reference text is not at hand")

@@ -8,7 +8,7 @@ import pytest
 from fas_jax.base.record import Failure
 from fas_jax.base.settings import Evaluation
 from fas_jax.evaluation.evaluate import evaluate
-from fas_jax.evaluation.scores import TEST, VALIDATION
+from fas_jax.evaluation.scores import SHIFTED, TEST, VALIDATION
 from fas_jax.experiment import planning, scoring
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted
@@ -118,3 +118,14 @@ def test_the_stack_scores_what_the_methods_below_it_say_now(plain):
     for model, moves in (("lstm", True), ("meta", True), ("gru", False)):
         before, after = (of_prepared(each.select(model=model)).score for each in (plain.scores, scores))
         assert (before != after).any() == moves
+
+
+def test_shifted_validation_videos_are_scored_in_place_of_their_originals(made, plain):
+    """Whatever the order of their stores; with frames that are as they were the scores are, too."""
+    shifted = Corpus.of({"whole": made[::-1]})
+    scores = scoring.score_shifted(EXPERIMENT, plain.plans, plain.corpus, shifted, plain.fitted)
+    validation = plain.scores.select(role=VALIDATION)
+    assert set(scores.role) == {SHIFTED}
+    for name in ("protocol", "seed", "model", "dataset", "video", "label", "score"):
+        mine, original = (np.asarray(getattr(each, name)) for each in (scores, validation))
+        np.testing.assert_array_equal(mine, original, err_msg=name)

@@ -205,6 +205,9 @@ class Evaluation:
     datasets beside real ones are named synth-O and so on. See fas_jax/protocols/names.py."""
     validation_fraction: float = what(0.2, above=0, below=1)
     """Share of the sources' subjects that is cut out for early stopping and the threshold; above 0 and below 1."""
+    validation_by: Literal["subject", "device", "session"] = what("subject")
+    """What training and validation do not share besides subjects: nothing more, no capture device, or no session (or
+    lighting), within each dataset. Videos of a held-out subject on another device take no part then."""
     shared_subjects: tuple[str, ...] = what(())
     """Datasets that name the same people alike, as A=B: subject 7 of A is then subject 7 of B, and is kept on one side.
     Otherwise equal names in two datasets are two people. Within a dataset, case and blanks never tell people apart."""
@@ -221,9 +224,17 @@ class Evaluation:
     weighing the same (neither errs less than the other by more than 0.2 points of HTER in
     scripts/compare_thresholds.py). apcer:0.01: the lowest at which no PAI species has a higher APCER. cost:10,1: the
     cheapest, where an accepted attack costs 10 and a rejected bona fide 1. fixed:0.5: that value."""
-    threshold_from: Literal["validation", "leave-one-source-out"] = what("validation")
-    """Whose scores set the threshold: the validation videos', or those of all source videos, each scored by a detector
-    that has not seen its dataset. The latter fits every method once more for every source."""
+    selection: Literal["training-domain", "leave-one-source-out", "oracle"] = what("training-domain")
+    """Whose videos choose epochs and the search's settings, by the names of the literature. training-domain: those of
+    the sources that are trained on; folds of stacks and of the search are cut by subject. leave-one-source-out: those
+    of each source in turn, by detectors that have not seen it; folds are the sources. It fits every method with epochs,
+    and what that reads, once more for every source of every protocol and seed; a protocol with one source falls back to
+    training-domain. oracle: the target's own test videos choose the epoch, as in many publications; reports mark it,
+    and a search refuses it."""
+    threshold_from: Literal["validation", "leave-one-source-out", "shifted-validation"] = what("validation")
+    """Whose scores set the threshold: the validation videos'; those of all source videos, each scored by a detector
+    that has not seen its dataset, which fits every method once more for every source; or the validation videos' with
+    their frames shifted (light, colour, blur, resolution, noise, compression), whose features are extracted again."""
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,12 @@ from fas_jax.evaluation.checks import (
 from fas_jax.evaluation.intervals import RESAMPLES
 from fas_jax.evaluation.redrawing import SourceVideos
 from fas_jax.evaluation.results import DEFINITIONS, Figures, Results
-from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.summaries import SEED, Run, comparisons, summary
 from fas_jax.evaluation.thresholds import Chosen, Rule, choose_for, source_rows
+
+HTER_BY_ROLE = {"hter_validation": VALIDATION, "hter_cross_source": CROSS_SOURCE, "hter_shifted": SHIFTED}
+"""Figures of the HTER at the threshold that rows of a role set."""
 
 T = TypeVar("T")
 
@@ -41,7 +44,8 @@ def evaluate(
     Args:
         scores: `validation` rows set the threshold, `test` rows are judged by it.
         threshold: A rule, as `thresholds.Rule.parse` reads it.
-        set_by: The role whose rows set the thresholds: `VALIDATION`, or `CROSS_SOURCE` where there are such rows.
+        set_by: The role whose rows set the thresholds: `VALIDATION`, or where there are such rows `CROSS_SOURCE` or
+            `SHIFTED`.
         same_validation: Refuses models of one protocol and seed whose thresholds come from different videos.
 
     Raises:
@@ -159,7 +163,7 @@ def _figures(rows: ScoreTable, draws: _Draws, rule: str, set_by: str) -> Run:
         values["auc_rejecting"] = metrics.auc(ranked, test.label)
         values |= _oracle(answered, seen)
     values["gap"] = values["hter"] - values["oracle_eer"]
-    for name, role in (("hter_validation", VALIDATION), ("hter_cross_source", CROSS_SOURCE)):
+    for name, role in HTER_BY_ROLE.items():
         if len(rows.select(role=role)):
             known = role == set_by
             values[name] = values["hter"] if known else _hter_by(rule, source_rows(rows, role), answered)

@@ -39,6 +39,8 @@ DEFINITIONS = {
     "hter_validation": "HTER of the test videos at the threshold that the sources' validation videos set.",
     "hter_cross_source": "HTER of the test videos at the threshold that source videos set which were scored by "
     "detectors that have not seen their dataset.",
+    "hter_shifted": "HTER of the test videos at the threshold that the validation videos set when their frames were "
+    "shifted.",
     "gap": "HTER - `oracle_eer`: what choosing the threshold on the target would have hidden.",
     "oracle_bpcer10": "BPCER of the test videos at the lowest threshold with APCER <= 10 % on them.",
     "oracle_bpcer20": "BPCER of the test videos at the lowest threshold with APCER <= 5 % on them.",

@@ -25,7 +25,8 @@ from fas_jax.evaluation.score_header import check_roles, column_names
 
 VALIDATION, TEST = "validation", "test"
 CROSS_SOURCE = "leave-one-source-out"
-ROLES = (VALIDATION, CROSS_SOURCE, TEST)
+SHIFTED = "shifted-validation"
+ROLES = (VALIDATION, CROSS_SOURCE, SHIFTED, TEST)
 
 # Values for columns that a foreign file lacks.
 _DEFAULTS = {
@@ -60,7 +61,7 @@ class ScoreTable:
     seed: Int[np.ndarray, " n"]
     role: TextColumn
     """`validation` (sets the threshold), `leave-one-source-out` (source videos, each scored by a detector that has not
-    seen its dataset) or `test`."""
+    seen its dataset), `shifted-validation` (validation videos, their frames shifted) or `test`."""
     model: TextColumn
     video: TextColumn
     """Path within the dataset."""

@@ -20,7 +20,7 @@ import numpy as np
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.metrics import Labels, MetricError, Scores, Species
-from fas_jax.evaluation.scores import CROSS_SOURCE, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, VALIDATION, ScoreTable
 
 RULES = {
     "pooled": "equal error rate of {videos}, pooled, so that large datasets weigh more",
@@ -68,6 +68,8 @@ class Rule:
         videos = {
             VALIDATION: "the sources' validation videos",
             CROSS_SOURCE: "source videos scored by detectors that have not seen their dataset",
+            SHIFTED: "the sources' validation videos, their frames shifted in light, colour, blur, resolution, noise "
+            "and compression",
         }[role]
         return RULES[self.name].format(*self.numbers, videos=videos)
 
@@ -134,7 +136,8 @@ def source_rows(rows: ScoreTable, role: str) -> ScoreTable:
 
     Args:
         rows: All of that model, protocol and seed.
-        role: `VALIDATION`, or `CROSS_SOURCE`, which falls back to validation where a protocol has one source.
+        role: `VALIDATION`, `SHIFTED`, or `CROSS_SOURCE`, which falls back to validation where a protocol has one
+            source.
     """
     own = rows.select(role=role)
     if role == CROSS_SOURCE and not len(own):
@@ -161,7 +164,7 @@ class Threshold(NamedTuple):
 def thresholds(scores: ScoreTable, rule: str, role: str = VALIDATION) -> dict[tuple[str, int, str], Threshold]:
     """The threshold of every protocol, seed and model in the table that has validation videos."""
     found = {}
-    sources = scores.rows(scores.role.isin((VALIDATION, CROSS_SOURCE)))
+    sources = scores.rows(scores.role.isin((VALIDATION, CROSS_SOURCE, SHIFTED)))
     for protocol in sources.distinct("protocol"):
         for seed in sources.select(protocol=protocol).distinct("seed"):
             of_seed = sources.select(protocol=protocol, seed=seed)

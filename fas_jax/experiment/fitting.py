@@ -4,9 +4,10 @@ Fitting reads the inputs of the videos that it trains and validates on, and no o
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -18,11 +19,11 @@ from fas_jax.evaluation.scores import CROSS_SOURCE, VALIDATION
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.detectors import DetectorStore
-from fas_jax.experiment.planning import Plan, cross_source_plans, source_videos, tasks_of
+from fas_jax.experiment.planning import LEFT_OUT, TRAINING_DOMAIN, Plan, cross_source_plans, source_videos, tasks_of
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Detector, Failed, Job, Method, identity
 from fas_jax.methods.data import WHOLE, Task
-from fas_jax.methods.registry import in_order, read_by_others, score_inputs
+from fas_jax.methods.registry import below, in_order, read_by_others, score_inputs
 from fas_jax.runtime import devices
 
 
@@ -38,7 +39,13 @@ class Fitted:
         return {name: each[number] for name, each in self.detectors.items()}
 
 
-def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> Fitted:
+Choose: TypeAlias = Callable[[str, Fitted], Sequence[Detector | Failed]]
+"""Takes a method's name and the detectors of this method and of those before it; gives the method's detectors."""
+
+
+def fit_methods(
+    experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path, choose: Choose | None = None
+) -> Fitted:
     """Fits every method for every plan; an interrupted fitting goes on, and what is finished is read.
 
     Args:
@@ -46,11 +53,19 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
         plans: From `planning.plan`.
         corpus: All datasets.
         folder: The run's, for checkpoints and what is finished.
+        choose: Gives the detectors that are kept, in place of those that validation chose (`selection.fit_selected`).
     """
     clips = corpus.open(source_videos(plans))
     order = in_order(experiment.methods)
     read = read_by_others(experiment.methods)
-    tasks = tasks_of(plans, clips, experiment.folds.count if read else 0, experiment.evaluation.shared_subjects)
+    by_source = bool(read) and experiment.evaluation.selection == LEFT_OUT
+    tasks = tasks_of(
+        plans,
+        clips,
+        experiment.folds.count if read else 0,
+        experiment.evaluation.shared_subjects,
+        unseen=cross_source_plans(plans, corpus.videos) if by_source else (),
+    )
     data = detector_data(experiment, plans, corpus)
     found: dict[str, Sequence[Detector | Failed]] = {}
     scores: dict[str, FrameScores] = {}
@@ -61,7 +76,7 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
         own = clips.with_scores(scores)
         lost = {number for item in score_inputs(method) for number in failed[item.name]}
         fitter = _Fitter(method, DetectorStore(folder, name, method, data[name]), plans, tasks, own, desk, lost)
-        found[name], folds = fitter.fit(folds=name in read)
+        found[name], folds = fitter.fit(folds=name in read, choose=choose, before=found)
         failed[name] = {number for number, each in enumerate(found[name]) if isinstance(each, Failed)}
         if name in read:
             scores[name], broken = fitter.out_of_fold(found[name], folds)
@@ -70,7 +85,11 @@ def fit_methods(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
 
 
 def fit_cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> None:
-    """Fits every method once more for every source that is left out, where thresholds come from such detectors."""
+    """Fits every method once more for every source that is left out, where thresholds come from such detectors.
+
+    Among the sources that are left, training-domain chooses, whatever `evaluation.selection` is: the source that is
+    left out must not.
+    """
     if experiment.evaluation.threshold_from == VALIDATION:
         return
     inner = cross_source_plans(plans, corpus.videos)
@@ -82,12 +101,19 @@ def fit_cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corp
             flush=True,
         )
     if inner:
-        fit_methods(experiment, [plan for _, plan in inner], corpus, cross_source_folder(folder))
+        own = [plan for _, plan in inner]
+        fit_methods(within_sources(experiment), own, corpus, cross_source_folder(folder))
 
 
 def cross_source_folder(folder: Path) -> Path:
-    """Where a run keeps the detectors of `fit_cross_source`."""
+    """Where a run keeps detectors that have not seen a source."""
     return folder / CROSS_SOURCE
+
+
+def within_sources(experiment: Experiment) -> Experiment:
+    """The settings with which such detectors are fitted."""
+    evaluation = dataclasses.replace(experiment.evaluation, selection=TRAINING_DOMAIN)
+    return dataclasses.replace(experiment, evaluation=evaluation)
 
 
 def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus) -> dict[str, dict[str, str]]:
@@ -98,8 +124,10 @@ def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus)
     }
     found = {}
     for name in experiment.methods:
-        below = {each: identity(experiment.methods[each]) for each in _below(experiment.methods, name)}
-        common = [corpus.fingerprints, below, key(experiment.folds) if below else {}]
+        lower = {each: identity(experiment.methods[each]) for each in below(experiment.methods, name)}
+        common = [corpus.fingerprints, lower, key(experiment.folds) if lower else {}]
+        if experiment.evaluation.selection != TRAINING_DOMAIN and (lower or experiment.methods[name].epochs):
+            common.append(experiment.evaluation.selection)
         found[name] = {each.name: fingerprint([*common, *who[each.name]]) for each in plans}
     return found
 
@@ -107,14 +135,6 @@ def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus)
 def frame_mask(method: Method, clips: CorpusClips) -> Bool[np.ndarray, "n t"]:
     """Where a method that scores frames does so."""
     return np.logical_and.reduce([clips.mask(item) for item in method.inputs() if item.kind != "facts"])
-
-
-def _below(methods: Mapping[str, Method], name: str) -> list[str]:
-    """The methods whose scores it reads, and those that these read, and so on."""
-    found: list[str] = []
-    for item in score_inputs(methods[name]):
-        found += [*_below(methods, item.name), item.name]
-    return list(dict.fromkeys(found))
 
 
 def _keys(corpus: Corpus, numbers: np.ndarray) -> str:
@@ -136,17 +156,21 @@ class _Fitter:
     lost: set[int]
     """Plans for which a method whose scores this one reads has failed."""
 
-    def fit(self, folds: bool) -> tuple[list[Detector | Failed], dict[str, Detector | Failed]]:
+    def fit(
+        self, folds: bool, choose: Choose | None, before: Mapping[str, Sequence[Detector | Failed]]
+    ) -> tuple[Sequence[Detector | Failed], dict[str, Detector | Failed]]:
         """A detector for each plan and, with `folds`, those that leave a fold out, by the task's name."""
         folds = folds and not self._scored()
         if all(self.store.holds(each.name) for each in self.plans):
-            whole = [self.store.load(each.name) for each in self.plans]
+            whole: Sequence[Detector | Failed] = [self.store.load(each.name) for each in self.plans]
             # A stack was added to a finished run: only the folds are missing.
             parts = [task for own in self.tasks for task in own if folds and task.part != WHOLE]
             return whole, self._fit(parts, dataclasses.replace(self.desk, name=f"{self.desk.name}-folds"))
         wanted = [task for own in self.tasks for task in own if folds or task.part == WHOLE]
         found = self._fit(wanted, self.desk)
         whole = [found[own[0].name] for own in self.tasks]
+        if choose:
+            whole = choose(self.desk.name, Fitted({**before, self.desk.name: whole}))
         if devices.is_first():
             for each, detector in zip(self.plans, whole, strict=True):
                 self.store.save(each.name, detector)

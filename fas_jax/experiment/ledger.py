@@ -18,7 +18,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.locks import locked
 from fas_jax.experiment.configuration import Experiment
-from fas_jax.experiment.planning import Plan
+from fas_jax.experiment.planning import ORACLE, Plan
 from fas_jax.methods.base import identity
 from fas_jax.protocols.presets import Protocol, find_preset
 
@@ -34,8 +34,8 @@ class Reading:
     protocols: tuple[str, ...]
     """Under which it was read."""
     purpose: Purpose
-    """`test`: final figures; `selection`: a preset that chooses on the target; `oracle`: what that would have claimed;
-    `target-unlabelled`: its videos without labels moved a threshold; `study`: an audit, or another question put
+    """`test`: final figures; `selection`: a preset or a setting that chooses on the target; `oracle`: what that would
+    have claimed; `target-unlabelled`: its videos without labels moved a threshold; `study`: an audit, or another question put
     to stored features."""
     run: str
     """Name of the run, or of the study."""
@@ -171,9 +171,10 @@ def record_readings(experiment: Experiment, plans: Sequence[Plan], purpose: Purp
     return found
 
 
-def selects_on_target(plans: Sequence[Plan]) -> list[Plan]:
-    """The plans whose preset chooses on the target."""
-    return [each for each in plans if find_preset(each.protocol.preset).on_target]
+def selects_on_target(experiment: Experiment, plans: Sequence[Plan]) -> list[Plan]:
+    """The plans whose preset, or whose `evaluation.selection`, chooses on the target."""
+    oracle = experiment.evaluation.selection == ORACLE
+    return [each for each in plans if each.protocol.target and (oracle or find_preset(each.protocol.preset).on_target)]
 
 
 def _refuse_sealed(ledger: Ledger, targets: Iterable[str], opened: Collection[str], option: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from jaxtyping import Int
@@ -14,6 +15,11 @@ from fas_jax.methods.data import WHOLE, Task
 from fas_jax.protocols.assignment import Assignment, assign_all
 from fas_jax.protocols.cuts import subject_folds
 from fas_jax.protocols.presets import Protocol, find_preset
+
+TRAINING_DOMAIN: Final = "training-domain"
+LEFT_OUT: Final = "leave-one-source-out"
+ORACLE: Final = "oracle"
+"""With the two above it, the values of `evaluation.selection`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ def cross_source_plans(plans: Sequence[Plan], videos: VideoTable) -> list[tuple[
                 if len(set(videos.label[kept].tolist())) < 2:
                     raise UserError(
                         f"protocol {inner}: what is left to {name} on lacks bona fide videos or attacks, so that no "
-                        'threshold can come from leave-one-source-out; set evaluation.threshold_from = "validation"'
+                        'source can be left out; set evaluation.threshold_from = "validation" and evaluation.selection '
+                        '= "training-domain"'
                     )
                 parts.append(kept)
                 left_out.append(part[~outside])
@@ -86,8 +93,12 @@ def tasks_of(
     folds: int = 0,
     shared: Sequence[str] = (),
     setting: str = "folds.count",
+    unseen: Sequence[tuple[int, Plan]] = (),
 ) -> list[list[Task]]:
     """For each plan its tasks: the whole one, then one for each of the folds that is left out.
+
+    Where `unseen` leaves sources of a plan out, its folds are these sources: a task then trains and validates on the
+    other sources alone.
 
     Args:
         plans: At least one.
@@ -95,6 +106,7 @@ def tasks_of(
         folds: How many subject-disjoint folds of the training clips; 0 makes none.
         shared: As `Evaluation.shared_subjects`.
         setting: That `folds` came from, for errors.
+        unseen: From `cross_source_plans`.
     """
     found = []
     for number, each in enumerate(plans):
@@ -102,7 +114,16 @@ def tasks_of(
         validation = clips.find(each.assignment.validation)
         whole = Task(number, each.name, each.protocol.name, each.seed, WHOLE, train, validation, held=validation)
         tasks = [whole]
-        if folds:
+        sources = [inner for own, inner in unseen if own == number]
+        if folds and sources:
+            for inner in sources:
+                own_train, own_validation = (
+                    clips.find(part) for part in (inner.assignment.train, inner.assignment.validation)
+                )
+                held = np.setdiff1d(train, own_train).astype(train.dtype)
+                part = f"without {inner.protocol.target}"
+                tasks.append(Task(number, inner.name, whole.protocol, each.seed, part, own_train, own_validation, held))
+        elif folds:
             fold_of = subject_folds(clips.videos, train, folds, each.seed, setting, shared)
             for fold in range(folds):
                 name, part = f"{each.name} without fold {fold}", f"fold {fold + 1}/{folds}"

@@ -16,17 +16,25 @@ from fas_jax.datasets.prepared import Prepared
 from fas_jax.deployment.bundle import Decision
 from fas_jax.deployment.bundle_folder import write_bundle
 from fas_jax.evaluation.evaluate import Results, evaluate
-from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, ScoreTable
 from fas_jax.evaluation.thresholds import thresholds
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.detectors import DetectorStore
-from fas_jax.experiment.fitting import Fitted, cross_source_folder, detector_data
+from fas_jax.experiment.fitting import Fitted, cross_source_folder, detector_data, within_sources
 from fas_jax.experiment.inputs import kept_backbone
 from fas_jax.experiment.ledger import record_readings, stored_cache
-from fas_jax.experiment.planning import Plan, cross_source_plans, plan
-from fas_jax.experiment.run import IN_USE, Seconds, open_inputs, read_inputs, read_run, read_run_attributes
-from fas_jax.experiment.scoring import score, score_cross_source
+from fas_jax.experiment.planning import ORACLE, Plan, cross_source_plans, plan
+from fas_jax.experiment.run import (
+    IN_USE,
+    SHIFTED_STORES,
+    Seconds,
+    open_inputs,
+    read_inputs,
+    read_run,
+    read_run_attributes,
+)
+from fas_jax.experiment.scoring import score, score_cross_source, score_shifted
 from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
 from fas_jax.reporting.extra_tables import read_extra_tables
@@ -69,7 +77,7 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
         results = evaluate(judged, rule, set_by) if len(judged) else Results.empty(rule, set_by)
         _write_bundles(experiment, folder, inputs, scores)
     read_before = read_json(folder / SCORED).get("read_before", [])
-    provenance = _provenance(experiment, inputs, seconds.known, read_before)
+    provenance = _provenance(folder, experiment, inputs, seconds.known, read_before)
     write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
 
 
@@ -88,6 +96,9 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
     scores = score(experiment, plans, corpus, fitted)
     if experiment.evaluation.threshold_from == CROSS_SOURCE:
         scores = ScoreTable.concatenate([scores, _cross_source(experiment, plans, corpus, folder)])
+    if experiment.evaluation.threshold_from == SHIFTED:
+        shifted = open_inputs(folder, cache, SHIFTED_STORES)
+        scores = ScoreTable.concatenate([scores, score_shifted(experiment, plans, corpus, shifted, fitted)])
     scores.write_csv(path)
     write_json(note, {"key": wanted, "sha256": sha256_file(path), "read_before": [asdict(each) for each in read]})
     # As the file has them: the first evaluation and later ones agree.
@@ -112,6 +123,7 @@ def _cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus,
         return ScoreTable.empty()
     own = [each for _, each in inner]
     place = cross_source_folder(folder)
+    experiment = within_sources(experiment)
     known = {"plans": [each.name for each in own], "detectors": detector_data(experiment, own, corpus)}
     return score_cross_source(experiment, plans, inner, corpus, stored_detectors(experiment, place, known))
 
@@ -126,7 +138,8 @@ def _scored_key(folder: Path, inputs: dict[str, Any]) -> str:
     places = (folder, cross_source_folder(folder))
     files = sorted(path for place in places for path in (place / "detectors").rglob("*.safetensors"))
     hashes = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in files]
-    return fingerprint([hashes, inputs["stores"], inputs["assignments"]])
+    further = [inputs[SHIFTED_STORES]] if SHIFTED_STORES in inputs else []
+    return fingerprint([hashes, inputs["stores"], inputs["assignments"], *further])
 
 
 def stored_detectors(experiment: Experiment, folder: Path, inputs: Mapping[str, Any]) -> Fitted:
@@ -181,9 +194,14 @@ def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any],
 
 
 def _provenance(
-    experiment: Experiment, inputs: dict[str, Any], seconds: dict[str, float], read_before: list[dict[str, Any]]
+    folder: Path,
+    experiment: Experiment,
+    inputs: dict[str, Any],
+    seconds: dict[str, float],
+    read_before: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """What the figures were made from and with, JSON-able."""
+    oracle = experiment.evaluation.selection == ORACLE
     kept = ("datasets", "materials", "assignments", "backbone", "weights", "weights_sha256", "versions", "made_with")
     return {
         "name": experiment.name,
@@ -191,6 +209,7 @@ def _provenance(
         "experiment": experiment_to_dict(experiment),
         **{name: inputs[name] for name in kept},
         "read_before": read_before,
+        "on_target": [name for name, method in experiment.methods.items() if oracle and method.epochs],
         "devices": devices.describe(),
         "methods": {name: identity(method) for name, method in experiment.methods.items()},
         "reads": {

@@ -23,6 +23,7 @@ FORMAT = 2
 IN_USE = "wait until it has ended, or choose another --name"
 """What to do where another process is at work in a run's folder."""
 CONFIG, INPUTS, TIMINGS, ATTRIBUTES = "config.json", "inputs.json", "timings.json", "attributes.json"
+SHIFTED_STORES = "shifted_stores"
 
 
 def run_folder(experiment: Experiment) -> Path:
@@ -97,13 +98,17 @@ def read_run(folder: Path) -> Experiment:
     return experiment_from_dict(table, str(path))
 
 
-def write_inputs(folder: Path, corpus: Corpus, about: dict[str, Any]) -> None:
+def write_inputs(folder: Path, corpus: Corpus, about: dict[str, Any], shifted: Corpus | None = None) -> None:
     """Notes where the inputs of a run are, and what they were made from, for `open_inputs` and for reports."""
-    stores = {
-        name: [{"path": str(store.path.resolve()), "fingerprint": store.fingerprint} for store in own]
-        for name, own in corpus.stores.items()
-    }
-    write_json(folder / INPUTS, {"stores": stores, **about})
+
+    def places(of: Corpus) -> dict[str, Any]:
+        return {
+            name: [{"path": str(store.path.resolve()), "fingerprint": store.fingerprint} for store in own]
+            for name, own in of.stores.items()
+        }
+
+    further = {SHIFTED_STORES: places(shifted)} if shifted else {}
+    write_json(folder / INPUTS, {"stores": places(corpus), **further, **about})
 
 
 def write_run_attributes(folder: Path, attributes: Mapping[str, Attributes]) -> None:
@@ -129,18 +134,19 @@ def read_inputs(folder: Path) -> dict[str, Any]:
     return found
 
 
-def open_inputs(folder: Path, cache: Path | None = None) -> Corpus:
+def open_inputs(folder: Path, cache: Path | None = None, which: str = "stores") -> Corpus:
     """The stored inputs of a trained run.
 
     Args:
         folder: Of the run.
         cache: Where the cache is now, if it was moved.
+        which: `stores`, or `SHIFTED_STORES` for the validation videos with their frames shifted.
 
     Raises:
         UserError: A store is not where it was, or holds something else now.
     """
     stores: dict[str, list[FeatureStore]] = {}
-    for rendition, rows in read_inputs(folder)["stores"].items():
+    for rendition, rows in read_inputs(folder)[which].items():
         for row in rows:
             known = Path(row["path"])
             path = known if cache is None else cache / "features" / known.name

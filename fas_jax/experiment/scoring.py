@@ -1,10 +1,11 @@
 """Scores of validation and test videos by every detector of an experiment; here the target is read."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted, frame_mask
@@ -13,6 +14,7 @@ from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Detector, Failed, Method
 from fas_jax.methods.data import Rows, Scores
 from fas_jax.methods.registry import in_order, read_by_others, score_inputs
+from fas_jax.protocols.assignment import Assignment
 
 
 def score(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, fitted: Fitted) -> ScoreTable:
@@ -41,6 +43,32 @@ def score_cross_source(
     own = [plan for _, plan in inner]
     names = [plans[number].protocol.name for number, _ in inner]
     return ScoreTable.concatenate(_score(experiment, own, names, TEST, CROSS_SOURCE, corpus, fitted))
+
+
+def score_shifted(
+    experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, shifted: Corpus, fitted: Fitted
+) -> ScoreTable:
+    """One score for each validation video of every plan and method, with its frames shifted.
+
+    Args:
+        experiment: Settings.
+        plans: From `planning.plan`.
+        corpus: All datasets, whose videos the plans speak of.
+        shifted: The validation videos of all plans.
+        fitted: The detectors of `plans`.
+    """
+    known = {
+        key: number for number, key in enumerate(zip(shifted.videos.dataset.tolist(), shifted.videos.path, strict=True))
+    }
+
+    def moved(each: Plan) -> Plan:
+        videos, nobody = corpus.videos[each.assignment.validation], np.zeros(0, np.int64)
+        rows = [known[key] for key in zip(videos.dataset.tolist(), videos.path, strict=True)]
+        return replace(each, assignment=Assignment(each.protocol, nobody, np.array(rows, np.int64), nobody))
+
+    names = [each.protocol.name for each in plans]
+    own = [moved(each) for each in plans]
+    return ScoreTable.concatenate(_score(experiment, own, names, VALIDATION, SHIFTED, shifted, fitted))
 
 
 def _score(

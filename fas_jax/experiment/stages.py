@@ -5,8 +5,11 @@ exists already; so every stage can be called again, and goes on where it was int
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError, unknown_name
@@ -17,15 +20,18 @@ from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.datasets.prepared import Prepared
+from fas_jax.evaluation.scores import SHIFTED
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
-from fas_jax.experiment.fitting import Fitted, fit_cross_source, fit_methods
+from fas_jax.experiment.fitting import Fitted, fit_cross_source
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs, write_run_attributes
+from fas_jax.experiment.selection import check_selection, fit_selected
 from fas_jax.features.extraction import extract, load_backbone
+from fas_jax.features.shifted import extract_shifted
 from fas_jax.pixels.renditions import check_renditions, preparation_key
 from fas_jax.protocols.assignment import assign_all
 from fas_jax.protocols.origins import find_origins
@@ -86,11 +92,11 @@ def train(experiment: Experiment) -> Run:
 
 def _train(experiment: Experiment) -> Run:
     opened = open_checked(experiment)
-    chosen = selects_on_target(opened.plans)
+    chosen = selects_on_target(opened.experiment, opened.plans)
     if chosen and devices.is_first():
         record_readings(opened.experiment, chosen, "selection", Path(opened.experiment.cache))
     with opened.seconds.stage("train"):
-        fitted = fit_methods(opened.experiment, opened.plans, opened.corpus, opened.folder)
+        fitted = fit_selected(opened.experiment, opened.plans, opened.corpus, opened.folder)
         fit_cross_source(opened.experiment, opened.plans, opened.corpus, opened.folder)
     return Run(**vars(opened), fitted=fitted)
 
@@ -115,12 +121,33 @@ def open_checked(experiment: Experiment) -> Opened:
         }
     corpus = Corpus.of(stores)
     plans = plan(experiment, corpus.videos)
+    shifted = None
+    if experiment.evaluation.threshold_from == SHIFTED:
+        with seconds.stage("shifted features"), devices.first_alone("shifted features"):
+            shifted = shifted_corpus(experiment, prepared, corpus, plans)
     with devices.first_alone("inputs"):
-        write_inputs(folder, corpus, describe_inputs(experiment, prepared, corpus, plans))
         write_run_attributes(folder, {each.dataset: each.attributes for each in prepared})
+        write_inputs(folder, corpus, describe_inputs(experiment, prepared, corpus, plans), shifted)
         keep_backbone(folder, experiment.features)
     agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
     return Opened(agreed, folder, seconds, corpus, plans)
+
+
+def shifted_corpus(
+    experiment: Experiment, prepared: Sequence[Prepared], corpus: Corpus, plans: Sequence[Plan]
+) -> Corpus:
+    """The validation videos of these plans with their frames shifted, and no others, from stores of their own."""
+    numbers = np.unique(np.concatenate([each.assignment.validation for each in plans]))
+    videos = corpus.videos[numbers]
+    place = Path(experiment.cache) / "features"
+    wanted = {name: set(videos[videos.dataset == name].path) for name in videos.dataset.present()}
+    own = [each for each in prepared if each.dataset in wanted]
+    return Corpus.of(
+        {
+            name: [extract_shifted(each, name, wanted[each.dataset], place, experiment.features) for each in own]
+            for name in renditions_read(experiment)
+        }
+    )
 
 
 def renditions_read(experiment: Experiment) -> list[str]:
@@ -142,6 +169,7 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     videos = VideoTable.of(video for listing in listings for video in listing.videos)
     assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
     protocols = tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
+    check_selection(experiment, protocols)
     check_seals(experiment, protocols)
     load_backbone(experiment.features)
     return protocols

@@ -150,6 +150,14 @@ def score_inputs(method: Method) -> list[Input]:
     return [item for item in method.inputs() if item.kind == "scores"]
 
 
+def below(methods: Mapping[str, Method], name: str) -> list[str]:
+    """The methods whose scores a method reads, and those that these read, and so on."""
+    found: list[str] = []
+    for item in score_inputs(methods[name]):
+        found += [*below(methods, item.name), item.name]
+    return list(dict.fromkeys(found))
+
+
 def read_by_others(methods: Mapping[str, Method]) -> set[str]:
     """The names of the methods whose scores another of them reads."""
     return {item.name for method in methods.values() for item in score_inputs(method)}

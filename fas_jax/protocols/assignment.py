@@ -7,7 +7,7 @@ nothing of the target.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -17,6 +17,7 @@ from fas_jax.base.record import BONA_FIDE, Video
 from fas_jax.base.settings import Evaluation
 from fas_jax.base.text_column import TextColumn
 from fas_jax.base.video_table import VideoTable
+from fas_jax.protocols.conditions import hold_out_condition
 from fas_jax.protocols.cuts import CLASS_NAMES, draw, hold_out
 from fas_jax.protocols.names import choose_protocols
 from fas_jax.protocols.origins import Origins
@@ -69,6 +70,7 @@ def assign_all(
                 shared=settings.shared_subjects,
                 allow_partial=settings.allow_partial_sources,
                 origins=origins,
+                validation_by=settings.validation_by,
             ),
         )
         for protocol in choose_protocols(settings, table)
@@ -85,6 +87,7 @@ def assign(
     shared: Sequence[str] = (),
     allow_partial: bool = False,
     origins: Origins | None = None,
+    validation_by: Literal["subject", "device", "session"] = "subject",
 ) -> Assignment:
     """Divides the videos among training, validation and test, and checks the result.
 
@@ -97,6 +100,7 @@ def assign(
         shared: Datasets that share their subjects; see `Evaluation.shared_subjects`.
         allow_partial: Accepts sources that lack a class in a part; see `Evaluation.allow_partial_sources`.
         origins: Of the videos, where copies are to be found.
+        validation_by: See `Evaluation.validation_by`.
 
     Raises:
         UserError: A part without one of the classes, too few subjects, rendered and real videos together, or
@@ -120,13 +124,22 @@ def assign(
     train = taken(protocol.train or whole(protocol.sources, preset.train))
     test = taken(protocol.test or whole([protocol.target] if protocol.target else (), preset.test))
     test = _without(table, test, preset.left_out)
+    official = protocol.validation or (preset.validation and not protocol.train)
+    if validation_by != "subject" and (preset.on_target or official):
+        raise UserError(
+            f"protocol {protocol.display}: its validation videos are those that the preset {preset.name} names, so "
+            f"that evaluation.validation_by = {validation_by} has no effect; set it to subject, or take another preset"
+        )
     if preset.on_target:
         validation = test
-    elif protocol.validation or (preset.validation and not protocol.train):
+    elif official:
         validation = taken(protocol.validation or whole(protocol.sources, preset.validation))
     else:
         apart = hold_out(table, train, validation_fraction, seed, shared, allow_partial)
-        train, validation = train[~apart], train[apart]
+        held = apart
+        if validation_by != "subject":
+            held = hold_out_condition(table, train, apart, validation_by, validation_fraction, seed)
+        train, validation = train[~(apart | held)], train[apart & held]
     assignment = Assignment(protocol, train, validation, test)
     check(assignment, table, shared=shared, allow_partial=allow_partial, origins=origins)
     if gaps := _gaps(assignment, table, exact):

@@ -19,6 +19,8 @@ class BridgeColumn:
     title: str
     cells: Mapping[str, Mapping[str, str]]
     """By protocol, then by model."""
+    on_target: bool = False
+    """Whether something was chosen on the labelled target, as the oracle's threshold is."""
 
 
 @dataclass(frozen=True)

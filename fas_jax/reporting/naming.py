@@ -25,18 +25,20 @@ class Models:
     """By name, the inputs that it reads, as (kind, name)."""
     settings_from: Mapping[str, str] = field(default_factory=dict)
     """By name, where its settings come from, if a reader must know (`Method.settings_from`)."""
+    on_target: Sequence[str] = ()
+    """Models whose epoch was chosen on the target; their names say so."""
 
     @classmethod
     def of(cls, results: Results, provenance: Mapping[str, Any]) -> "Models":
         """Those of a run or of somebody's scores, by `methods`, `reads` and `settings_from` of the provenance."""
         methods = provenance.get("methods") or {}
         # A run in which nothing is tested has results of no model.
-        known = (provenance.get(name) or {} for name in ("reads", "settings_from"))
-        return cls(results.models or tuple(methods), methods, *known)
+        reads, settings_from = (provenance.get(name) or {} for name in ("reads", "settings_from"))
+        return cls(results.models or tuple(methods), methods, reads, settings_from, provenance.get("on_target") or ())
 
     def name(self, model: str) -> str:
         """The name for people."""
-        return model_name(model, self.methods)
+        return model_name(model, self.methods) + (" (epoch: oracle)" if model in self.on_target else "")
 
     def row_name(self, model: str) -> str:
         """The name for people, and where its settings come from, if a reader must know."""

@@ -30,6 +30,12 @@ def warnings(results: Results, models: Models, scores: ScoreTable, provenance: M
             f"Preset {preset.name}: models and thresholds are chosen on the target's own test videos, as in the "
             "published work. The figures are optimistic; they are no estimate for an unknown target."
         )
+    if models.on_target:
+        found.append(
+            f"The epochs of {', '.join(map(models.name, models.on_target))} were chosen on the target's own test "
+            "videos (evaluation.selection = oracle). Their figures are optimistic; they are no estimate for an unknown "
+            "target."
+        )
     if preset and preset.caveats:
         found.append(f"Preset {preset.name} is not the published protocol in full: {'; '.join(preset.caveats)}.")
     found += materials_in(provenance, models, results.protocols).caveats()
@@ -65,7 +71,10 @@ def notes(
     bold = (
         "In bold: HTER lower than that of every other model of the run by a paired interval that excludes 0, and with "
         f"p < {LEVEL:g} by a sign-flip test over subjects, corrected after Holm for all differences of the table."
+        f"{_too_few_for_bold(results)}"
     )
+    if models.on_target:
+        bold = "Nothing is in bold, because epochs were chosen on the target."
     found = [
         f"Preset `{provenance['preset']}`. " + (preset.summary if preset else "Its splits are not known here."),
         f"Unit: the video. {_fusion(models)}HTER = (FAR + FRR) / 2; AUC needs no threshold.",
@@ -75,9 +84,14 @@ def notes(
         f"In brackets: {_CONFIDENCE} interval by bootstrap over the target's subjects ({RESAMPLES} resamples; "
         "threshold, model and seeds are not resampled); exact bounds over subjects where there are no errors. The full "
         "intervals below redraw the sources' subjects, hence the threshold, and the seeds as well.",
-        bold + _too_few_for_bold(results) + (" Published rows are not compared." if published else ""),
+        bold + (" Published rows are not compared." if published else ""),
         domains_note(results),
     ]
+    if (by := _validation_by(provenance)) != "subject":
+        found.append(
+            f"Training and validation share neither a subject nor, within a dataset, a {by}; videos of one side's "
+            f"subject with the other side's {by} take no part."
+        )
     seeds = ", ".join(map(str, results.seeds))
     if len(results.seeds) > 1:
         found.append(f"Mean ± sample standard deviation over the seeds {seeds}.")
@@ -111,6 +125,11 @@ def _too_few_for_bold(results: Results) -> str:
         f" Nothing can be bold here: for {pairs} difference{'' if pairs == 1 else 's'} and {subjects} test subjects "
         f"the smallest corrected p is {min(1.0, least):.2g}."
     )
+
+
+def _validation_by(provenance: Mapping[str, Any]) -> str:
+    """What validation was cut by."""
+    return str(provenance.get("experiment", {}).get("evaluation", {}).get("validation_by", "subject"))
 
 
 def _read_before(each: Mapping[str, Any]) -> str:

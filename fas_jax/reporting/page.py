@@ -273,7 +273,7 @@ def _learning(histories: Sequence[History], models: Models) -> str:
         rows.append([models.name(each.model), each.run, str(each.best_epoch), f"{ran.max():.0f}", *figures])
     return (
         _text("Solid: validation videos of the sources; dashed: training videos. The models kept are those of the best "
-              "epoch by validation; the folds' models are not drawn.")
+              "epoch by validation, unless the table of chosen epochs says otherwise; the folds' models are not drawn.")
         + legend([(run, colours[run], False) for run in runs])
         + _figures(drawn)
         + _details("Best epochs", to_html(Grid(header, rows)))

@@ -73,6 +73,8 @@ def published_rows(provenance: Mapping[str, Any], protocols: Iterable[str]) -> t
         reasons.append(f"the preset is {provenance['preset']!r}, the paper's is {PAPER_PRESET!r}")
     if set(protocols) != set(PAPER_PROTOCOLS):
         reasons.append(f"the protocols are {sorted(protocols)}, the paper's are {sorted(PAPER_PROTOCOLS)}")
+    if provenance.get("on_target"):
+        reasons.append("epochs were chosen on the target")
     datasets = {str(each["dataset"]): each for each in provenance["datasets"]}
     rendered = [name for name, each in datasets.items() if each["synthetic"] or is_synthetic(name)]
     if rendered:

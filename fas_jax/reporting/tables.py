@@ -72,7 +72,7 @@ def table_one(results: Results, models: Models, published: Sequence[PublishedRow
                 cells += [NOT_SCORED, NOT_SCORED]
                 continue
             hter = with_interval(summary.mean["hter"], summary.std["hter"], summary.hter_interval)
-            if _clearly_best(results, protocol, model):
+            if not models.on_target and _clearly_best(results, protocol, model):
                 hter = Strong(hter)
             cells += [hter, with_interval(summary.mean["auc"], summary.std["auc"], summary.auc_interval)]
         rows.append(cells)
@@ -117,8 +117,9 @@ def oracle_table(results: Results, models: Models, further: Iterable[ExtraTable]
     """HTER beside what a choice on the target would have claimed, with the columns that further tables bring."""
     bridges = [each.bridge for each in further if each.bridge]
     columns = {"hter_validation": "HTER, threshold from validation"}
-    if any(not np.isnan(each.values["hter_cross_source"]) for each in results.figures):
-        columns["hter_cross_source"] = "HTER, threshold from leave-one-source-out"
+    for name, source in (("hter_cross_source", "leave-one-source-out"), ("hter_shifted", "shifted validation")):
+        if any(not np.isnan(each.values[name]) for each in results.figures):
+            columns[name] = f"HTER, threshold from {source}"
     honest = len(columns)
     columns |= {
         "oracle_eer": "oracle EER (on the target)",
@@ -133,10 +134,15 @@ def oracle_table(results: Results, models: Models, further: Iterable[ExtraTable]
         if wide:
             width = [each.values["threshold_gap"] for each in _runs(results, summary)]
             cells.append("—" if np.isnan(width).all() else f"{np.nanmean(width):.1f}")
-        cells[honest:honest] = [each.cells.get(summary.protocol, {}).get(summary.model, "—") for each in bridges]
         rows.append([protocol_name(summary.protocol), models.row_name(summary.model), *cells])
     header = [*columns.values(), *(["threshold in a gap of logits"] if wide else [])]
-    header[honest:honest] = [each.title for each in bridges]
+    # Each step beside the one that claims less: what the oracle chose stands behind the oracle's threshold.
+    for bridge in bridges:
+        place = honest + bridge.on_target
+        header.insert(place, bridge.title)
+        for row, summary in zip(rows, summaries(results), strict=True):
+            row.insert(2 + place, bridge.cells.get(summary.protocol, {}).get(summary.model, "—"))
+        honest += not bridge.on_target
     return Grid(["protocol", "model", *header], rows)
 
 

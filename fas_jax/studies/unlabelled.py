@@ -26,12 +26,13 @@ from fas_jax.evaluation.normalisation import BOUND, GUARDED, NORMALISATIONS, mov
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.evaluation.thresholds import choose_for, source_rows
 from fas_jax.experiment.configuration import Experiment
-from fas_jax.experiment.ledger import record_readings, selects_on_target, stored_cache
-from fas_jax.experiment.planning import Plan, plan
+from fas_jax.experiment.ledger import record_readings, stored_cache
+from fas_jax.experiment.planning import ORACLE, Plan, plan
 from fas_jax.experiment.results import run_scores, stored_detectors
 from fas_jax.experiment.run import IN_USE, open_inputs, read_inputs, read_run
 from fas_jax.experiment.scoring import score_clips
 from fas_jax.methods.data import Scores
+from fas_jax.protocols.presets import find_preset
 from fas_jax.reporting.extra_tables import BridgeColumn, ExtraTable, write_extra_table
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import model_name, protocol_name
@@ -94,6 +95,11 @@ def adapt_to_unlabelled(folder: Path, cache: Path | None = None) -> ExtraTable:
 def _adapt(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: Path | None) -> ExtraTable:
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
+    if experiment.evaluation.selection == ORACLE:
+        raise UserError(
+            f"{folder} has chosen its epochs on the target (evaluation.selection = {ORACLE}), labels included; ask a run "
+            "with another selection"
+        )
     streams = {number: unlabelled_videos(each, corpus.videos) for number, each in enumerate(plans)}
     usable = [number for number, videos in streams.items() if len(videos)]
     if not usable:
@@ -134,7 +140,7 @@ def unlabelled_videos(each: Plan, videos: VideoTable) -> Int[np.ndarray, " k"]:
     """
     taken = np.concatenate([each.assignment.train, each.assignment.validation, each.assignment.test])
     test = each.assignment.test
-    if not len(test) or selects_on_target([each]):
+    if not len(test) or find_preset(each.protocol.preset).on_target:
         return np.zeros(0, np.int64)
     datasets = set(np.asarray(videos.dataset[test]).tolist())
     people = set(zip(videos.dataset[taken].tolist(), videos.subject[taken].tolist(), strict=True))

@@ -7,7 +7,8 @@ reaches .699, behind auto-sklearn's Bayesian optimisation with .765 and TPOT's g
 The sources' training videos are cut into folds by subject. A fold is scored by a detector that was fitted on the
 others, as out-of-fold scores for stacks are: the protocol's validation videos, which are in no fold, stop its training
 and set the threshold. A setting's score is the mean over the folds of the HTER at that threshold: what the final table
-is made of. The inputs of the target are not opened.
+is made of. With `evaluation.selection = "leave-one-source-out"` the folds are the sources, and a detector trains and
+validates on the other sources alone. The inputs of the target are not opened.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from fas_jax.evaluation import metrics
 from fas_jax.evaluation.thresholds import threshold_by
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
-from fas_jax.experiment.planning import Plan, source_videos, tasks_of
+from fas_jax.experiment.planning import LEFT_OUT, TRAINING_DOMAIN, Plan, cross_source_plans, source_videos, tasks_of
 from fas_jax.methods.base import Desk, Failed, Job, Method, Range, identity
 from fas_jax.methods.data import WHOLE, Task
 from fas_jax.reporting.materials import materials_of
@@ -55,7 +56,9 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
     """
     videos = source_videos(plans)
     clips = corpus.open(videos)
-    parts = tasks_of(plans, clips, experiment.search.folds, experiment.evaluation.shared_subjects, "search.folds")
+    unseen = cross_source_plans(plans, corpus.videos) if experiment.evaluation.selection == LEFT_OUT else []
+    shared = experiment.evaluation.shared_subjects
+    parts = tasks_of(plans, clips, experiment.search.folds, shared, "search.folds", unseen)
     tasks = [task for own in parts for task in own if task.part != WHOLE]
     judge = _Judge(clips, experiment.evaluation.threshold)
     undefined = [text for task in tasks if (text := judge.lacks(task))]
@@ -74,6 +77,10 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
     drawn = [(each.method, each.apply(experiment.methods[each.method])) for each in settings]
     left = {_key(method): (name, method) for name, method in drawn if method not in scored}
     title = f"search {plans[0].protocol.name}"
+    alone = f"{plans[0].protocol.name} has one source, so that its folds are cut by subject ({TRAINING_DOMAIN})"
+    if experiment.evaluation.selection == LEFT_OUT and devices.is_first():
+        cost = f"{title} by {LEFT_OUT}: {len(tasks)} fittings of every setting, one for each source and seed"
+        print(cost if unseen else alone, flush=True)
     with progress_bar(total=len(settings), initial=len(settings) - len(left), desc=title, unit="trial") as bar:
         for name, methods in _batches(list(left.values())):
             place = folder / "work" / fingerprint([identity(method) for method in methods])[:16]
@@ -92,8 +99,10 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
     outcomes.sort(key=lambda each: each.order)
     datasets = tuple(sorted(clips.videos.dataset.present()))
     names = tuple(_name(task) for task in tasks)
-    caveats = tuple(materials_of(stores).caveats())
-    return Found(plans[0].protocol, tuple(outcomes), names, datasets, tuple(undefined), caveats)
+    caveats = materials_of(stores).caveats()
+    if experiment.evaluation.selection == LEFT_OUT and not unseen:
+        caveats.append(f"{alone}.")
+    return Found(plans[0].protocol, tuple(outcomes), names, datasets, tuple(undefined), tuple(caveats), bool(unseen))
 
 
 def _name(task: Task) -> str:

@@ -63,3 +63,5 @@ class Found:
     """What some of the folds lack."""
     caveats: tuple[str, ...] = ()
     """What a reader must know of the sources' features before any figure."""
+    by_source: bool = False
+    """Whether the folds are the sources."""

@@ -23,6 +23,12 @@ _TEXT = (
     "in no fold, stops the training and sets the threshold; the target is not read. The score is the HTER at that "
     "threshold, mean ± standard deviation over the folds, in %; equal scores are parted by AUC."
 )
+_BY_SOURCE = (
+    "Random search on the sources of {protocol}: {trials} settings, each fitted on all sources but one and scored on "
+    "the training videos of that one (leave-one-source-out; {folds} fittings of each setting). The validation part "
+    "({preset}) of the other sources stops the training and sets the threshold; the target is not read. The score is "
+    "the HTER at that threshold, mean ± standard deviation over the sources, in %; equal scores are parted by AUC."
+)
 _OPTIMISM = (
     "The best of many scores is better than the setting is: it is no estimate of the error on new videos, which "
     "scripts/evaluate.py gives."
@@ -122,7 +128,8 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         "folds": len(found.folds),
         "preset": found.protocol.preset,
     }
-    parts = [f"# Search: {protocol_title(found.protocol)}", _TEXT.format(**facts)]
+    text = _BY_SOURCE if found.by_source else _TEXT
+    parts = [f"# Search: {protocol_title(found.protocol)}", text.format(**facts)]
     parts += [f"**{plain(caveat)}**" for caveat in found.caveats]
     if found.undefined:
         parts.append(plain(f"Folds that cannot be scored are left out of the means: {'; '.join(found.undefined)}."))

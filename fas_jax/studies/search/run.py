@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from fas_jax.base.errors import UserError
 from fas_jax.experiment import stages
 from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.planning import LEFT_OUT, ORACLE, TRAINING_DOMAIN
 from fas_jax.experiment.run import only_job
 from fas_jax.protocols.presets import Protocol
 from fas_jax.runtime import devices
@@ -25,6 +27,11 @@ def search(experiment: Experiment) -> list[Path]:
             target; and as `stages.run` and `search_protocol`.
     """
     experiment.check()
+    if experiment.evaluation.selection == ORACLE:
+        raise UserError(
+            f"evaluation.selection = {ORACLE} chooses on the target, which a search must not read; take "
+            f"{TRAINING_DOMAIN} or {LEFT_OUT}"
+        )
     draw_all(experiment)
     protocols = chosen(experiment.search, stages.check(experiment))
     with only_job(experiment):
