@@ -15,6 +15,7 @@ from scipy.special import expit, logit, ndtr
 from scipy.stats import binomtest
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.record import ATTACK, BONA_FIDE, Video
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
 from fas_jax.evaluation.results import Results
@@ -99,22 +100,15 @@ def draw_scores(population: Population, rng: np.random.Generator) -> ScoreTable:
     """One table of scores: validation and test videos of different subjects, scored by every model."""
     tables = []
     for role, subjects in ((VALIDATION, population.subjects // 2), (TEST, population.subjects)):
-        count = subjects * 2 * population.videos
-        subject, label, take = (each.ravel() for each in np.indices((subjects, 2, population.videos)))
-        names = [f"{role}-{number}" for number in subject.tolist()]
-        texts = {
-            "protocol": ["null"] * count,
-            "role": [role] * count,
-            "video": [f"{name}/{kind}-{number}" for name, kind, number in zip(names, label, take, strict=True)],
-            "dataset": ["simulated"] * count,
-            "subject": names,
-            "pai": ["bonafide" if kind else "print" for kind in label.tolist()],
-        }
-        blank = dict.fromkeys(("pai_fine", "device", "session", "split", "reason"), [""] * count)
+        videos = [
+            Video(f"{role}-{subject}/{pai}-{take}", "simulated", f"{role}-{subject}", "", label, pai, pai, "", "")
+            for subject in range(subjects)
+            for label, pai in ((ATTACK, "print"), (BONA_FIDE, "bonafide"))
+            for take in range(population.videos)
+        ]
         for model in range(population.models):
             scores = expit(_drawn(population, subjects, rng)).ravel()
-            columns = {**texts, **blank, "model": [f"model {model + 1}"] * count}
-            tables.append(ScoreTable(seed=np.zeros(count, np.int64), label=label, score=scores, **columns))
+            tables.append(ScoreTable.from_videos("null", 0, role, f"model {model + 1}", videos, scores))
     return ScoreTable.concatenate(tables)
 
 
