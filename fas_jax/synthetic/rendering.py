@@ -11,7 +11,7 @@ import cv2
 import pebble
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import atomic_path, read_json, remove_leftovers, write_json
+from fas_jax.base.files import TEMPORARY, atomic_path, read_json, remove_leftovers, write_json
 from fas_jax.base.locks import is_lock, locked
 from fas_jax.base.processes import SpawnWithoutMain
 from fas_jax.base.settings import Synthesis
@@ -138,6 +138,8 @@ def _begin(root: Path, marker: dict[str, object]) -> bool:
 
 def _is_complete(root: Path, marker: dict[str, object]) -> bool:
     """Whether the folder holds the whole dataset; raises `UserError` if it holds something else."""
+    # Listed before the marker is looked for: who renders here at the same time writes that first.
+    strange = root.exists() and (not root.is_dir() or any(not _is_ours(path) for path in root.iterdir()))
     if (root / MARKER).exists():
         known = read_json(root / MARKER)
         if not isinstance(known, dict):
@@ -148,9 +150,14 @@ def _is_complete(root: Path, marker: dict[str, object]) -> bool:
                 f"{root} was rendered with other settings ({'; '.join(differences)}); remove it, or choose another"
             )
         return bool(known.get("complete"))
-    if root.exists() and (not root.is_dir() or any(not is_lock(path) for path in root.iterdir())):
+    if strange:
         raise UserError(f"{root} exists and is no rendered dataset; choose an empty or new folder")
     return False
+
+
+def _is_ours(path: Path) -> bool:
+    """A lock, or what is being written or was left by a killed process."""
+    return is_lock(path) or path.name.startswith(TEMPORARY)
 
 
 def _differences(known: dict[str, object], wanted: dict[str, object]) -> list[str]:
