@@ -15,7 +15,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import sha256_file
 from fas_jax.base.settings import Synthesis
 from fas_jax.datasets.layouts import scan
-from fas_jax.synthetic import MARKER, render_dataset
+from fas_jax.synthetic import MARKER, render_dataset, rendering
 from fas_jax.synthetic.encoding import Encoding, write_video
 from fas_jax.synthetic.plan import LETTERS, frame_count, frame_size, official_videos, planned_videos
 from fas_jax.synthetic.recording import record
@@ -144,6 +144,23 @@ def test_two_processes_at_once_render_every_video_once(trees, tmp_path):
     assert sum("rendering tree" in errors for errors in told) == 1
     assert sum("waiting for process" in errors for errors in told) == 1
     assert hashes(root) == hashes(trees["casia_fasd"])
+
+
+def test_a_marker_that_another_process_is_writing_is_nothing_strange(tmp_path, monkeypatch):
+    """At first only its temporary file is there; then it appears while the folder is looked through."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    (root / ".tmp-marker.json").write_text("{")
+    assert not rendering._is_complete(root, {})
+    marker = {"dataset": "synth-C", "renderer": 2, "settings": {}, "complete": True}
+
+    def appears(path):
+        (root / ".tmp-marker.json").unlink(missing_ok=True)
+        (root / MARKER).write_text(json.dumps(marker))
+        return False
+
+    monkeypatch.setattr(rendering, "_is_ours", appears)
+    assert rendering._is_complete(root, marker)
 
 
 @pytest.mark.parametrize(("change", "word"), [({"seed": 5}, "seed was 0, is 5"), ({"frames": 9}, "frames was 6")])

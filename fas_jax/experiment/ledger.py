@@ -35,8 +35,8 @@ class Reading:
     """Under which it was read."""
     purpose: Purpose
     """`test`: final figures; `selection`: a preset or a setting that chooses on the target; `oracle`: what that would
-    have claimed; `target-unlabelled`: its videos without labels moved a threshold; `study`: an audit, or another question put
-    to stored features."""
+    have claimed; `target-unlabelled`: its videos without labels moved a threshold; `study`: an audit, or another
+    question put to stored features."""
     run: str
     """Name of the run, or of the study."""
     settings: str

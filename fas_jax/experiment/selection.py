@@ -32,7 +32,7 @@ from fas_jax.methods.registry import below
 from fas_jax.protocols.cuts import CLASS_NAMES
 from fas_jax.protocols.presets import Protocol, find_preset
 from fas_jax.protocols.subjects import number_people
-from fas_jax.reporting.page import write_extra_table
+from fas_jax.reporting.extra_tables import write_extra_table
 from fas_jax.reporting.selected import Selected, selection_table
 from fas_jax.runtime import devices
 

@@ -97,8 +97,8 @@ def _adapt(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: 
     plans = plan(experiment, corpus.videos)
     if experiment.evaluation.selection == ORACLE:
         raise UserError(
-            f"{folder} has chosen its epochs on the target (evaluation.selection = {ORACLE}), labels included; ask a run "
-            "with another selection"
+            f"{folder} has chosen its epochs on the target (evaluation.selection = {ORACLE}), labels included; ask a "
+            "run with another selection"
         )
     streams = {number: unlabelled_videos(each, corpus.videos) for number, each in enumerate(plans)}
     usable = [number for number, videos in streams.items() if len(videos)]

@@ -1,5 +1,8 @@
-"""Rendered stand-ins for the four datasets: they exercise the pipeline and say nothing about real attacks."""
+"""Rendered stand-ins for the four datasets, and random domains.
 
-from fas_jax.synthetic.rendering import MARKER, VERSION, render_dataset
+They exercise the pipeline and prove mechanisms, and say nothing about real attacks.
+"""
 
-__all__ = ["MARKER", "VERSION", "render_dataset"]
+from fas_jax.synthetic.rendering import MARKER, VERSION, render_dataset, render_domain
+
+__all__ = ["MARKER", "VERSION", "render_dataset", "render_domain"]

@@ -54,6 +54,7 @@ class PlannedVideo:
     """One video of a dataset, before it is rendered."""
 
     layout: str
+    """A key of `LETTERS`, or the name of a random domain (`fas_jax.synthetic.shifts`)."""
     path: str
     """Official path, relative to the dataset's root."""
     subject: int
@@ -117,9 +118,10 @@ def frame_size(video: PlannedVideo, scale: float) -> tuple[int, int]:
 
 def frame_count(video: PlannedVideo, settings: Synthesis) -> int:
     """Frames to render: drawn from one distribution for both classes."""
-    low, high = OFFICIAL_FRAMES[video.layout]
     if settings.frames:
         low, high = max(1, round(settings.frames * 0.75)), round(settings.frames * 1.25)
+    else:
+        low, high = OFFICIAL_FRAMES[video.layout]
     rng = generator("frames", settings.seed, video.layout, video.path)
     return int(rng.integers(low, high + 1))
 

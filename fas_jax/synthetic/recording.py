@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import face, instruments
 from fas_jax.synthetic.camera import Automatic, capture, distort, set_up
-from fas_jax.synthetic.domains import DOMAINS, Domain, attacker_camera, device_camera
+from fas_jax.synthetic.domains import Conditions, Domain, attacker_camera, official_conditions
 from fas_jax.synthetic.face import draw_appearance
 from fas_jax.synthetic.instruments import EyeHoles, Holding, Print, Screen
 from fas_jax.synthetic.motion import Wander, events, wander
@@ -43,13 +43,22 @@ class _Stage:
     landmarks: Callable[[float], Landmarks]
 
 
-def record(video: PlannedVideo, settings: Synthesis, texture: Texture | None) -> Recording:
-    """Sets up a planned video; frames are rendered while they are read."""
+def record(
+    video: PlannedVideo, settings: Synthesis, texture: Texture | None, conditions: Conditions | None = None
+) -> Recording:
+    """Sets up a planned video; frames are rendered while they are read.
+
+    Args:
+        video: What is recorded.
+        settings: Size, length and seed.
+        texture: Of the subject's face; None draws a face from scratch.
+        conditions: How it is recorded; None takes those of the video's layout.
+    """
+    conditions = conditions or official_conditions(settings.seed, video)
     size = frame_size(video, settings.scale)
     key = (settings.seed, video.layout, video.path)
-    model = device_camera(settings.seed, video)
-    camera = set_up(model, size, key)
-    stage = _bona_fide(video, settings, texture, size) if video.bona_fide else _attack(video, settings, texture, size)
+    camera = set_up(conditions.camera, size, key)
+    stage = (_bona_fide if video.bona_fide else _attack)(video, settings, texture, size, conditions)
     times = np.arange(frame_count(video, settings)) / video.fps
     marks = [stage.landmarks(float(time)) for time in times]
     boxes = []
@@ -65,10 +74,12 @@ def record(video: PlannedVideo, settings: Synthesis, texture: Texture | None) ->
     return Recording(frames(), np.stack(boxes), np.stack([distort(camera, mark.eyes) for mark in marks]))
 
 
-def _bona_fide(video: PlannedVideo, settings: Synthesis, texture: Texture | None, size: tuple[int, int]) -> _Stage:
+def _bona_fide(
+    video: PlannedVideo, settings: Synthesis, texture: Texture | None, size: tuple[int, int], conditions: Conditions
+) -> _Stage:
     rng = generator("scene", settings.seed, video.layout, video.path)
-    domain = DOMAINS[video.layout]
-    scene = _person(rng, video, settings, texture, size, draw_framing(rng, domain.face_share))
+    framing = draw_framing(rng, conditions.domain.face_share)
+    scene = _person(rng, video, settings, texture, size, framing, conditions)
     return _Stage(lambda index, time: compose(scene, time), lambda time: landmarks(scene, time))
 
 
@@ -79,8 +90,9 @@ def _person(
     texture: Texture | None,
     size: tuple[int, int],
     framing: Framing,
+    conditions: Conditions,
 ) -> Scene:
-    domain = DOMAINS[video.layout]
+    domain = conditions.domain
     appearance = draw_appearance(settings.seed, video.layout, f"{video.split}/{video.subject}")
     if texture is not None:
         appearance = face.match_skin(appearance, texture)
@@ -89,20 +101,23 @@ def _person(
         appearance,
         texture,
         room=(settings.seed, video.layout, int(rng.integers(domain.rooms))),
-        light=_light(rng, video),
+        light=_light(rng, video, conditions),
         size=size,
         framing=framing,
         blur=float(rng.uniform(*domain.room_blur)),
     )
 
 
-def _light(rng: np.random.Generator, video: PlannedVideo) -> Light:
-    return draw_light(rng, adverse=video.session == "adverse" or bool(rng.random() < 0.4))
+def _light(rng: np.random.Generator, video: PlannedVideo, conditions: Conditions) -> Light:
+    light = draw_light(rng, adverse=video.session == "adverse" or bool(rng.random() < 0.4))
+    return light if conditions.relighting is None else conditions.relighting(light)
 
 
-def _attack(video: PlannedVideo, settings: Synthesis, texture: Texture | None, size: tuple[int, int]) -> _Stage:
+def _attack(
+    video: PlannedVideo, settings: Synthesis, texture: Texture | None, size: tuple[int, int], conditions: Conditions
+) -> _Stage:
     rng = generator("attack", settings.seed, video.layout, video.path)
-    domain = DOMAINS[video.layout]
+    domain = conditions.domain
     shown = np.array(size) * rng.uniform(*domain.cover) * rng.uniform(0.97, 1.03, 2)
     holding = _hold(rng, video, domain, size, (float(shown[0]), float(shown[1])))
     moving = video.pai == "replay" and not video.fine.endswith("photo")
@@ -111,9 +126,9 @@ def _attack(video: PlannedVideo, settings: Synthesis, texture: Texture | None, s
     framing = draw_framing(rng, domain.face_share)
     closer = min(size) / float(min(shown))
     framing = Framing(framing.face_share * closer, framing.liveliness, framing.pose)
-    first = _person(rng, video, settings, texture, first_size, framing)
+    first = _person(rng, video, settings, texture, first_size, framing, conditions)
     pictures = _first_recording(rng, first, first_size, video, moving)
-    light = _light(rng, video)
+    light = _light(rng, video, conditions)
     room = (settings.seed, video.layout, int(rng.integers(domain.rooms)))
     background = draw_room(room, *size, light, float(rng.uniform(*domain.room_blur)))
     still = 0.0  # time at which a photograph was taken

@@ -2,26 +2,28 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import pebble
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import atomic_path, read_json, remove_leftovers, write_json
+from fas_jax.base.files import TEMPORARY, atomic_path, read_json, remove_leftovers, write_json
 from fas_jax.base.locks import is_lock, locked
 from fas_jax.base.processes import SpawnWithoutMain
 from fas_jax.base.settings import Synthesis
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.runtime.workers import check_workers, worker_count
 from fas_jax.synthetic import textures
-from fas_jax.synthetic.domains import video_encoding
+from fas_jax.synthetic.domains import Conditions, official_conditions
 from fas_jax.synthetic.encoding import write_video
 from fas_jax.synthetic.layouts import annotation, protocol_files
 from fas_jax.synthetic.plan import LETTERS, MSU_UPSIDE_DOWN, PlannedVideo, planned_videos
 from fas_jax.synthetic.recording import record
+from fas_jax.synthetic.shifts import MANIFEST, RandomDomain, domain_conditions, domain_videos, manifest
 from fas_jax.synthetic.textures import Photograph
 
 VERSION = 2
@@ -31,6 +33,20 @@ _NOTE = (
     "Rendered videos in the layout of the dataset whose letter they carry. They exercise the pipeline; results on "
     "them say nothing about real attacks or about the real dataset."
 )
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """What a folder is to hold."""
+
+    dataset: str
+    layout: str
+    videos: tuple[PlannedVideo, ...]
+    texts: Mapping[str, str]
+    """Protocol files or a manifest, by path."""
+    conditions: Callable[[PlannedVideo], Conditions | None]
+    about: Mapping[str, object]
+    """What decides the frames beside the settings, JSON-able."""
 
 
 def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
@@ -45,38 +61,60 @@ def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
         root: Folder of the tree; its SYNTHETIC.json says what it is, and whether it is complete.
         settings: How many videos of which size; see `Synthesis`.
     """
-    root = Path(root)
     videos = planned_videos(layout, settings)
+    texts = protocol_files(layout, videos)
+    return _fill(Path(root), _Tree(f"synth-{LETTERS[layout]}", layout, videos, texts, lambda video: None, {}), settings)
+
+
+def render_domain(domain: RandomDomain, root: Path, settings: Synthesis, split: str) -> Path:
+    """Renders the videos of a random domain and the manifest that lists them, as `render_dataset` renders a dataset.
+
+    Args:
+        domain: Camera, light and instruments.
+        root: Folder of the videos and of manifest.csv.
+        settings: How many videos of how many frames; the size of frames is the camera's.
+        split: The part of the manifest's videos: train, dev or test.
+    """
+    videos = domain_videos(domain, settings, split)
+    texts = {MANIFEST: manifest(domain, videos)}
+    about = {"domain": dict(domain.values)}
+
+    def conditions(video: PlannedVideo) -> Conditions:
+        return domain_conditions(domain, settings.seed, video)
+
+    return _fill(Path(root), _Tree(f"synth-{domain.name}", "manifest", videos, texts, conditions, about), settings)
+
+
+def _fill(root: Path, tree: _Tree, settings: Synthesis) -> Path:
     photos = textures.photographs(settings.faces) if settings.faces else ()
     if photos:
         # Before any work, so that a damaged picture does not stop it half-way.
-        for photo in dict.fromkeys(_photograph(video, settings, photos) for video in videos):
+        for photo in dict.fromkeys(_photograph(video, settings, photos) for video in tree.videos):
             textures.load_texture(photo)
-    marker = _marker(layout, settings, textures.digest(photos)) | {"videos": _counts(videos)}
+    marker = _marker(tree, settings, textures.digest(photos)) | {"videos": _counts(tree.videos)}
     if _is_complete(root, marker):
         return root
     with locked(root):
         if _begin(root, marker):  # another process has rendered it meanwhile
             return root
-        missing = [video for video in videos if not (root / video.path).exists()]
-        _render(root, missing, settings, photos, total=len(videos))
-        for path, text in protocol_files(layout, videos).items():
+        _render(root, tree, settings, photos)
+        for path, text in tree.texts.items():
             _write_bytes(root / path, text)
         write_json(root / MARKER, marker | {"complete": True})
     return root
 
 
-def _marker(layout: str, settings: Synthesis, faces: str) -> dict[str, object]:
+def _marker(tree: _Tree, settings: Synthesis, faces: str) -> dict[str, object]:
     content = dataclasses.asdict(settings)
     # The number of workers and the folder of the pictures change nothing in the files.
     del content["workers"]
     content["faces"] = faces
     return {
-        "dataset": f"synth-{LETTERS[layout]}",
-        "layout": layout,
+        "dataset": tree.dataset,
+        "layout": tree.layout,
         "note": _NOTE,
         "renderer": VERSION,
-        "settings": content,
+        "settings": {**content, **tree.about},
         "complete": False,
     }
 
@@ -100,6 +138,8 @@ def _begin(root: Path, marker: dict[str, object]) -> bool:
 
 def _is_complete(root: Path, marker: dict[str, object]) -> bool:
     """Whether the folder holds the whole dataset; raises `UserError` if it holds something else."""
+    # Listed before the marker is looked for: who renders here at the same time writes that first.
+    strange = root.exists() and (not root.is_dir() or any(not _is_ours(path) for path in root.iterdir()))
     if (root / MARKER).exists():
         known = read_json(root / MARKER)
         if not isinstance(known, dict):
@@ -110,9 +150,14 @@ def _is_complete(root: Path, marker: dict[str, object]) -> bool:
                 f"{root} was rendered with other settings ({'; '.join(differences)}); remove it, or choose another"
             )
         return bool(known.get("complete"))
-    if root.exists() and (not root.is_dir() or any(not is_lock(path) for path in root.iterdir())):
+    if strange:
         raise UserError(f"{root} exists and is no rendered dataset; choose an empty or new folder")
     return False
+
+
+def _is_ours(path: Path) -> bool:
+    """A lock, or what is being written or was left by a killed process."""
+    return is_lock(path) or path.name.startswith(TEMPORARY)
 
 
 def _differences(known: dict[str, object], wanted: dict[str, object]) -> list[str]:
@@ -127,16 +172,18 @@ def _differences(known: dict[str, object], wanted: dict[str, object]) -> list[st
     return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in new if old.get(name) != new[name]]
 
 
-def _render(
-    root: Path, videos: Sequence[PlannedVideo], settings: Synthesis, photos: tuple[Photograph, ...], total: int
-) -> None:
+def _render(root: Path, tree: _Tree, settings: Synthesis, photos: tuple[Photograph, ...]) -> None:
+    videos = [video for video in tree.videos if not (root / video.path).exists()]
     if not videos:
         return
     check_workers()
-    workers = min(worker_count(settings.workers), len(videos))
+    workers, total = min(worker_count(settings.workers), len(videos)), len(tree.videos)
     bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
     with bar, pebble.ProcessPool(workers, context=SpawnWithoutMain(), initializer=_start) as pool:
-        futures = [pool.schedule(render_video, args=[root, video, settings, photos]) for video in videos]
+        futures = [
+            pool.schedule(render_video, args=[root, video, settings, photos, tree.conditions(video)])
+            for video in videos
+        ]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -156,12 +203,19 @@ def _start() -> None:
     cv2.setNumThreads(1)
 
 
-def render_video(root: Path, video: PlannedVideo, settings: Synthesis, photos: tuple[Photograph, ...]) -> None:
-    """Renders one video and its annotation; runs in a worker."""
+def render_video(
+    root: Path,
+    video: PlannedVideo,
+    settings: Synthesis,
+    photos: tuple[Photograph, ...],
+    conditions: Conditions | None = None,
+) -> None:
+    """Renders one video and its annotation, under the conditions of its layout or these; runs in a worker."""
+    conditions = conditions or official_conditions(settings.seed, video)
     texture = None
     if photos:
         texture = textures.load_texture(_photograph(video, settings, photos))
-    recording = record(video, settings, texture)
+    recording = record(video, settings, texture, conditions)
     # The annotation goes first: a video that is there is then whole with all that belongs to it.
     note = annotation(video, recording.boxes, recording.eyes)
     if note is not None:
@@ -170,7 +224,7 @@ def render_video(root: Path, video: PlannedVideo, settings: Synthesis, photos: t
         root / video.path,
         recording.frames,
         video.fps,
-        video_encoding(settings.seed, video),
+        conditions.encoding,
         upside_down=video.layout == "msu_mfsd"
         and video.bona_fide
         and video.device == "android"

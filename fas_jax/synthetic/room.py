@@ -8,6 +8,10 @@ from jaxtyping import Float32
 
 from fas_jax.synthetic.seeds import fractal_noise, generator, smooth_noise
 
+# Logarithms of R, G and B for each unit of warmth.
+_KEY_TINT = np.array([0.22, 0.0, -0.3])
+_AMBIENT_TINT = np.array([0.1, 0.0, -0.14])
+
 
 @dataclass(frozen=True)
 class Light:
@@ -21,15 +25,41 @@ class Light:
     """Relative depth of the mains' ripple as the camera sees it."""
 
 
+@dataclass(frozen=True)
+class Relighting:
+    """How the lamps of a domain differ from those of `draw_light`; the defaults change nothing."""
+
+    level: float = 1.0
+    """Factor on all light."""
+    hardness: float = 1.0
+    """Factor on the key light, and divisor of the ambient light."""
+    warmth: float = 0.0
+    """Added to the warmth of the lamps, which lies between -1 (cool) and 1 (warm)."""
+    sideways: float = 0.0
+    """Added to the direction of the key light, before it becomes a unit vector; to the right."""
+
+    def __call__(self, light: Light) -> Light:
+        """The light that the domain has in place of this one."""
+        direction = light.direction + np.array([self.sideways, 0, 0], np.float32)
+        return Light(
+            ambient=(light.ambient * np.exp(_AMBIENT_TINT * self.warmth) * self.level / self.hardness).astype(
+                np.float32
+            ),
+            key=(light.key * np.exp(_KEY_TINT * self.warmth) * self.level * self.hardness).astype(np.float32),
+            direction=(direction / np.linalg.norm(direction)).astype(np.float32),
+            flicker=light.flicker,
+        )
+
+
 def draw_light(rng: np.random.Generator, adverse: bool) -> Light:
     """Lamps from warm to cool; `adverse` light comes from the side and leaves shadows."""
     warmth = rng.uniform(-1, 1)
-    tint = np.exp(np.array([0.22, 0.0, -0.3]) * warmth + rng.normal(0, 0.04, 3))
+    tint = np.exp(_KEY_TINT * warmth + rng.normal(0, 0.04, 3))
     sideways = rng.uniform(0.5, 1.1) * rng.choice([-1, 1]) if adverse else rng.uniform(-0.5, 0.5)
     direction = np.array([sideways, rng.uniform(-0.7, -0.15), rng.uniform(0.6, 1.0)])
     key = rng.uniform(0.8, 1.2) if adverse else rng.uniform(0.45, 0.8)
     ambient = rng.uniform(0.15, 0.4) if adverse else rng.uniform(0.4, 0.65)
-    ambient_tint = np.exp(np.array([0.1, 0.0, -0.14]) * rng.uniform(-1, 1))
+    ambient_tint = np.exp(_AMBIENT_TINT * rng.uniform(-1, 1))
     return Light(
         ambient=(ambient * ambient_tint).astype(np.float32),
         key=(key * tint).astype(np.float32),
