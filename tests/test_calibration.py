@@ -146,6 +146,12 @@ def test_certain_scores_have_finite_losses_and_are_told():
     assert any("3 of 6 test scores are exactly 0 or 1 and have no finite logit" in n for n in results.figures[0].notes)
 
 
+def test_zero_and_one_are_not_certain_among_scores_that_are_no_probabilities():
+    rows = table(np.array([0.0, 1.0, -3.0, 7.0]))
+    assert not calibration.peculiarities(rows)
+    assert calibration.peculiarities(rows.rows(rows.score <= 1).rows(np.array([0, 1])))
+
+
 def test_scores_that_are_all_equal_are_told():
     rows = ScoreTable.concatenate([scored("validation", OVERLAP), scored("test", [0.4] * 4)])
     notes = evaluate(rows).figures[0].notes

@@ -9,7 +9,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Evaluation
 from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation.scores import CROSS_SOURCE
-from fas_jax.experiment import planning, scoring
+from fas_jax.experiment import fitting, planning, scoring
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted, cross_source_folder, detector_data, fit_cross_source
 from fas_jax.experiment.results import stored_detectors
@@ -69,6 +69,14 @@ def cross_source_scores(experiment, corpus, folder):
     fitted = stored_detectors(experiment, cross_source_folder(folder), known)
     assert isinstance(fitted, Fitted)
     return plans, scoring.score_cross_source(experiment, plans, inner, corpus, fitted)
+
+
+@pytest.mark.parametrize("source", ["validation", "shifted-validation"])
+def test_nothing_is_fitted_where_thresholds_come_from_elsewhere(made, tmp_path, source, monkeypatch):
+    monkeypatch.setattr(fitting, "fit_methods", lambda *_: pytest.fail("fitted"))
+    corpus = Corpus.of({"whole": made})
+    experiment = settings(targets=("M",), threshold_from=source)
+    fit_cross_source(experiment, planning.plan(experiment, corpus.videos), corpus, tmp_path)
 
 
 def test_every_source_video_has_one_score_and_the_target_is_not_opened(made, tmp_path, monkeypatch):

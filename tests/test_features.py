@@ -511,7 +511,8 @@ def test_shifted_videos_have_a_store_of_their_own(shiftable, tmp_path):
     for row, each in enumerate(wanted):
         frames = shift_frames(clip_frames(*each), f"{video(*each).dataset}\0{video(*each).path}", 3)
         own = frame_features(backbone, params, frames, SETTINGS.batch_size, store_dtype="float32")
-        np.testing.assert_array_equal(table.features[row][table.mask[row]], own)
+        # At other places of a batch, sums are rounded otherwise.
+        np.testing.assert_allclose(table.features[row][table.mask[row]], own, rtol=0, atol=1e-5)
         assert table.clips[row].renditions["whole"].colour == colour(frames)
         assert not np.array_equal(frames, clip_frames(*each))
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 
 from fas_jax.base.declarations import key
 from fas_jax.base.files import fingerprint, plain_name, read_json, write_json
-from fas_jax.evaluation.scores import CROSS_SOURCE, VALIDATION
+from fas_jax.evaluation.scores import CROSS_SOURCE
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.detectors import DetectorStore
@@ -90,7 +90,7 @@ def fit_cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corp
     Among the sources that are left, training-domain chooses, whatever `evaluation.selection` is: the source that is
     left out must not.
     """
-    if experiment.evaluation.threshold_from == VALIDATION:
+    if experiment.evaluation.threshold_from != CROSS_SOURCE:
         return
     inner = cross_source_plans(plans, corpus.videos)
     if devices.is_first():

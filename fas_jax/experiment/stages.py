@@ -26,7 +26,7 @@ from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted, fit_cross_source
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
-from fas_jax.experiment.planning import Plan, plan
+from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans, plan
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs, write_run_attributes
 from fas_jax.experiment.selection import check_selection, fit_selected
@@ -170,6 +170,9 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
     protocols = tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
     check_selection(experiment, protocols)
+    if LEFT_OUT in (experiment.evaluation.selection, experiment.evaluation.threshold_from):
+        # Refuses sources without which a class is lacking.
+        cross_source_plans([Plan(each.protocol, seed, each) for seed, each in assigned], videos)
     check_seals(experiment, protocols)
     load_backbone(experiment.features)
     return protocols
