@@ -77,7 +77,7 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
         results = evaluate(judged, rule, set_by) if len(judged) else Results.empty(rule, set_by)
         _write_bundles(experiment, folder, inputs, scores)
     read_before = read_json(folder / SCORED).get("read_before", [])
-    provenance = _provenance(folder, experiment, inputs, seconds.known, read_before)
+    provenance = _provenance(experiment, inputs, seconds.known, read_before)
     write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
 
 
@@ -188,13 +188,13 @@ def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any],
                     "data": {each["dataset"]: each["prepared"] for each in inputs["datasets"]},
                     "versions": inputs["versions"],
                     "parent": None,
+                    "selection": experiment.evaluation.selection,
                 },
             },
         )
 
 
 def _provenance(
-    folder: Path,
     experiment: Experiment,
     inputs: dict[str, Any],
     seconds: dict[str, float],
