@@ -259,4 +259,5 @@ def _by_domain(outcomes: Sequence[Outcome], model: str, rule: str) -> Mapping[st
 
 
 def _mean(values: Float64[np.ndarray, " n"]) -> str:
-    return f"{100 * values.mean():.1f}" if len(values) else "n/a"
+    # Adding 0 makes a negative zero positive.
+    return f"{round(100 * values.mean(), 1) + 0:.1f}" if len(values) else "n/a"
