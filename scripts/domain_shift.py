@@ -55,10 +55,10 @@ def main(
         targets = settings.domains()[1]
         stores = make_stores(settings, cache)
         names = [f"{SYNTHETIC}{each.name}" for each in targets]
-        record_study("domain_shift", [store.path for store in stores], names, ())
-        clips, _ = open_stores(stores)
-        table = score_targets(clips, settings, methods)
-        study = Study(to_dict(settings), stores[0].provenance["weights"], tuple(targets))
+        record_study("domain_shift", [store.path for store in stores.ordinary], names, ())
+        clips, shifted = (open_stores(each)[0] for each in stores)
+        table = score_targets(clips, shifted, settings, methods)
+        study = Study(to_dict(settings), stores.ordinary[0].provenance["weights"], tuple(targets))
     print(write_study(out, table, study, rules))
 
 

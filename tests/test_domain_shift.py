@@ -8,7 +8,7 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
-from fas_jax.evaluation.scores import CROSS_SOURCE, ROLES, TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, ROLES, SHIFTED, TEST, VALIDATION, ScoreTable
 from fas_jax.methods.logistic import MeanFeature
 from fas_jax.models.logistic import fit_logistic
 from fas_jax.reporting.grid import Strong
@@ -47,7 +47,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def scores(clips):
-    return score_targets(clips, SETTINGS, {"mean-feature": MeanFeature()})
+    return score_targets(clips, clips, SETTINGS, {"mean-feature": MeanFeature()})
 
 
 def test_every_target_video_and_every_source_video_has_a_score_of_each_seed(clips, scores):
@@ -59,6 +59,10 @@ def test_every_target_video_and_every_source_video_has_a_score_of_each_seed(clip
         assert len(left_out) == 3 * 6 * 4
         assert set(validation.distinct("dataset")) == set(left_out.distinct("dataset"))
         assert 0 < len(validation) < len(left_out)
+        # Here the frames were not shifted.
+        shifted = own.select(role=SHIFTED)
+        assert shifted.video.tolist() == validation.video.tolist()
+        np.testing.assert_array_equal(shifted.score, validation.score)
 
 
 def test_scores_are_of_detectors_that_saw_neither_the_target_nor_the_source_that_is_left_out(clips, scores):

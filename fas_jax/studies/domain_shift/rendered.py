@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from fas_jax.base.declarations import check_ranges, how, key, what
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.settings import Execution, Features, Preparation, Rendition, Synthesis
+from fas_jax.base.video_table import VideoTable
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
-from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, VALIDATION, ScoreTable
+from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.corpus import CorpusClips
 from fas_jax.experiment.planning import Plan, cross_source_plans
 from fas_jax.features.store import FeatureStore
@@ -91,8 +93,16 @@ class DomainShift:
         return sources, targets
 
 
-def make_stores(settings: DomainShift, cache: Path) -> list[FeatureStore]:
-    """Renders, prepares and extracts every domain that the cache does not hold yet; sources first.
+class Stores(NamedTuple):
+    """Features of all domains, and of the sources' videos with their frames shifted."""
+
+    ordinary: list[FeatureStore]
+    """Sources first."""
+    shifted: list[FeatureStore]
+
+
+def make_stores(settings: DomainShift, cache: Path) -> Stores:
+    """Renders, prepares and extracts every domain that the cache does not hold yet.
 
     Args:
         settings: Which domains.
@@ -102,33 +112,41 @@ def make_stores(settings: DomainShift, cache: Path) -> list[FeatureStore]:
         UserError: As `render_domain`, `prepare_listing` and `extract`.
     """
     from fas_jax.features.extraction import extract
+    from fas_jax.features.shifted import extract_shifted
 
     sources, targets = settings.domains()
     renditions = {_RENDITION: Rendition(segment=2, max_frames=4, size=settings.frame_size)}
     preparation = Preparation(workers=settings.workers)
     features = Features(backbone=settings.backbone, weights=settings.weights)
-    stores = []
+    place = cache / "features"
+    stores = Stores([], [])
     with progress_bar(total=len(sources) + len(targets), desc="domains", unit="domain") as bar:
         for split, domains in (("train", sources), ("test", targets)):
             for domain in domains:
                 made = fingerprint([key(settings.synthesis), dict(domain.values), split, VERSION])[:16]
                 root = render_domain(domain, cache / "rendered" / f"{domain.name}-{made}", settings.synthesis, split)
-                place = fingerprint([made, preparation_key(preparation, renditions)])[:16]
-                folder = cache / "prepared" / f"{SYNTHETIC}{domain.name}-{place}"
-                prepared = prepare_listing(_listing(root), folder, preparation, renditions)
-                stores.append(extract(prepared, _RENDITION, cache / "features", features))
+                listing, kept = _listing(root), fingerprint([made, preparation_key(preparation, renditions)])[:16]
+                folder = cache / "prepared" / f"{SYNTHETIC}{domain.name}-{kept}"
+                prepared = prepare_listing(listing, folder, preparation, renditions)
+                stores.ordinary.append(extract(prepared, _RENDITION, place, features))
+                if split == "train":
+                    paths = [video.path for video in listing.videos]
+                    stores.shifted.append(extract_shifted(prepared, _RENDITION, paths, place, features))
                 bar.update()
     return stores
 
 
-def score_targets(clips: CorpusClips, settings: DomainShift, methods: Mapping[str, Method]) -> ScoreTable:
+def score_targets(
+    clips: CorpusClips, shifted: CorpusClips, settings: DomainShift, methods: Mapping[str, Method]
+) -> ScoreTable:
     """Scores of source and target videos by every method and seed.
 
-    The roles are `validation`, `leave-one-source-out` (all source videos by detectors that have not seen their domain)
-    and `test` (the videos of all targets).
+    The roles are `validation`, `shifted-validation` (the same videos with their frames shifted), `leave-one-source-out`
+    (all source videos by detectors that have not seen their domain) and `test` (the videos of all targets).
 
     Args:
-        clips: Of all domains of `make_stores`.
+        clips: Of all domains.
+        shifted: Of the sources' videos with their frames shifted.
         settings: The same as for `make_stores`.
         methods: By name; none reads another one's scores.
 
@@ -143,39 +161,64 @@ def score_targets(clips: CorpusClips, settings: DomainShift, methods: Mapping[st
         Plan(protocol, seed, assign(protocol, clips.videos, settings.validation_fraction, seed))
         for seed in range(settings.seeds)
     ]
-    fittings = [(plan, CROSS_SOURCE, plan.assignment.test) for _, plan in cross_source_plans(plans, clips.videos)]
-    fittings += [(plan, VALIDATION, plan.assignment.validation) for plan in plans]
-    fittings += [(plan, TEST, test) for plan in plans]
+    moved = {key: row for row, key in enumerate(_keys(shifted.videos))}
+    fittings = [
+        _Part(plan, CROSS_SOURCE, clips, plan.assignment.test) for _, plan in cross_source_plans(plans, clips.videos)
+    ]
+    for plan in plans:
+        held = plan.assignment.validation
+        rows = np.array([moved[key] for key in _keys(clips.videos[held])], np.int64)
+        fittings.append(_Part(plan, VALIDATION, clips, held))
+        fittings.append(_Part(plan, SHIFTED, shifted, rows))
+        fittings.append(_Part(plan, TEST, clips, test))
     tables = []
     with progress_bar(total=len(methods), desc="heads", unit="method") as bar:
         for name, method in methods.items():
             found = _fit_and_score(name, method, clips, fittings)
-            for (plan, role, rows), own in zip(fittings, found, strict=True):
-                videos, reasons = clips.videos[rows], own.reason or None
-                tables.append(ScoreTable.from_videos(PROTOCOL, plan.seed, role, name, videos, own.clip, reasons))
+            for part, own in zip(fittings, found, strict=True):
+                videos, seed = part.clips.videos[part.rows], part.plan.seed
+                tables.append(
+                    ScoreTable.from_videos(PROTOCOL, seed, part.role, name, videos, own.clip, own.reason or None)
+                )
             bar.update()
     return ScoreTable.concatenate(tables)
 
 
-def _fit_and_score(
-    name: str, method: Method, clips: CorpusClips, fittings: Sequence[tuple[Plan, str, Rows]]
-) -> list[Scores]:
-    """The scores of each fitting's rows; a plan that occurs several times is fitted once."""
-    plans = list({id(plan): plan for plan, _, _ in fittings}.values())
+class _Part(NamedTuple):
+    """Videos that the detector of a plan scores."""
+
+    plan: Plan
+    role: str
+    clips: CorpusClips
+    rows: Rows
+
+
+def _keys(videos: VideoTable) -> list[tuple[str, str]]:
+    return list(zip(videos.dataset.tolist(), videos.path, strict=True))
+
+
+def _fit_and_score(name: str, method: Method, clips: CorpusClips, parts: Sequence[_Part]) -> list[Scores]:
+    """The scores of each part; a plan that occurs several times is fitted once."""
+    plans = list({id(part.plan): part.plan for part in parts}.values())
     tasks = {}
     for number, plan in enumerate(plans):
         train, validation = plan.assignment.train, plan.assignment.validation
         tasks[id(plan)] = Task(number, plan.name, plan.protocol.name, plan.seed, WHOLE, train, validation, validation)
     desk = Desk(name, Execution())
     detectors = method.fit([Job(method, task) for task in tasks.values()], clips, desk)
-    chosen = []
-    for plan, _, _ in fittings:
-        detector = detectors[tasks[id(plan)].number]
-        if isinstance(detector, Failed):
-            raise UserError(f"{name} could not be fitted ({plan.name}): {detector.reason}")
-        chosen.append(detector)
-    rows = [rows for _, _, rows in fittings]
-    return method.score_all(chosen, clips, rows, [tasks[id(plan)].number for plan, _, _ in fittings], desk)
+    found: dict[int, Scores] = {}
+    for source in {id(part.clips): part.clips for part in parts}.values():
+        own = [number for number, part in enumerate(parts) if part.clips is source]
+        numbers = [tasks[id(parts[number].plan)].number for number in own]
+        chosen = []
+        for number in numbers:
+            detector = detectors[number]
+            if isinstance(detector, Failed):
+                raise UserError(f"{name} could not be fitted ({plans[number].name}): {detector.reason}")
+            chosen.append(detector)
+        scored = method.score_all(chosen, source, [parts[number].rows for number in own], numbers, desk)
+        found |= zip(own, scored, strict=True)
+    return [found[number] for number in range(len(parts))]
 
 
 def _listing(root: Path) -> Listing:

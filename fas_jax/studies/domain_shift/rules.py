@@ -33,6 +33,7 @@ RULES = (
     "pooled@leave-one-source-out",
     "balanced@leave-one-source-out",
     "apcer:0.05@leave-one-source-out",
+    "pooled@shifted-validation",
 )
 CHANCE = 0.01
 """How likely a fair coin may be to win as often as a new default has to: 22 of 30 domains."""
