@@ -15,38 +15,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
 
 from fas_jax.base.attributes import PREFIX, Attributes
-from fas_jax.base.csv_files import CsvFile, read_csv_file
+from fas_jax.base.csv_files import read_csv_file
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path
 from fas_jax.base.record import ATTACK, BONA_FIDE, Video
 from fas_jax.base.text_column import TextColumn
 from fas_jax.base.video_table import VideoTable
-from fas_jax.evaluation.score_header import check_roles, column_names
+from fas_jax.evaluation.score_files import OPTIONAL_NUMBERS, check_roles, column_names, parsed
 
 VALIDATION, TEST = "validation", "test"
 CROSS_SOURCE = "leave-one-source-out"
 SHIFTED = "shifted-validation"
 ROLES = (VALIDATION, CROSS_SOURCE, SHIFTED, TEST)
 
-# Values for columns that a foreign file lacks.
-_DEFAULTS = {
-    "protocol": "scores",
-    "seed": "0",
-    "role": TEST,
-    "model": "model",
-    "dataset": "",
-    "subject": "",
-    "pai": "",
-    "pai_fine": "",
-    "device": "",
-    "session": "",
-    "split": "",
-    "reason": "",
-}
-_LABELS = {"1": BONA_FIDE, "1.0": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
-_LABELS |= {"0": ATTACK, "0.0": ATTACK, "false": ATTACK, "attack": ATTACK}
 _NUMBERS = {"seed": np.int64, "label": np.int64, "score": np.float64, "logit": np.float64}
-_OPTIONAL_NUMBERS = ("score", "logit")
 _ROW_KEY = ("protocol", "seed", "role", "model", "dataset", "video")
 _MOST_ERRORS = 10
 
@@ -182,9 +164,16 @@ class ScoreTable:
         return cls(**columns, attributes=attributes)
 
     def rows(self, which: Bool[np.ndarray, " n"] | Int64[np.ndarray, " m"]) -> "ScoreTable":
-        """The rows that a mask or indices pick."""
-        attributes = {name: column[which] for name, column in self.attributes.items()}
-        return ScoreTable(**{name: getattr(self, name)[which] for name in COLUMNS}, attributes=attributes)
+        """The rows that a mask or indices, each of them once, pick."""
+        # Not checked again: an evaluation picks thousands of times from a table that was.
+        found = object.__new__(ScoreTable)
+        for name in COLUMNS:
+            column = getattr(self, name)[which]
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False
+            object.__setattr__(found, name, column)
+        object.__setattr__(found, "attributes", {name: column[which] for name, column in self.attributes.items()})
+        return found
 
     def select(self, **values: Any) -> "ScoreTable":
         """The rows whose columns equal the given values: `table.select(role='test', model='gru', seed=0)`."""
@@ -218,7 +207,7 @@ class ScoreTable:
     def write_csv(self, path: Path) -> None:
         """Writes all columns, atomically; `read_csv` gives scores and logits back bit for bit."""
         columns = [getattr(self, name).tolist() for name in COLUMNS]
-        for name in _OPTIONAL_NUMBERS:
+        for name in OPTIONAL_NUMBERS:
             at = COLUMNS.index(name)
             columns[at] = ["" if np.isnan(value) else repr(value) for value in columns[at]]
         columns += [column.tolist() for column in self.attributes.values()]
@@ -258,7 +247,7 @@ class ScoreTable:
                     raise ValueError(f"{len(cells)} cells, but {len(names)} columns")
                 stripped = cells if exact else map(str.strip, cells)
                 found = dict(zip(names, stripped, strict=True))
-                row = _parsed(found, file, path)
+                row = parsed(found, file, path, COLUMNS)
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
             else:
@@ -324,25 +313,3 @@ COLUMNS = tuple(each.name for each in dataclasses.fields(ScoreTable) if each.nam
 
 def _reasons(reasons: Sequence[str] | None, count: int) -> TextColumn:
     return TextColumn.constant("", count) if reasons is None else TextColumn.of(reasons)
-
-
-def _parsed(cells: dict[str, str], file: CsvFile, path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {name: cells.get(name, _DEFAULTS.get(name, "")) for name in COLUMNS}
-    label = _LABELS.get(row["label"].strip().lower())
-    if label is None:
-        raise ValueError(f"label {row['label']!r} is not 1 or bonafide, 0 or attack")
-    row["label"] = label
-    for name in _OPTIONAL_NUMBERS:
-        try:
-            row[name] = file.number(row[name]) if row[name].strip() else np.nan
-        except ValueError:
-            raise ValueError(f"{name} {row[name]!r} is not a number") from None
-    try:
-        row["seed"] = int(row["seed"])
-    except ValueError:
-        raise ValueError(f"seed {row['seed']!r} is not a whole number") from None
-    if np.isnan(row["score"]) and not row["reason"]:
-        row["reason"] = f"no score in {Path(path).name}"
-    if label == BONA_FIDE and "pai" not in cells:
-        row["pai"] = "bonafide"
-    return row

@@ -1,14 +1,37 @@
-"""The header of a file of scores: which columns it has, and what they say of all rows. NumPy only."""
+"""Files of scores: which columns they have, what these say of all rows, and what a row's cells mean. NumPy only."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fas_jax.base.attributes import PREFIX, attribute_of
 from fas_jax.base.csv_files import CsvFile
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.record import ATTACK, BONA_FIDE
 
 # Columns of other evaluation tools.
 _ALIASES = {"video_key": "video", "is_bonafide": "label", "attack_type": "pai"}
+# Values for columns that a foreign file lacks.
+_DEFAULTS = {
+    "protocol": "scores",
+    "seed": "0",
+    "role": "test",
+    "model": "model",
+    "dataset": "",
+    "subject": "",
+    "pai": "",
+    "pai_fine": "",
+    "device": "",
+    "session": "",
+    "split": "",
+    "reason": "",
+}
+_LABELS = {"1": BONA_FIDE, "1.0": BONA_FIDE, "true": BONA_FIDE, "bonafide": BONA_FIDE, "bona fide": BONA_FIDE}
+_LABELS |= {"0": ATTACK, "0.0": ATTACK, "false": ATTACK, "attack": ATTACK}
+OPTIONAL_NUMBERS = ("score", "logit")
+"""Columns whose cells may be empty, which means NaN."""
 
 
 def column_names(path: Path, cells: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -47,6 +70,33 @@ def check_roles(path: Path, names: list[str], file: CsvFile, validation: str, te
             f"says which videos set the threshold ({validation}) and which are judged by it ({test}); add one, or "
             "remove these rows"
         )
+
+
+def parsed(cells: dict[str, str], file: CsvFile, path: Path, columns: Sequence[str]) -> dict[str, Any]:
+    """The values of a row of a file by the table's columns, with what a foreign file leaves out.
+
+    Raises:
+        ValueError: A cell has no value of its column.
+    """
+    row: dict[str, Any] = {name: cells.get(name, _DEFAULTS.get(name, "")) for name in columns}
+    label = _LABELS.get(row["label"].strip().lower())
+    if label is None:
+        raise ValueError(f"label {row['label']!r} is not 1 or bonafide, 0 or attack")
+    row["label"] = label
+    for name in OPTIONAL_NUMBERS:
+        try:
+            row[name] = file.number(row[name]) if row[name].strip() else np.nan
+        except ValueError:
+            raise ValueError(f"{name} {row[name]!r} is not a number") from None
+    try:
+        row["seed"] = int(row["seed"])
+    except ValueError:
+        raise ValueError(f"seed {row['seed']!r} is not a whole number") from None
+    if np.isnan(row["score"]) and not row["reason"]:
+        row["reason"] = f"no score in {Path(path).name}"
+    if label == BONA_FIDE and "pai" not in cells:
+        row["pai"] = "bonafide"
+    return row
 
 
 def _name(path: Path, cell: str) -> str:
