@@ -11,6 +11,8 @@ import pytest
 from fas_jax.base.errors import UserError
 from fas_jax.models import backbones, trainable
 from fas_jax.models.trainable import Mode
+from fas_jax.models.trainable.depthwise import shifted_sum
+from fas_jax.models.trainable.layers import convolve
 from tests.backbone_cases import frames, lite0_tensors, relative_error, tensor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -85,6 +87,19 @@ def test_without_training_it_is_the_frozen_network():
     found, same = jax.jit(lambda p, s, x: network.apply(p, s, x, Mode()))(params, stats, images)
     assert relative_error(np.asarray(found), wanted) < 1e-4
     assert jax.tree.all(jax.tree.map(np.array_equal, same, stats))
+
+
+@pytest.mark.parametrize(("side", "stride", "shape"), [(3, 1, (5, 6)), (3, 2, (7, 4)), (5, 2, (6, 9)), (5, 1, (2, 3))])
+def test_the_sum_over_places_is_the_grouped_convolution_forth_and_back(side, stride, shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *shape, 3)).astype(np.float32)
+    kernel = rng.normal(size=(side, side, 1, 3)).astype(np.float32)
+
+    def both(function):
+        return jax.jit(jax.value_and_grad(lambda x, k: jnp.sum(jnp.sin(function(x, k, stride))), (0, 1)))(x, kernel)
+
+    for own, wanted in zip(jax.tree.leaves(both(shifted_sum)), jax.tree.leaves(both(convolve)), strict=True):
+        np.testing.assert_allclose(own, wanted, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import EXACT, Precision, faster_form, per_channel
+from fas_jax.models.trainable.depthwise import shifted_sum
 
 Params = dict[str, Any]
 """Nested dictionaries of float32 arrays."""
@@ -109,22 +110,4 @@ def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], strid
     """A convolution of each channel alone, with TensorFlow's SAME padding, in the form that is faster here."""
     if faster_form() == "plain":
         return convolve(x, kernel, stride)
-    # On a CPU a sum over the kernel's places is several times as fast as the compiler's grouped convolution, forth and
-    # back.
-    (b, h, w, c), side = x.shape, len(kernel)
-    (rows, above), (columns, left) = (same_padding(n, side, stride) for n in (h, w))
-    padded = jnp.pad(x, ((0, 0), above, left, (0, 0))).astype(jnp.float32)
-    total = jnp.zeros((b, rows, columns, c), jnp.float32)
-    for dy in range(side):
-        for dx in range(side):
-            end = (b, dy + (rows - 1) * stride + 1, dx + (columns - 1) * stride + 1, c)
-            view = lax.slice(padded, (0, dy, dx, 0), end, (1, stride, stride, 1))
-            total = total + kernel[dy, dx, None, None] * view
-    return total.astype(x.dtype)
-
-
-def same_padding(length: int, kernel: int, stride: int) -> tuple[int, tuple[int, int]]:
-    """Output length and padding before and after, as TensorFlow defines SAME."""
-    outputs = -(-length // stride)
-    padding = max((outputs - 1) * stride + kernel - length, 0)
-    return outputs, (padding // 2, padding - padding // 2)
+    return shifted_sum(x.astype(jnp.float32), kernel, stride).astype(x.dtype)
