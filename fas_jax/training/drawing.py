@@ -86,6 +86,7 @@ def make_sampler(
                     else "add some, or choose other sources"
                 )
             )
+    for pool in pools:
         if len(pool.rows) < share:
             subjects = len(videos.subject[pool.rows].present())
             raise UserError(
