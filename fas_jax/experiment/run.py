@@ -128,7 +128,8 @@ def open_inputs(folder: Path, cache: Path | None = None) -> Corpus:
         UserError: A store is not where it was, or holds something else now.
     """
     stores: dict[str, list[FeatureStore]] = {}
-    for rendition, rows in read_inputs(folder)["stores"].items():
+    inputs = read_inputs(folder)
+    for rendition, rows in inputs["stores"].items():
         for row in rows:
             known = Path(row["path"])
             path = known if cache is None else cache / "features" / known.name
@@ -141,7 +142,8 @@ def open_inputs(folder: Path, cache: Path | None = None) -> Corpus:
             if store.fingerprint != row["fingerprint"]:
                 raise UserError(f"{path} holds other features than {folder} was trained on")
             stores.setdefault(rendition, []).append(store)
-    return Corpus.of(stores)
+    prepared = [Path(name) for name in inputs.get("prepared", ())]
+    return Corpus.of(stores, [path if cache is None else cache / "prepared" / path.name for path in prepared])
 
 
 class Seconds:

@@ -113,7 +113,7 @@ def open_checked(experiment: Experiment) -> Opened:
             name: [extract(each, name, place, experiment.features, progress=True) for each in prepared]
             for name in renditions_read(experiment)
         }
-    corpus = Corpus.of(stores)
+    corpus = Corpus.of(stores, [each.directory for each in prepared])
     plans = plan(experiment, corpus.videos)
     with devices.first_alone("inputs"):
         write_inputs(folder, corpus, describe_inputs(experiment, prepared, corpus, plans))
