@@ -198,12 +198,6 @@ steps = 4
 validate_every = 2
 warm_up = 0
 per_class = 3
-[methods.over]
-kind = "lstm-stack"
-over = ["net"]
-hidden = 3
-max_epochs = 4
-validate_every = 2
 """
 
 
@@ -214,7 +208,7 @@ def test_the_scripts_train_score_bundle_and_predict_it(tiny_cache, tmp_path):
     assert "the devices waited for frames in" in printed
     run = tmp_path / "runs" / "tiny"
     scores = ScoreTable.read_csv(run / "scores.csv")
-    assert set(scores.distinct("model")) == {"net", "over"}
+    assert set(scores.distinct("model")) == {"net"}
     assert np.isfinite(scores.select(model="net").score).all()
     assert "net" in (run / "report.md").read_text()
     own = scores.select(model="net", role="test")

@@ -125,6 +125,8 @@ def train_network(
                 state = state._replace(loss=devices.place(np.zeros((), np.float32), mesh))
                 if watch:
                     watch(_seen(progress, progress.validations - 1, speed))
+                shown = {"loss": mean, "validation": seen.loss[0], "waited": clock.waited}
+                bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items()}, refresh=False)
                 if checkpoints and progress.validations % execution.checkpoint_every == 0:
                     checkpoints.save(done, _kept(state, best, progress))
                 clock.go_on()
