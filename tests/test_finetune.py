@@ -100,14 +100,14 @@ def test_a_clips_score_is_the_sigmoid_of_its_mean_logit(fitted):
     real = batch.mask[item]
     logits = frame_logits(METHOD, detector.params, batch.data[item], real)
     mean = np.array([logits[row][real[row]].mean() for row in range(2)])
-    np.testing.assert_allclose(fused(logits, real, "logit"), 1 / (1 + np.exp(-mean)), atol=1e-12)
+    np.testing.assert_allclose(fused(logits, real, "mean-logit"), 1 / (1 + np.exp(-mean)), atol=1e-12)
     np.testing.assert_allclose(detector.score(batch).clip, 1 / (1 + np.exp(-mean)), atol=1e-6)
     odds = np.array([(1 / (1 + np.exp(-logits[row][real[row]]))).mean() for row in range(2)])
-    np.testing.assert_allclose(fused(logits, real, "probability"), odds, atol=1e-12)
+    np.testing.assert_allclose(fused(logits, real, "mean"), odds, atol=1e-12)
     # Where probabilities have ended at 1, mean logits still rank.
     sure = np.array([[60.0, 50.0], [80.0, 70.0]])
-    assert len(set(fused(sure, np.ones((2, 2), bool), "probability"))) == 1
-    assert len(set(fused(sure / 3, np.ones((2, 2), bool), "logit"))) == 2
+    assert len(set(fused(sure, np.ones((2, 2), bool), "mean"))) == 1
+    assert len(set(fused(sure / 3, np.ones((2, 2), bool), "mean-logit"))) == 2
 
 
 def test_a_loss_that_is_no_number_fails_the_job_and_is_said(tmp_path):

@@ -44,7 +44,7 @@ class FrameSettings(NetworkTraining, Method):
     """Share of the features that a step sets to zero before the classifier."""
     augment: Augmentation = what(Augmentation)
     """How training frames are changed at random."""
-    fusion: Literal["logit", "probability"] = what("logit")
+    fusion: Literal["mean-logit", "mean"] = what("mean-logit")
     """How the frames' scores become the clip's: the sigmoid of their mean logit, or their mean P(bona fide). Where a
     network is sure of itself, probabilities end at 0 and 1, and their mean counts frames; the mean logit still ranks
     clips."""

@@ -73,9 +73,9 @@ class FrameDetector:
             frames, real = data[item], mask[item]
             flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
             logits = _margin(objective.logits(params, params["stats"], flat)).reshape(real.shape)
-            values = logits if method.fusion == "logit" else jax.nn.sigmoid(logits)
+            values = logits if method.fusion == "mean-logit" else jax.nn.sigmoid(logits)
             mean = jnp.sum(jnp.where(real, values, 0), 1) / jnp.sum(real, 1).astype(jnp.float32)
-            clip = jax.nn.sigmoid(mean) if method.fusion == "logit" else mean
+            clip = jax.nn.sigmoid(mean) if method.fusion == "mean-logit" else mean
             return clip, jnp.where(real, jax.nn.sigmoid(logits), 0)
 
         return score
@@ -104,10 +104,10 @@ def frame_logits(
 
 def fused(logits: Float[np.ndarray, "n t"], real: Bool[np.ndarray, "n t"], fusion: str) -> Float[np.ndarray, " n"]:
     """Clips' scores from their frames' logits, float64; NaN for a clip without frames, or with a logit that is NaN."""
-    values = logits if fusion == "logit" else _sigmoid(logits)
+    values = logits if fusion == "mean-logit" else _sigmoid(logits)
     with np.errstate(invalid="ignore"):
         mean = np.where(real, values, 0).sum(1) / real.sum(1)
-    return _sigmoid(mean) if fusion == "logit" else mean
+    return _sigmoid(mean) if fusion == "mean-logit" else mean
 
 
 def initial(objective: Classification, backbone: Any, stats: Any, seed: int) -> dict[str, Any]:

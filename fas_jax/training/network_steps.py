@@ -57,7 +57,7 @@ class State(NamedTuple):
 
 def start(params: Any, stats: Any, settings: NetworkTraining, seed: int) -> State:
     """What training begins with."""
-    params, stats = jax.tree.map(jnp.asarray, (params, stats))
+    params, stats = jax.tree.map(jnp.array, (params, stats))
     zero = jnp.zeros((), jnp.int32)
     # Copies, because a step is given the buffers of its state, each once.
     averaged = jax.tree.map(jnp.copy, (params, stats))
