@@ -1,6 +1,7 @@
 """Detectors that nobody trained, the batches that they score, and bundles of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import jax
 import numpy as np
 
 from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.datasets.frames import StoredFrames
 from fas_jax.deployment.bundle import Bundle, Decision
 from fas_jax.deployment.bundle_folder import load_bundle, write_bundle
 from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.data import Batch, Scores
+from fas_jax.methods.finetune import Finetune
+from fas_jax.methods.frame_training import FrameDetector, initial
+from fas_jax.methods.frames import FrameMethod
 from fas_jax.methods.head_training import HeadDetector
 from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.inputs import Input
@@ -21,6 +26,7 @@ from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
 from fas_jax.methods.registry import score_inputs
 from fas_jax.methods.stack import LstmStack
 from fas_jax.models import backbones
+from tests import tiny_network  # noqa: F401 - it registers the network
 from tests.stores import clip_info
 
 WIDTH = 6
@@ -32,6 +38,7 @@ METHODS: dict[str, Method] = {
     "mean-feature": MeanFeature(),
     "colour": Colour(),
     "metadata": Metadata(),
+    "finetune": Finetune(network="tiny", weights="random", score_frames=8),
 }
 
 
@@ -42,6 +49,10 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
         own = 2 * stacked or width
         params = method.architecture(own).init(jax.random.key(seed))
         return HeadDetector(method, own, jax.tree.map(lambda leaf: np.asarray(leaf) * 3, params))
+    if isinstance(method, FrameMethod):
+        objective = method.objective()
+        params = initial(objective, *objective.network.init(seed), seed)
+        return FrameDetector(method, params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, "")
     assert isinstance(method, Logistic)
     numbers = method.numbers(make_batch(method.inputs(), [2, 3], width))
     rng = np.random.default_rng(seed)
@@ -68,11 +79,37 @@ def make_batch(
         elif item.kind == "scores":
             values = np.stack([rng.uniform(size=9) for rng in rngs])[:, :frames].astype(np.float32)
             data[item] = Scores(np.zeros(len(lengths)), values)
+        elif item.kind == "frames":
+            images = np.stack(
+                [rng.integers(0, 60 + 40 * (place % 5), (9, 32, 32, 3)) for place, rng in enumerate(rngs)]
+            )
+            data[item] = (images[:, :frames] * real[..., None, None, None]).astype(np.uint8)
         else:
             values = np.stack([rng.normal(size=(9, width)) for rng in rngs])[:, :frames].astype(np.float32)
             data[item] = values * real[..., None]
     masks = {item: real for item in inputs if item.kind != "facts"}
     return Batch(data, masks, {item: absent for item in masks if any(absent)})
+
+
+@dataclass(frozen=True, eq=False)
+class HeldFrames(StoredFrames):
+    """Frames in memory."""
+
+    images: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def of(cls, images: np.ndarray, mask: np.ndarray) -> "HeldFrames":
+        """Frames uint8 [n t h w 3], of which the mask says which are real."""
+        numbers = np.arange(len(images), dtype=np.int32)
+        return cls((), 0 * numbers, numbers, mask, images.shape[2], images)
+
+    def frame(self, row: int, number: int) -> np.ndarray:
+        found: np.ndarray = self.images[row, number]
+        return found
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self.images[rows]
+        return found
 
 
 def take(batch: Batch, rows: Sequence[int]) -> Batch:

@@ -19,7 +19,7 @@ from fas_jax.methods.base import Desk, Failed, Job
 from fas_jax.methods.data import Batch, Scores, Task
 from fas_jax.methods.logistic import Logistic
 from fas_jax.methods.registry import find_kind, kinds
-from tests.made_up import METHODS, WIDTH, make_batch, make_detector, take
+from tests.made_up import METHODS, WIDTH, HeldFrames, make_batch, make_detector, take
 from tests.stores import clip_info
 
 # A test that names every method fails for a new one that this file does not know.
@@ -142,12 +142,14 @@ def clips_for(name, count=12, empty=()):
     features = next((v for item, v in batch.data.items() if item.kind == "features"), np.zeros((count, 4, WIDTH)))
     infos = next((v for item, v in batch.data.items() if item.kind == "facts"), [clip_info(n) for n in lengths])
     mask = np.arange(4) < np.array(lengths)[:, None]
+    images = next((v for item, v in batch.data.items() if item.kind == "frames"), None)
+    frames = None if images is None else lambda _: HeldFrames.of(images, mask)
     scores = {}
     for item, values in batch.data.items():
         if item.kind == "scores":
             scores[item.name] = FrameScores.in_memory(2, mask)
             scores[item.name].put(1, np.arange(count), values.frame)
-    return CorpusClips(videos, np.arange(count), lambda _: ClipFeatures(features, mask, infos), scores), batch
+    return CorpusClips(videos, np.arange(count), lambda _: ClipFeatures(features, mask, infos), scores, frames), batch
 
 
 @EVERY

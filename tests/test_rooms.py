@@ -166,7 +166,7 @@ from fas_jax.experiment.configuration import experiment_to_dict, load_experiment
 from fas_jax.methods.registry import find_kind, kinds
 for kind in kinds():
     find_kind(kind)().variants()
-for name in ("quickstart", "paper"):
+for name in ("quickstart", "paper", "finetune"):
     experiment_to_dict(load_experiment(f"configs/{name}.toml"))
 """
     )

@@ -1,17 +1,19 @@
 """Streams of prepared data; the only Grain import.
 
-Frames go to the feature stage shard by shard, without regard to clips; single clips are read by their position.
+Frames go to the feature stage shard by shard, without regard to clips; single clips are read by their position, and
+what is made of them is made ahead.
 """
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, TypeVar
 
 import grain
 import numpy as np
+from absl import flags
 from jaxtyping import UInt8
 
 from fas_jax.base.errors import UserError
@@ -99,6 +101,30 @@ def prefetched(source: Generator[Item, None, None], ahead: int) -> Iterator[Item
             source.close()
 
 
+def made_ahead(
+    make: Callable[[int], Item], numbers: range, threads: int = 0, processes: int = 0
+) -> Generator[Item, None, None]:
+    """`make(number)` for each of the numbers, in order, made ahead of the consumer in memory of a fixed size.
+
+    Args:
+        make: A pure function; what it gives does not depend on who calls it. With processes it must be picklable.
+        numbers: Rising by 1.
+        threads: That call it; 0 is one for each core, up to 16.
+        processes: Worker processes, each with its threads; 0 makes all in this process.
+    """
+    if not len(numbers):
+        return
+    threads = threads or DECODING_THREADS
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    made = grain.MapDataset.range(numbers.start, numbers.stop).map(make).to_iter_dataset(options)
+    if processes:
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read absl's flags, which this package does not use
+        made = made.mp_prefetch(grain.MultiprocessingOptions(num_workers=processes))
+    with contextlib.closing(iter(made)) as iterator:
+        yield from iterator
+
+
 class FrameClips:
     """Random access to clips in stored order, with their decoded frames in one rendition. Can be pickled.
 
@@ -113,6 +139,7 @@ class FrameClips:
         self._records = _records(prepared, shards)
         self._codec = RecordCodec(prepared.renditions)
         self._rendition = rendition
+        self.where = prepared.directory
 
     def __len__(self) -> int:
         return len(self._records)
@@ -122,6 +149,21 @@ class FrameClips:
         found = [unpack_frame(frame) for frame in frames[self._rendition]]
         sequence = np.stack(found) if found else self._nothing
         return {"sequence": sequence, "label": video.label, "index": index.__index__()}
+
+    def frames(self, index: int, numbers: Sequence[int]) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """Some frames of a clip; the others are not decoded.
+
+        Raises:
+            UserError: The record or a frame in it is damaged.
+        """
+        try:
+            stored = self._codec.decode(self._records[index])[2][self._rendition]
+            return [unpack_frame(stored[number]) for number in numbers]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{self.where} is damaged at clip {index} ({str(error).splitlines()[0]}); delete "
+                f"{self.where / SUMMARY} and run scripts/prepare.py again"
+            ) from error
 
 
 def _decoded_clips(prepared: Prepared, shard: Shard, rendition: str) -> Iterator[list[UInt8[np.ndarray, "h w 3"]]]:

@@ -168,11 +168,31 @@ class Bundle:
                     )
                 absent[item] = [made.reason]
                 own = np.zeros((0, self.renditions[item.name].size, self.renditions[item.name].size, 3), np.uint8)
-            data[item], mask[item] = self._features(item.name, own)
+            self._check(item.name, own)
+            data[item], mask[item] = (
+                self._padded(item.name, own) if item.kind == "frames" else self._features(item.name, own)
+            )
         return Batch(data, mask, absent)
 
     def _features(self, rendition: str, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [1 t d] and mask [1 t] of a clip, padded as in training, so that all lengths run one program."""
+        most, settings = self.renditions[rendition].max_frames, self.features
+        # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
+        batch_size = min(most or 8, settings.batch_size)
+        features = frame_features(
+            self.backbone, self.backbone_params, frames, batch_size, settings.precision, settings.store_dtype
+        )
+        return self._padded(rendition, features)
+
+    def _padded(self, rendition: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What there is of each frame, with an axis of one clip and padded to the rendition's longest; and the mask."""
+        count = len(values)
+        length = self.renditions[rendition].max_frames or count
+        padded = np.pad(values, ((0, length - count), *((0, 0),) * (values.ndim - 1)))
+        return padded[None], np.arange(length)[None] < count
+
+    def _check(self, rendition: str, frames: np.ndarray) -> None:
+        """Raises `UserError` unless these are frames of a rendition."""
         size, most = self.renditions[rendition].size, self.renditions[rendition].max_frames
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
             raise UserError(
@@ -185,14 +205,6 @@ class Bundle:
                 f"a clip of rendition {rendition} has at most {most} frames, not {count}; choose them as its settings "
                 "say (segment, position, max_frames)"
             )
-        settings = self.features
-        # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
-        batch_size = min(most or 8, settings.batch_size)
-        features = frame_features(
-            self.backbone, self.backbone_params, frames, batch_size, settings.precision, settings.store_dtype
-        )
-        length = most or count
-        return np.pad(features, ((0, length - count), (0, 0)))[None], np.arange(length)[None] < count
 
     def _frame_mask(self, name: str, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
         """Where a detector scores frames."""

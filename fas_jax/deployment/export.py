@@ -57,8 +57,9 @@ def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"
         features = bundle.backbone.apply(weights["backbone"], flat, settings.precision)
         stored = features.astype(settings.store_dtype).astype(jnp.float32).reshape(clips, length, -1)
         item = Input("features", rendition)
-        data: dict[Input, Any] = {item: stored}
-        masks = {item: mask}
+        # The features of a detector that reads frames alone are not computed: nothing takes them.
+        data: dict[Input, Any] = {item: stored, Input("frames", rendition): frames}
+        masks = dict.fromkeys(data, mask)
         found = jnp.full((clips,), jnp.nan, jnp.float32)
         for each in methods:
             found, by_frame = functions[each](weights["detectors"][each], data, masks)

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from jaxtyping import Bool, Float, Int
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.record import ClipInfo, Failure
 from fas_jax.base.video_table import VideoTable
+from fas_jax.datasets.frames import StoredFrames
+from fas_jax.experiment.prepared_frames import stored_frames
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing, rise
 from fas_jax.features.store import FeatureStore
@@ -44,6 +47,8 @@ class CorpusClips:
     """The features of a rendition."""
     frame_scores: Mapping[str, FrameScores] = field(default_factory=dict)
     """By method."""
+    opened_frames: Callable[[str], StoredFrames] | None = None
+    """The frames of a rendition, where the prepared datasets are known."""
     _sequences: dict[str, Sequences] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +73,16 @@ class CorpusClips:
         """Features [n t d], as an array or left on disk, and their mask."""
         found = self.opened(rendition)
         return found.features, found.mask
+
+    def frames(self, rendition: str) -> StoredFrames:
+        """The frames that the features of a rendition are made of, left on disk.
+
+        Raises:
+            UserError: These clips have none, or a prepared dataset is not where it was.
+        """
+        if self.opened_frames is None:
+            raise UserError(f"there are features of {rendition} here and no frames, which a method reads")
+        return self.opened_frames(rendition)
 
     def facts(self, rendition: str) -> Sequence[ClipInfo]:
         """What decoding found of the clips."""
@@ -116,6 +131,9 @@ class CorpusClips:
                 scores = self.scores(item.name)
                 frames = scores.of_task(task, rows)
                 data[item], mask[item] = Scores(np.zeros(len(rows)), frames), scores.mask[rows]
+            elif item.kind == "frames":
+                stored = self.frames(item.name)
+                data[item], mask[item] = stored[rows], stored.mask[rows]
             else:
                 features, every = self.features(item.name)
                 data[item], mask[item] = features[rows], every[rows]
@@ -155,13 +173,16 @@ class Corpus:
     """Of all datasets in turn, then those that could not be prepared."""
     failures: tuple[Failure, ...]
     """The latter, with the reasons."""
+    prepared: tuple[Path, ...] = ()
+    """Folders of the prepared datasets, in the same order; opened when a method reads frames."""
 
     @classmethod
-    def of(cls, stores: Mapping[str, Sequence[FeatureStore]]) -> "Corpus":
+    def of(cls, stores: Mapping[str, Sequence[FeatureStore]], prepared: Sequence[Path] = ()) -> "Corpus":
         """Reads whose features the stores hold, but no features.
 
         Args:
             stores: By rendition, one a dataset, in one order of datasets.
+            prepared: Folders of the prepared datasets, in the same order, for methods that read frames.
 
         Raises:
             UserError: See `FeatureStore.videos` and `Materials.check`.
@@ -178,7 +199,7 @@ class Corpus:
                 raise UserError(
                     f"the stores of rendition {rendition} hold other clips than those of {next(iter(stores))}"
                 )
-        return cls({name: tuple(own) for name, own in stores.items()}, videos, failures)
+        return cls({name: tuple(own) for name, own in stores.items()}, videos, failures, tuple(prepared))
 
     def open(self, numbers: Int[np.ndarray, " n"] | None = None) -> CorpusClips:
         """The clips of some videos, or of all; a video that could not be prepared is left out.
@@ -188,6 +209,7 @@ class Corpus:
         wanted = np.arange(len(self.videos)) if numbers is None else np.unique(numbers)
         wanted = wanted[: np.searchsorted(wanted, self._borders[-1])]
         known: dict[str, ClipFeatures] = {}
+        frames: dict[str, StoredFrames] = {}
 
         def opened(rendition: str) -> ClipFeatures:
             if rendition not in self.stores:
@@ -196,7 +218,13 @@ class Corpus:
                 known[rendition] = self._opened(rendition, wanted)
             return known[rendition]
 
-        return CorpusClips(self.videos[wanted], wanted, opened)
+        def opened_frames(rendition: str) -> StoredFrames:
+            mask = opened(rendition).mask
+            if rendition not in frames:
+                frames[rendition] = stored_frames(self.stores[rendition], self.prepared, self._borders, wanted, mask)
+            return frames[rendition]
+
+        return CorpusClips(self.videos[wanted], wanted, opened, opened_frames=opened_frames if self.prepared else None)
 
     def _opened(self, rendition: str, wanted: Int[np.ndarray, " n"]) -> ClipFeatures:
         stores = self.stores[rendition]

@@ -146,7 +146,8 @@ def open_inputs(folder: Path, cache: Path | None = None, which: str = "stores") 
         UserError: A store is not where it was, or holds something else now.
     """
     stores: dict[str, list[FeatureStore]] = {}
-    for rendition, rows in read_inputs(folder)[which].items():
+    inputs = read_inputs(folder)
+    for rendition, rows in inputs[which].items():
         for row in rows:
             known = Path(row["path"])
             path = known if cache is None else cache / "features" / known.name
@@ -159,7 +160,9 @@ def open_inputs(folder: Path, cache: Path | None = None, which: str = "stores") 
             if store.fingerprint != row["fingerprint"]:
                 raise UserError(f"{path} holds other features than {folder} was trained on")
             stores.setdefault(rendition, []).append(store)
-    return Corpus.of(stores)
+    # The prepared frames are not the shifted ones.
+    prepared = [Path(name) for name in inputs.get("prepared", ()) if which != SHIFTED_STORES]
+    return Corpus.of(stores, [path if cache is None else cache / "prepared" / path.name for path in prepared])
 
 
 class Seconds:

@@ -49,8 +49,16 @@ class Quality(NamedTuple):
 
 
 def check_selection(experiment: Experiment, protocols: Sequence[Protocol]) -> None:
-    """Raises `UserError` where a preset that chooses on the target contradicts other settings of `evaluation`."""
+    """Raises `UserError` where a preset or a method contradicts other settings of `evaluation`."""
     selection = experiment.evaluation.selection
+    on_frames = [
+        name for name, each in experiment.methods.items() if any(item.kind == "frames" for item in each.inputs())
+    ]
+    if experiment.evaluation.threshold_from == SHIFTED and on_frames:
+        raise UserError(
+            f"{', '.join(on_frames)} reads frames, and evaluation.threshold_from = {SHIFTED} stores only features of "
+            "shifted frames; take another way to set the threshold"
+        )
     for each in protocols:
         if experiment.evaluation.threshold_from == SHIFTED and find_preset(each.preset).on_target:
             raise UserError(

@@ -119,7 +119,7 @@ def open_checked(experiment: Experiment) -> Opened:
             name: [extract(each, name, place, experiment.features, progress=True) for each in prepared]
             for name in renditions_read(experiment)
         }
-    corpus = Corpus.of(stores)
+    corpus = Corpus.of(stores, [each.directory for each in prepared])
     plans = plan(experiment, corpus.videos)
     shifted = None
     if experiment.evaluation.threshold_from == SHIFTED:

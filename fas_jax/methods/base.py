@@ -166,21 +166,21 @@ def vary(search: Any) -> Variants:
     }
 
 
-def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0) -> Scores:
-    """Scores of many clips by one detector, in memory of a fixed size."""
+def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0, block: int | None = None) -> Scores:
+    """Scores of many clips by one detector, in memory of a fixed size; `block` clips at a time, or `data.BLOCK`."""
     import numpy as np
 
     from fas_jax.methods.data import BLOCK, Scores
 
     # In the order in which they lie on disk, so that each file is opened a few times and not once a clip.
-    order = np.argsort(rows)
+    order, block = np.argsort(rows), block or BLOCK
     inputs = detector.method.inputs()
     clip = np.full(len(rows), np.nan)
     frame: np.ndarray | None = None
     logit: np.ndarray | None = None
     reason = [""] * len(rows)
-    for start in range(0, len(rows), BLOCK):
-        places = order[start : start + BLOCK]
+    for start in range(0, len(rows), block):
+        places = order[start : start + block]
         found = detector.score(clips.read(rows[places], inputs, task))
         clip[places] = found.clip
         if found.frame is not None:

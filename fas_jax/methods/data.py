@@ -22,9 +22,10 @@ class Batch:
     """All that a detector sees of n clips: no label, subject, dataset or path."""
 
     data: Mapping[Input, Any]
-    """By input. `features`: float [n t d], zero where there is no frame; `facts`: n `ClipInfo`s; `scores`: `Scores`."""
+    """By input. `features`: float [n t d], zero where there is no frame; `frames`: uint8 [n t h w 3], RGB, likewise;
+    `facts`: n `ClipInfo`s; `scores`: `Scores`."""
     mask: Mapping[Input, Bool[np.ndarray, "n _"]]
-    """True at real frames, which are the first of a clip; for `features` and `scores`."""
+    """True at real frames, which are the first of a clip; for all inputs but `facts`."""
     absent: Mapping[Input, Sequence[str]] = field(default_factory=dict)
     """By input, for each clip: empty, or why the input could not be made. An input that is not named is complete."""
 
@@ -95,6 +96,9 @@ class Clips(Protocol):
     def features(self, rendition: str) -> tuple[Any, Bool[np.ndarray, "n t"]]:
         """Features [n t d], as an array or a `training.streaming.FeatureSource`, and their mask."""
 
+    def frames(self, rendition: str) -> Any:
+        """The frames that features are made of, left on disk: `fas_jax.datasets.frames.StoredFrames`."""
+
     def facts(self, rendition: str) -> Sequence[Any]:
         """What decoding found: a `ClipInfo` for each clip, of which `renditions[rendition]` is the rendition's own."""
 
@@ -102,7 +106,7 @@ class Clips(Protocol):
         """The features with mask and labels as `fas_jax.training` takes them; on the device if they fit there."""
 
     def mask(self, item: Input) -> Bool[np.ndarray, "n t"]:
-        """Where there are frames of an input of kind `features` or `scores`."""
+        """Where there are frames of an input of any kind but `facts`."""
 
     def scores(self, method: str) -> Any:
         """What another method made of the clips: `fas_jax.features.frame_scores.FrameScores`."""

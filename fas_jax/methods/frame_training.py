@@ -1,0 +1,246 @@
+"""Fitting of networks on frames, one after the other, and scoring with them."""
+
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import fingerprint, plain_name
+from fas_jax.base.parameters import load_tree, save_tree
+from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
+from fas_jax.methods.data import Batch, Clips, Rows, Scores
+from fas_jax.methods.frame_settings import BLOCK, FrameSettings
+from fas_jax.methods.inputs import Input
+from fas_jax.models.backbones.weights import package_file, read_weights
+from fas_jax.models.trainable import Trainable
+from fas_jax.runtime import devices
+from fas_jax.training.batches import FrameBatches, codes_of
+from fas_jax.training.checkpoints import Checkpoints, describe_differences
+from fas_jax.training.classification import Classification
+from fas_jax.training.drawing import make_sampler
+from fas_jax.training.events import EventFiles
+from fas_jax.training.networks import train_network
+from fas_jax.training.stopping import Validated
+
+# Raised when the same settings, data and weights train to other parameters.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FrameDetector:
+    """A trained network."""
+
+    method: FrameSettings
+    params: Any
+    """`backbone`, `head`, and the running statistics `stats`."""
+    weights: str
+    """SHA-256 of the weights that training began with; empty for random ones."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """See `Detector.about`."""
+        return {"weights": self.weights}
+
+    def score(self, batch: Batch) -> Scores:
+        """See `Detector.score`."""
+        (item,) = self.method.inputs()
+        real = batch.mask[item]
+        logits = frame_logits(self.method, self.params, batch.data[item], real)
+        clip = fused(logits, real, self.method.fusion)
+        absent = batch.absent.get(item, ())
+        reasons = [
+            "" if np.isfinite(score) else (absent[row] if len(absent) else "") or "the score is not a finite number"
+            for row, score in enumerate(clip.tolist())
+        ]
+        return Scores(clip, _sigmoid(logits).astype(np.float32), reasons if any(reasons) else ())
+
+    def apply(self) -> Callable[..., tuple[Array, Array]]:
+        """See `Detector.apply`."""
+        method, objective = self.method, self.method.objective()
+        (item,) = method.inputs()
+
+        def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Array, Array]:
+            frames, real = data[item], mask[item]
+            flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
+            logits = _margin(objective.logits(params, params["stats"], flat)).reshape(real.shape)
+            values = logits if method.fusion == "mean-logit" else jax.nn.sigmoid(logits)
+            mean = jnp.sum(jnp.where(real, values, 0), 1) / jnp.sum(real, 1).astype(jnp.float32)
+            clip = jax.nn.sigmoid(mean) if method.fusion == "mean-logit" else mean
+            return clip, jnp.where(real, jax.nn.sigmoid(logits), 0)
+
+        return score
+
+
+def frame_logits(
+    method: FrameSettings, params: Any, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]
+) -> Float[np.ndarray, "n t"]:
+    """Log odds of bona fide at every real frame, float64; NaN elsewhere.
+
+    Every program has the same batch, the last one padded, and no frame's logit depends on another frame: a score
+    depends neither on the clips beside it nor on padding.
+    """
+    found = np.full(real.shape, np.nan)
+    places = np.argwhere(real)
+    program, size = _scorer(method.objective()), method.score_frames
+    values = np.zeros(len(places))
+    for start in range(0, len(places), size):
+        own = places[start : start + size]
+        part = np.zeros((size, *frames.shape[2:]), np.uint8)
+        part[: len(own)] = frames[own[:, 0], own[:, 1]]
+        values[start : start + size] = np.asarray(program(params, part))[: len(own)]
+    found[real] = values
+    return found
+
+
+def fused(logits: Float[np.ndarray, "n t"], real: Bool[np.ndarray, "n t"], fusion: str) -> Float[np.ndarray, " n"]:
+    """Clips' scores from their frames' logits, float64; NaN for a clip without frames, or with a logit that is NaN."""
+    values = logits if fusion == "mean-logit" else _sigmoid(logits)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(real, values, 0).sum(1) / real.sum(1)
+    return _sigmoid(mean) if fusion == "mean-logit" else mean
+
+
+def initial(objective: Classification, backbone: Any, stats: Any, seed: int) -> dict[str, Any]:
+    """Parameters and statistics to begin with, as a detector holds them."""
+    return {"backbone": backbone, "head": objective.head(seed), "stats": stats}
+
+
+def begin_with(network: Trainable, weights: str, seed: int) -> tuple[Any, Any, str]:
+    """A network's parameters and statistics, and the SHA-256 of the file that they are of, empty for random ones.
+
+    Raises:
+        UserError: The weights are not there or do not fit; the message names the tensor.
+    """
+    if weights == "random":
+        return *network.init(seed), ""
+    path = package_file(*network.package) if weights == "package" and network.package else Path(weights)
+    tensors, sha256 = read_weights(path)
+    try:
+        return *network.import_weights(tensors), sha256
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
+    """Trains a network for each job; what is finished is read from the desk's folder. See `Method.fit`."""
+    found = [_fit(job, clips, desk) for job in jobs]
+    failures = [
+        f"{job.task.name}: {each.reason}" for job, each in zip(jobs, found, strict=True) if isinstance(each, Failed)
+    ]
+    said = f"{desk.name}: {'; '.join(failures)}; lower its learning_rate"
+    if failures and not desk.quiet:
+        if len(failures) == len(jobs):
+            raise UserError(said)
+        warnings.warn(f"{said}; nothing that depends on these is scored", stacklevel=2)
+    return found
+
+
+def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
+    method, task = cast(FrameSettings, job.method), job.task
+    (item,) = method.inputs()
+    present: np.ndarray = np.any(clips.mask(item), axis=1)
+    train, validation = (part[present[part]] for part in (task.train, task.validation))
+    objective = method.objective()
+    backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
+    start = initial(objective, backbone, stats, task.seed)
+    name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
+    about = {
+        "model": desk.name,
+        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint([train.tolist(), validation.tolist()])}],
+        "method": identity(method),
+        "network": [objective.network.name, objective.network.version],
+        "weights": sha256,
+        "loop": VERSION,
+        "data": desk.data,
+    }
+    path = desk.folder / "models" / f"{name}.safetensors" if desk.folder else None
+    if path and path.exists():
+        tree, known = load_tree(path)
+        if differences := describe_differences(known, about):
+            raise UserError(
+                f"{path} was trained with other settings ({'; '.join(differences)}); choose another --name, or remove "
+                "the run's folder"
+            )
+        return _detector(method, tree, sha256)
+    _both_classes(clips, validation, task.name)
+    title = f"{desk.name}, {task.name}"
+    sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title)
+    batches = FrameBatches(clips.frames(item.name), sampler, method.augment, task.seed, codes_of(clips.videos))
+    unfinished = desk.folder / "checkpoints" / name if desk.folder else None
+    curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
+    with EventFiles(curves / "events", desk.name, [task.name]) if curves else nullcontext() as watch:
+        found = train_network(
+            objective,
+            {part: start[part] for part in ("backbone", "head")},
+            start["stats"],
+            batches,
+            partial(_validated, method, clips, validation),
+            method,
+            desk.execution,
+            task.seed,
+            Checkpoints(unfinished, about) if unfinished else None,
+            title=title,
+            watch=watch,
+        )
+    tree = {
+        "params": {**found.params, "stats": found.stats},
+        "best_epoch": np.array([found.best_step], np.int32),
+        "failed": np.array([found.failed], np.int32),
+        "history": found.history,
+    }
+    if path and unfinished:
+        if devices.is_first():
+            save_tree(path, tree, about)
+            shutil.rmtree(unfinished)
+        devices.wait_for_all(str(path))
+    return _detector(method, tree, sha256)
+
+
+def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str) -> Detector | Failed:
+    if failed := int(tree["failed"][0]):
+        return Failed(f"its loss or gradient was no longer finite in step {failed}")
+    return FrameDetector(method, jax.tree.map(np.asarray, tree["params"]), sha256)
+
+
+def _validated(method: FrameSettings, clips: Clips, rows: Rows, params: Any, stats: Any) -> Validated:
+    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same."""
+    detector = FrameDetector(method, {**params, "stats": stats}, "")
+    labels, values = clips.labels[rows], score_in_blocks(detector, clips, rows, 0, BLOCK).clip
+    odds = np.clip(np.where(labels == 1, values, 1 - values), 1e-7, 1)
+    of_class = [labels == label for label in (0, 1)]
+    losses = [-np.log(odds[own]).mean() for own in of_class]
+    right = np.array([[((values >= 0.5) == (labels == 1))[own].sum()] for own in of_class])
+    count = np.array([[own.sum()] for own in of_class])
+    loss = np.array([np.mean(losses)], np.float32)
+    return Validated(np.full(1, np.nan, np.float32), loss, right, count, count[::-1])
+
+
+def _both_classes(clips: Clips, rows: Rows, name: str) -> None:
+    missing = [word for word, label in (("bona fide", 1), ("attack", 0)) if not (clips.labels[rows] == label).any()]
+    if missing:
+        raise UserError(f"run {name}: its validation clips hold no {' and no '.join(missing)} video")
+
+
+@lru_cache
+def _scorer(objective: Classification) -> Callable[..., Array]:
+    return jax.jit(lambda params, frames: _margin(objective.logits(params, params["stats"], frames)))
+
+
+def _margin(logits: Float[Array, "b 2"]) -> Float[Array, " b"]:
+    return logits[:, 1] - logits[:, 0]
+
+
+def _sigmoid(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    with np.errstate(invalid="ignore"):  # NaN stays NaN
+        found: np.ndarray = np.exp(-np.logaddexp(0, -values))
+    return found

@@ -1,0 +1,18 @@
+"""Networks that train on frames, by name."""
+
+from fas_jax.base.errors import unknown_name
+from fas_jax.models.trainable import efficientnet_lite, resnet
+from fas_jax.models.trainable.base import Trainable
+from fas_jax.models.trainable.layers import Mode, Params, Stats
+
+__all__ = ["NETWORKS", "Mode", "Params", "Stats", "Trainable", "get"]
+
+# A new network is one module and one line here.
+NETWORKS: dict[str, Trainable] = {each.NETWORK.name: each.NETWORK for each in (efficientnet_lite, resnet)}
+
+
+def get(name: str) -> Trainable:
+    """The network of this name; a mistyped one is a `UserError` that offers the nearest."""
+    if name not in NETWORKS:
+        raise unknown_name("network that trains", name, NETWORKS)
+    return NETWORKS[name]

@@ -1,0 +1,113 @@
+"""Layers of networks that train: convolutions, and batch normalisation that is not folded away.
+
+Arrays are channels-last. A network in bfloat16 keeps its parameters, statistics and normalisation in float32, and
+computes convolutions and what lies between them in bfloat16.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from fas_jax.models.backbones.base import EXACT, Precision, faster_form, per_channel
+from fas_jax.models.trainable.depthwise import shifted_sum
+
+Params = dict[str, Any]
+"""Nested dictionaries of float32 arrays."""
+Stats = dict[str, Any]
+"""Running mean and variance of every normalisation, in nested dictionaries."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a network is run; static."""
+
+    train: bool = False
+    """Whether normalisations use the batch's statistics, and move the running ones towards these."""
+    precision: Precision = "float32"
+    momentum: float = 0.1
+    """Share of the batch in the running statistics after a step, as PyTorch counts it."""
+    axis: str | None = None
+    """Axis of a mesh over whose devices the batch is divided: its statistics are those of all devices' shares."""
+    rematerialise: bool = False
+    """Whether the backward pass computes the inside of a block again, which takes less memory and more time."""
+
+    @property
+    def dtype(self) -> Any:
+        """Of what the network multiplies."""
+        return jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32
+
+    def block(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function of a block of layers, computed again in the backward pass if that was asked for."""
+        return jax.checkpoint(function) if self.rematerialise else function
+
+
+def normalise(
+    x: Float[Array, "b h w c"], params: Params, stats: Stats, epsilon: float, mode: Mode
+) -> tuple[Float[Array, "b h w c"], Stats]:
+    """Batch normalisation, in float32.
+
+    Args:
+        x: The batch, or this device's share of it.
+        params: `scale` and `bias` [c].
+        stats: `mean` and `variance` [c], as they run.
+        epsilon: Added to the variance.
+        mode: How the network is run.
+
+    Returns:
+        The normalised batch, and the statistics as they run on; in PyTorch's way, the running variance is that of a
+        sample (over n - 1), and the batch is normalised by its own (over n).
+    """
+    values = x.astype(jnp.float32)
+    mean, variance = stats["mean"], stats["variance"]
+    if mode.train:
+        count = x.size // x.shape[-1]
+        # In two passes: the difference of two large means would lose digits.
+        mean = jnp.mean(values, (0, 1, 2))
+        mean = lax.pmean(mean, mode.axis) if mode.axis else mean
+        variance = jnp.mean(jnp.square(values - per_channel(mean)), (0, 1, 2))
+        if mode.axis:
+            variance, count = lax.pmean(variance, mode.axis), count * lax.axis_size(mode.axis)
+        sample = lax.stop_gradient(variance) * (count / max(count - 1, 1))
+        stats = {
+            "mean": (1 - mode.momentum) * stats["mean"] + mode.momentum * lax.stop_gradient(mean),
+            "variance": (1 - mode.momentum) * stats["variance"] + mode.momentum * sample,
+        }
+    scale = params["scale"] * lax.rsqrt(variance + epsilon)
+    found = (values - per_channel(mean)) * per_channel(scale) + per_channel(params["bias"])
+    return found.astype(x.dtype), stats
+
+
+def pointwise(x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c o"]) -> Float[Array, "b h w o"]:
+    """A 1x1 convolution."""
+    return lax.dot_general(x, kernel[0, 0].astype(x.dtype), (((3,), (0,)), ((), ())), precision=EXACT)
+
+
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k g o"], stride: int = 1, padding: Any = "SAME"
+) -> Float[Array, "b h2 w2 o"]:
+    """A convolution; of groups, where the kernel takes fewer channels than there are.
+
+    Args:
+        x: The batch.
+        kernel: Outputs last.
+        stride: In both directions.
+        padding: `SAME` as TensorFlow defines it, or a number of pixels on every side.
+    """
+    sides = [(padding, padding)] * 2 if isinstance(padding, int) else padding
+    dimensions, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // kernel.shape[2]
+    strides = (stride, stride)
+    return lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), strides, sides, None, None, dimensions, groups, precision=EXACT
+    )
+
+
+def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int) -> Float[Array, "b h2 w2 c"]:
+    """A convolution of each channel alone, with TensorFlow's SAME padding, in the form that is faster here."""
+    if faster_form() == "plain":
+        return convolve(x, kernel, stride)
+    return shifted_sum(x.astype(jnp.float32), kernel, stride).astype(x.dtype)
