@@ -15,17 +15,19 @@ from fas_jax.base.settings import Evaluation, Execution
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.scores import TEST, VALIDATION
 from fas_jax.experiment import planning, scoring
+from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted, cross_source_folder, fit_methods
 from fas_jax.experiment.selection import Quality, _weak, best_epoch, check_selection, fit_selected
 from fas_jax.features.frame_scores import FrameScores
+from fas_jax.methods.finetune import Finetune
 from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.logistic import MeanFeature
 from fas_jax.methods.recurrent import Gru
 from fas_jax.methods.stack import LstmStack
 from fas_jax.protocols.presets import make_protocol
 from fas_jax.protocols.subjects import number_people
-from fas_jax.reporting.page import read_extra_tables
+from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.training.snapshots import read_snapshots
 from tests import stores
 
@@ -277,6 +279,12 @@ def test_the_oracle_keeps_the_best_epoch_on_the_target(made, tmp_path, monkeypat
     tau = metrics.eer_threshold(own.select(role=VALIDATION).score, own.select(role=VALIDATION).label)
     honest = metrics.rates(own.select(role=TEST).score, own.select(role=TEST).label, tau).hter
     assert honest >= next(iter(chosen[0]["hter"].values())) - 1e-9
+
+
+def test_methods_that_read_frames_have_no_shifted_validation():
+    experiment = Experiment(methods={"tuned": Finetune()}, evaluation=Evaluation(threshold_from="shifted-validation"))
+    with pytest.raises(UserError, match="tuned reads frames"):
+        check_selection(experiment, [make_protocol("strict", "OCI", "M")])
 
 
 def test_a_preset_that_chooses_on_the_target_is_refused():

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import UNDEFINED, Grid
 from fas_jax.reporting.naming import model_name, protocol_name
-from fas_jax.reporting.page import ExtraTable
 
 _ORACLE = (
     "ORACLE: the target's own test videos chose the epochs, so that every figure of these models on that target is "
