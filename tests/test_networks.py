@@ -52,7 +52,7 @@ def leaves(found, name):
     return [value for key, value in found.items() if key.startswith(f"{name}/")]
 
 
-@pytest.mark.parametrize("mapping", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mapping", [pytest.param(each, marks=pytest.mark.slow) for each in ("shard_map", "pmap")])
 def test_four_devices_compute_what_one_does(whole, tmp_path, mapping):
     found = finished(tmp_path / "out.npz", "", mapping, devices=4)
     assert (found["devices"], whole["devices"]) == (4, 1)
@@ -96,6 +96,7 @@ def test_it_learns_and_keeps_the_best_validation():
     assert 0 <= found.waited <= 1
 
 
+@pytest.mark.slow
 def test_a_step_is_adamw_written_out():
     """On one device, without dropout, against Optax's own AdamW and the mean over the batch."""
     objective = Classification(TINY, smoothing=0.1)
@@ -139,6 +140,7 @@ def test_a_step_is_adamw_written_out():
         np.testing.assert_allclose(own, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_the_mean_of_the_parts():
     """Each part has its own batch statistics, which run on from part to part."""
     plain = dataclasses.replace(OBJECTIVE, dropout=0.0)
@@ -207,6 +209,7 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
         Checkpoints(tmp_path, {"steps": 4})
 
 
+@pytest.mark.slow
 def test_rematerialised_and_in_bfloat16_it_trains_alike():
     plain, again, reduced = (
         gradient(SETTINGS, dataclasses.replace(OBJECTIVE, **change))[0]
@@ -220,6 +223,7 @@ def test_rematerialised_and_in_bfloat16_it_trains_alike():
     assert 0 < abs(norms[1] / norms[0] - 1) < 0.05
 
 
+@pytest.mark.slow
 def test_the_average_begins_at_once_and_then_forgets_slowly():
     settings = dataclasses.replace(SETTINGS, steps=1, validate_every=1, average=0.98)
     one = train(settings).params["head"]["kernel"]

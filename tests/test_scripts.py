@@ -187,6 +187,7 @@ def test_a_run_of_an_older_version_is_refused_in_one_sentence(finished, tmp_path
         assert len(message.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_predictions_equal_the_runs_own_scores(finished, tiny_cache):
     """A test video judged from its file by the bundle gets the score that the run's table has, by any detector."""
     run, place, _ = finished

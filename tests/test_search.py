@@ -221,6 +221,7 @@ def test_parts_of_a_fold_share_no_subject(made):
         assert {clips.videos[i].label for i in task.held} == {0, 1}
 
 
+@pytest.mark.slow
 def test_the_target_has_no_say_and_is_not_opened(made, plain, tmp_path, monkeypatch):
     """Other features and other labels in the target, and a store that may not be read: the same bits."""
     other = stores.make_store(tmp_path / "stores", "synth-M", shift=-40, seed=9, scramble=True)

@@ -124,6 +124,7 @@ def left_out(made, tmp_path_factory):
     return folder, *found, np.unique(np.concatenate(opened))
 
 
+@pytest.mark.slow
 def test_the_target_is_not_opened(left_out):
     _, corpus, plans, _, opened = left_out
     assert set(corpus.videos.dataset[opened]) == set(SOURCES)

@@ -27,7 +27,8 @@ def drawn(name):
 
 
 def test_every_network_has_a_list_of_published_keys():
-    assert set(trainable.NETWORKS) == set(KEYS)
+    # tests/tiny_network.py adds its own, where another test has imported it.
+    assert set(trainable.NETWORKS) - {"tiny"} == set(KEYS)
     assert {name: list(each.shape) for name, each in lite0_tensors().items()} == KEYS["efficientnet_lite0"]
 
 
