@@ -134,22 +134,33 @@ def _extract(
             time.sleep(_POLL)
             units |= _finished(path, identity, missing)
         if jax.process_index() == 0:
-            provenance = {
-                **origin,
-                "dataset": prepared.dataset,
-                "synthetic": prepared.synthetic,
-                "complete": prepared.complete,
-                "prepared": prepared.fingerprint,
-                "prepared_versions": prepared.versions,
-                "rendition": rendition,
-                "platform": identity["platform"],
-                # The name, not the path: what is written must not depend on where the file lies.
-                "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
-            }
+            provenance = store_provenance(prepared, rendition, settings, origin, identity)
             return write_manifest(path, identity, provenance, prepared.failures, [units[n] for n in names.values()])
         while not (path / MANIFEST).exists():
             time.sleep(_POLL)
         return FeatureStore.open(path, identity)
+
+
+def store_provenance(
+    prepared: Prepared,
+    rendition: str,
+    settings: Features,
+    origin: Mapping[str, Any],
+    identity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a store says of its making, JSON-able; `identity` is that of `store_identity`."""
+    return {
+        **origin,
+        "dataset": prepared.dataset,
+        "synthetic": prepared.synthetic,
+        "complete": prepared.complete,
+        "prepared": prepared.fingerprint,
+        "prepared_versions": prepared.versions,
+        "rendition": rendition,
+        "platform": identity["platform"],
+        # The name, not the path: what is written must not depend on where the file lies.
+        "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
+    }
 
 
 def store_identity(

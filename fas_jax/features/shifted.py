@@ -9,10 +9,10 @@ import numpy as np
 from fas_jax.base.files import fingerprint
 from fas_jax.base.locks import locked
 from fas_jax.base.record import ClipInfo
-from fas_jax.base.settings import Features, to_dict
+from fas_jax.base.settings import Features
 from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.features.extraction import store_identity
+from fas_jax.features.extraction import store_identity, store_provenance
 from fas_jax.features.stage import as_stored, frame_features, load_backbone
 from fas_jax.features.store import (
     MANIFEST,
@@ -77,18 +77,8 @@ def extract_shifted(
             )
             units.append(write_unit(path, unit_name(number), own, rendition, as_stored(features, settings.store_dtype)))
         failures = [each for each in prepared.failures if each.video.path in wanted]
-        provenance = {
-            **origin,
-            "dataset": prepared.dataset,
-            "synthetic": prepared.synthetic,
-            "complete": prepared.complete,
-            "prepared": prepared.fingerprint,
-            "prepared_versions": prepared.versions,
-            "rendition": rendition,
-            "platform": identity["platform"],
-            "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
-            "shifted": identity["shifted"],
-        }
+        provenance = store_provenance(prepared, rendition, settings, origin, identity)
+        provenance["shifted"] = identity["shifted"]
         return write_manifest(path, identity, provenance, failures, units)
 
 
