@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fas_jax.base.logits import sigmoid
 from fas_jax.evaluation import calibration
 from fas_jax.evaluation.calibration import ISOTONIC, KINDS, RAW, TEMPERATURE
 from fas_jax.evaluation.evaluate import evaluate
@@ -35,7 +36,7 @@ def test_isotonic_regression_is_the_min_max_of_means(rows):
             min(labels[(logits >= start) & (logits <= end)].mean() for end in knots[at:]) for start in knots[: at + 1]
         ]
         assert found.shares[at] == pytest.approx(max(means))
-        assert calibration.sigmoid(found(np.array([knot])))[0] == pytest.approx(max(means), abs=1e-7)
+        assert sigmoid(found(np.array([knot])))[0] == pytest.approx(max(means), abs=1e-7)
     assert (np.diff(found(np.linspace(-6, 6, 50))) >= 0).all()
 
 
@@ -59,7 +60,7 @@ def test_the_temperature_has_the_lowest_log_loss(rows):
 def test_a_known_temperature_is_found_again():
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 3, 40000)
-    labels = (generator.uniform(size=40000) < calibration.sigmoid(logits)).astype(int)
+    labels = (generator.uniform(size=40000) < sigmoid(logits)).astype(int)
     assert calibration.fit_temperature(2.5 * logits, labels) == pytest.approx(2.5, rel=0.03)
 
 
@@ -82,7 +83,7 @@ def test_measures_are_those_of_their_definitions(rows):
 def scored(role, logits, **changed):
     """Rows of alternating attacks and bona fide with these logits."""
     logits = np.array(logits, float)
-    return table(np.zeros(len(logits)), role=role).scored_by("gru", calibration.sigmoid(logits), logits=logits)
+    return table(np.zeros(len(logits)), role=role).scored_by("gru", sigmoid(logits), logits=logits)
 
 
 OVERLAP = [-2.0, 1.0, -1.0, 2.0, 0.5, -0.5, -3.0, 3.0]
@@ -138,7 +139,7 @@ def test_scores_that_are_no_probabilities_are_not_calibrated():
 
 def test_certain_scores_have_finite_losses_and_are_told():
     logits = np.array([-np.inf, np.inf, 50.0, np.nan, -1.0, 1.0])
-    scores = calibration.sigmoid(np.nan_to_num(logits, nan=np.inf))
+    scores = sigmoid(np.nan_to_num(logits, nan=np.inf))
     rows = table(np.zeros(6)).scored_by("gru", scores, logits=logits)
     assert calibration.logits_of(rows) == pytest.approx([-16.635532, 16.635532, 36, 16.635532, -1, 1], abs=1e-5)
     results = evaluate(ScoreTable.concatenate([scored("validation", OVERLAP), rows]))
@@ -160,7 +161,7 @@ def test_scores_that_are_all_equal_are_told():
 
 def test_every_seed_has_its_own_calibration():
     parts = [
-        ScoreTable.from_videos("OCI_to_M", seed, role, model, videos(8), calibration.sigmoid(scale * np.array(own)))
+        ScoreTable.from_videos("OCI_to_M", seed, role, model, videos(8), sigmoid(scale * np.array(own)))
         for (seed, scale), model in itertools.product(((0, 1.0), (1, 2.0)), ("gru", "lstm"))
         for role, own in (("validation", OVERLAP), ("test", TARGET))
     ]

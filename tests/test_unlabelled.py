@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.logits import sigmoid
 from fas_jax.base.settings import Evaluation
 from fas_jax.evaluation import metrics
-from fas_jax.evaluation.calibration import sigmoid
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import MetricError
 from fas_jax.evaluation.normalisation import BOUND, DEVIATION, GUARDED, MEDIAN, NORMALISATIONS, moved_threshold

@@ -8,11 +8,11 @@ function fits them better, so that nothing is fitted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 
+from fas_jax.base.logits import nearest_logit, sigmoid
 from fas_jax.evaluation.metrics import MetricError
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import source_rows
@@ -24,7 +24,6 @@ _CERTAIN = 36.0
 """Logits beyond this are counted as this; the probability in float64 is then 1 but for its last bits."""
 _SLACK = 1e-3
 """By how much a score may differ from that of its logit."""
-_CLOSEST = float(np.finfo(np.float32).epsneg)
 
 Logits = Float64[np.ndarray, " n"]
 Labels = Shaped[np.ndarray, " n"]
@@ -216,14 +215,3 @@ def quality(logits: Logits, labels: Labels) -> Quality:
         log_loss=float(np.mean(np.logaddexp(0, np.where(labels == 1, -logits, logits)))),
         bins=tuple(bins),
     )
-
-
-def nearest_logit(probabilities: Any) -> Any:
-    """Of an array or a number; of what is nearer to 0 or 1 than 6e-8, or beyond, the logit there."""
-    inside = np.clip(probabilities, _CLOSEST, 1 - _CLOSEST)
-    return np.log(inside / (1 - inside))
-
-
-def sigmoid(logits: Logits) -> Logits:
-    """P(bona fide)."""
-    return np.exp(-np.logaddexp(0, -logits))

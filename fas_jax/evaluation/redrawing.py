@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64, Shaped
 
+from fas_jax.base.logits import midway
 from fas_jax.evaluation.metrics import most_within
 from fas_jax.evaluation.scores import ScoreTable
-from fas_jax.evaluation.thresholds import CLOSEST, Rule
+from fas_jax.evaluation.thresholds import Rule
 
 # Numbers in an array of one block of resamples.
 _CELLS = 1 << 19
@@ -120,10 +121,14 @@ class _Counts:
     """
 
     distinct: Float64[np.ndarray, " k"]
+    attacks: Float64[np.ndarray, "r c"]
+    """How many attacks each candidate rejects; the last column is how many there are."""
+    bona_fide: Float64[np.ndarray, "r c"]
+    """Likewise of the bona fide videos."""
     present: Bool[np.ndarray, "r k"]
     """Whether a video with this score is in the resample."""
     rejected: Callable[[Bool[np.ndarray, " n"]], Float64[np.ndarray, "r c"]]
-    """Of the videos that a mask picks, how many each candidate rejects; the last column is how many there are."""
+    """Likewise of the videos that a mask picks."""
 
 
 def _block(rule: Rule, videos: SourceVideos, draws: Int[np.ndarray, "r s"]) -> Float64[np.ndarray, " r"]:
@@ -134,59 +139,40 @@ def _block(rule: Rule, videos: SourceVideos, draws: Int[np.ndarray, "r s"]) -> F
         sums = np.add.reduceat(np.where(mine, weights, 0.0), starts, axis=1)
         return np.concatenate([np.zeros((len(draws), 1)), np.cumsum(sums, axis=1)], axis=1)
 
-    attack, bona_fide = videos.labels == 0, videos.labels == 1
-    lost, kept_out = rejected(bona_fide), rejected(attack)
-    counts = _Counts(distinct, np.diff(lost + kept_out, axis=1) > 0, rejected)
+    attacks, bona_fide = rejected(videos.labels == 0), rejected(videos.labels == 1)
+    counts = _Counts(distinct, attacks, bona_fide, np.diff(attacks + bona_fide, axis=1) > 0, rejected)
     with np.errstate(invalid="ignore", divide="ignore"):
-        chosen = _RULES[rule.name](rule, videos, counts, kept_out, lost)
-    defined = (kept_out[:, -1] > 0) & (lost[:, -1] > 0) & (chosen >= 0)
+        chosen = _RULES[rule.name](rule, videos, counts)
+    defined = (attacks[:, -1] > 0) & (bona_fide[:, -1] > 0) & (chosen >= 0)
     values = _between(counts, np.where(defined, chosen, 0))
     # Where a resample's classes are apart, the middle of the gap in logits, as `choose` has it.
-    highest = distinct[_last(np.diff(kept_out, axis=1) > 0)]
-    lowest = distinct[_first(np.diff(lost, axis=1) > 0)]
+    highest = distinct[_last(np.diff(attacks, axis=1) > 0)]
+    lowest = distinct[_first(np.diff(bona_fide, axis=1) > 0)]
     apart = (highest < values) & (values <= lowest) & (highest >= 0) & (lowest <= 1)
-    middle = 1 / (1 + np.exp(-(_logits(highest) + _logits(lowest)) / 2))
+    middle = midway(highest, lowest)
     values = np.where(apart & (highest < middle) & (middle <= lowest), middle, values)
     return np.where(defined, values, np.nan)
 
 
-_Rule = Callable[
-    [Rule, SourceVideos, _Counts, Float64[np.ndarray, "r c"], Float64[np.ndarray, "r c"]], Int64[np.ndarray, " r"]
-]
+_Rule = Callable[[Rule, SourceVideos, _Counts], Int64[np.ndarray, " r"]]
 
 
-def _pooled(
-    rule: Rule,
-    videos: SourceVideos,
-    counts: _Counts,
-    attacks: Float64[np.ndarray, "r c"],
-    bona_fide: Float64[np.ndarray, "r c"],
-) -> Int64[np.ndarray, " r"]:
+def _pooled(rule: Rule, videos: SourceVideos, counts: _Counts) -> Int64[np.ndarray, " r"]:
+    attacks, bona_fide = counts.attacks, counts.bona_fide
     gap = np.abs((attacks[:, -1:] - attacks) * bona_fide[:, -1:] - bona_fide * attacks[:, -1:])
     return _last_within(gap, np.zeros(len(gap)))
 
 
-def _cost(
-    rule: Rule,
-    videos: SourceVideos,
-    counts: _Counts,
-    attacks: Float64[np.ndarray, "r c"],
-    bona_fide: Float64[np.ndarray, "r c"],
-) -> Int64[np.ndarray, " r"]:
+def _cost(rule: Rule, videos: SourceVideos, counts: _Counts) -> Int64[np.ndarray, " r"]:
+    attacks, bona_fide = counts.attacks, counts.bona_fide
     accepted, rejected = rule.numbers
     far, frr = (attacks[:, -1:] - attacks) / attacks[:, -1:], bona_fide / bona_fide[:, -1:]
     return _last_within(accepted * far + rejected * frr, np.full(len(far), 1e-12 * (accepted + rejected)))
 
 
-def _balanced(
-    rule: Rule,
-    videos: SourceVideos,
-    counts: _Counts,
-    attacks: Float64[np.ndarray, "r c"],
-    bona_fide: Float64[np.ndarray, "r c"],
-) -> Int64[np.ndarray, " r"]:
-    gap, domains = np.zeros_like(attacks), np.zeros(len(attacks))
-    lacking = np.zeros(len(attacks), bool)
+def _balanced(rule: Rule, videos: SourceVideos, counts: _Counts) -> Int64[np.ndarray, " r"]:
+    gap, domains = np.zeros_like(counts.attacks), np.zeros(len(counts.attacks))
+    lacking = np.zeros(len(counts.attacks), bool)
     for name in np.unique(videos.domains):
         mine = videos.domains == name
         own, theirs = (counts.rejected(mine & (videos.labels == label)) for label in (0, 1))
@@ -198,17 +184,11 @@ def _balanced(
     return np.where(lacking, -1, found)
 
 
-def _apcer(
-    rule: Rule,
-    videos: SourceVideos,
-    counts: _Counts,
-    attacks: Float64[np.ndarray, "r c"],
-    bona_fide: Float64[np.ndarray, "r c"],
-) -> Int64[np.ndarray, " r"]:
+def _apcer(rule: Rule, videos: SourceVideos, counts: _Counts) -> Int64[np.ndarray, " r"]:
     (limit,) = rule.numbers
     attack = videos.labels == 0
     species = np.where(attack, "" if videos.species is None else videos.species, "")
-    allowed = np.ones(attacks.shape, bool)
+    allowed = np.ones(counts.attacks.shape, bool)
     for name in np.unique(species[attack]):
         own = counts.rejected(attack & (species == name))
         total = own[:, -1].astype(np.int64)
@@ -217,7 +197,7 @@ def _apcer(
             most[count] = most_within(limit, count)
         allowed &= own[:, -1:] - own <= most[total][:, None]
     # The first candidate that every species allows accepts from some score on; that score has to be a video's.
-    last = np.ones((len(attacks), 1), bool)
+    last = np.ones((len(counts.attacks), 1), bool)
     return _first(allowed & np.concatenate([counts.present, last], axis=1))
 
 
@@ -240,11 +220,6 @@ def _between(counts: _Counts, chosen: Int64[np.ndarray, " r"]) -> Float64[np.nda
 def _last_within(values: Float64[np.ndarray, "r c"], margin: Float64[np.ndarray, " r"]) -> Int64[np.ndarray, " r"]:
     """The last candidate whose value exceeds the smallest by no more than the margin."""
     return _last(values <= values.min(axis=1, keepdims=True) + margin[:, None])
-
-
-def _logits(probabilities: Float64[np.ndarray, " r"]) -> Float64[np.ndarray, " r"]:
-    within = np.clip(probabilities, CLOSEST, 1 - CLOSEST)
-    return np.log(within / (1 - within))
 
 
 def _first(which: Bool[np.ndarray, "r c"]) -> Int64[np.ndarray, " r"]:

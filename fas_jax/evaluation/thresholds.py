@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.logits import midway, nearest_logit
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.metrics import Labels, MetricError, Scores, Species
 from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, VALIDATION, ScoreTable
@@ -30,8 +31,6 @@ RULES = {
     "fixed": "{0:g}, fixed beforehand; no video sets it",
 }
 _COUNTS = {"pooled": 0, "balanced": 0, "apcer": 1, "cost": 2, "fixed": 1}
-CLOSEST = float(np.finfo(np.float32).epsneg)
-"""Scores are float32 probabilities, which come no nearer to 1 than this without being 1."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ class Chosen(NamedTuple):
         """Of the gap in logits; NaN where the classes overlap or the scores are no probabilities."""
         if self.gap is None or not 0 <= self.gap[0] <= self.gap[1] <= 1:
             return np.nan
-        low, high = _logits(self.gap)
-        return high - low
+        low, high = nearest_logit(self.gap)
+        return float(high - low)
 
 
 def choose(rule: str, scores: Scores, labels: Labels, domains: Species, species: Species | None = None) -> Chosen:
@@ -120,7 +119,7 @@ def choose(rule: str, scores: Scores, labels: Labels, domains: Species, species:
     if not low < value <= high:
         return Chosen(value)
     if low >= 0 and high <= 1:
-        middle = 1 / (1 + np.exp(-np.mean(_logits((low, high)))))
+        middle = midway(low, high)
         # Rounding must not put it onto the attack.
         value = float(middle) if low < middle <= high else value
     return Chosen(value, (low, high))
@@ -180,8 +179,3 @@ def thresholds(scores: ScoreTable, rule: str, role: str = VALIDATION) -> dict[tu
                     eer = np.nan
                 found[str(protocol), int(seed), str(model)] = Threshold(float(tau), float(eer))
     return found
-
-
-def _logits(probabilities: tuple[float, float]) -> tuple[float, float]:
-    low, high = np.clip(probabilities, CLOSEST, 1 - CLOSEST)
-    return float(np.log(low / (1 - low))), float(np.log(high / (1 - high)))

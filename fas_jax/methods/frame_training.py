@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, plain_name
+from fas_jax.base.logits import sigmoid
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
 from fas_jax.methods.data import Batch, Clips, Rows, Scores
@@ -62,7 +63,7 @@ class FrameDetector:
             "" if np.isfinite(score) else (absent[row] if len(absent) else "") or "the score is not a finite number"
             for row, score in enumerate(clip.tolist())
         ]
-        return Scores(clip, _sigmoid(logits).astype(np.float32), reasons if any(reasons) else ())
+        return Scores(clip, sigmoid(logits).astype(np.float32), reasons if any(reasons) else ())
 
     def apply(self) -> Callable[..., tuple[Array, Array]]:
         """See `Detector.apply`."""
@@ -104,10 +105,10 @@ def frame_logits(
 
 def fused(logits: Float[np.ndarray, "n t"], real: Bool[np.ndarray, "n t"], fusion: str) -> Float[np.ndarray, " n"]:
     """Clips' scores from their frames' logits, float64; NaN for a clip without frames, or with a logit that is NaN."""
-    values = logits if fusion == "mean-logit" else _sigmoid(logits)
+    values = logits if fusion == "mean-logit" else sigmoid(logits)
     with np.errstate(invalid="ignore"):
         mean = np.where(real, values, 0).sum(1) / real.sum(1)
-    return _sigmoid(mean) if fusion == "mean-logit" else mean
+    return sigmoid(mean) if fusion == "mean-logit" else mean
 
 
 def initial(objective: Classification, backbone: Any, stats: Any, seed: int) -> dict[str, Any]:
@@ -238,9 +239,3 @@ def _scorer(objective: Classification) -> Callable[..., Array]:
 
 def _margin(logits: Float[Array, "b 2"]) -> Float[Array, " b"]:
     return logits[:, 1] - logits[:, 0]
-
-
-def _sigmoid(values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    with np.errstate(invalid="ignore"):  # NaN stays NaN
-        found: np.ndarray = np.exp(-np.logaddexp(0, -values))
-    return found

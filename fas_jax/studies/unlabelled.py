@@ -18,9 +18,10 @@ from jaxtyping import Int
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json
 from fas_jax.base.locks import locked
+from fas_jax.base.logits import nearest_logit
 from fas_jax.base.video_table import VideoTable
 from fas_jax.evaluation import metrics
-from fas_jax.evaluation.calibration import logits_of, nearest_logit
+from fas_jax.evaluation.calibration import logits_of
 from fas_jax.evaluation.metrics import MetricError
 from fas_jax.evaluation.normalisation import BOUND, GUARDED, NORMALISATIONS, moved_threshold
 from fas_jax.evaluation.scores import TEST, ScoreTable
