@@ -9,7 +9,7 @@ CLOSEST = float(np.finfo(np.float32).epsneg)
 
 
 def nearest_logit(probabilities: Any) -> Any:
-    """The logits of an array or a number, in float64; what is nearer to 0 or 1 than 6e-8, or beyond, has that one's."""
+    """The logits of an array or a number, in float64; probabilities within 6e-8 of 0 or 1 count as 6e-8 from it."""
     inside = np.clip(np.asarray(probabilities, np.float64), CLOSEST, 1 - CLOSEST)
     return np.log(inside / (1 - inside))
 

@@ -137,8 +137,8 @@ def peculiarities(rows: ScoreTable) -> list[str]:
         # Beyond 0 and 1 a score is no probability, and 0 and 1 are numbers like others.
         if (count := int(certain.sum())) and np.all((own.score >= 0) & (own.score <= 1)):
             found.append(
-                f"{count} of {len(own)} {role} scores are exactly 0 or 1 and have no finite logit: no threshold parts "
-                "those of one side, and where logits are needed they count as 6e-8 from 0 or 1"
+                f"{count} of {len(own)} {role} scores are exactly 0 or 1 and have no finite logit: no threshold "
+                "separates equal scores, and where logits are needed they count as 6e-8 from 0 or 1"
             )
     return found
 

@@ -148,7 +148,7 @@ def store_provenance(
     origin: Mapping[str, Any],
     identity: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a store says of its making, JSON-able; `identity` is that of `store_identity`."""
+    """What a store's manifest says about how it was made, JSON-able; `identity` comes from `store_identity`."""
     return {
         **origin,
         "dataset": prepared.dataset,
