@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.logits import sigmoid
@@ -14,7 +15,15 @@ from fas_jax.base.settings import Evaluation
 from fas_jax.evaluation import metrics
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import MetricError
-from fas_jax.evaluation.normalisation import BOUND, DEVIATION, GUARDED, MEDIAN, NORMALISATIONS, moved_threshold
+from fas_jax.evaluation.normalisation import (
+    BOUND,
+    DEVIATION,
+    GUARDED,
+    MEDIAN,
+    NORMALISATIONS,
+    most_rejected,
+    moved_threshold,
+)
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.evaluation.thresholds import choose_for
 from fas_jax.experiment import planning
@@ -71,6 +80,29 @@ def test_the_median_follows_the_share_of_attacks():
     rejected = {name: np.mean(bona_fide < moved_threshold(name, 0.0, source, bona_fide)) for name in (MEDIAN, GUARDED)}
     assert rejected[MEDIAN] == 0.5
     assert rejected[GUARDED] <= BOUND
+
+
+@given(st.integers(1, 400) | st.integers(10_000, 30_000))
+def test_a_rise_needs_a_stream_that_shows_the_bound(count):
+    """Against the exact binomial tail; the rule of three begins at 59 videos."""
+    most = most_rejected(count)
+    assert (most < 0) == (count < 59)
+    assert binom.cdf(most, count, BOUND) <= 0.05 < binom.cdf(most + 1, count, BOUND)
+    source, stream = np.linspace(-3, 3, 40), np.linspace(1, 9, count)
+    if 1 < count < 59:
+        assert moved_threshold(GUARDED, 0.0, source, stream) == 0.0
+
+
+@pytest.mark.parametrize("count", [20, 59, 200, 1000])
+def test_without_attacks_the_guard_keeps_to_the_bound_on_other_videos(count):
+    """In at least 95 of 100 draws, whatever the stream's size: the rate on all videos, not on the stream, is bound."""
+    generator = np.random.default_rng(3)
+    source = np.concatenate([generator.normal(-3, 1, 500), generator.normal(3, 1, 500)])
+    rises = []
+    for _ in range(400):
+        stream = generator.normal(4, 1, count)
+        rises.append(norm.cdf(moved_threshold(GUARDED, 0.0, source, stream), 4, 1))
+    assert np.mean(np.array(rises) > BOUND) <= 0.08
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
