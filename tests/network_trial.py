@@ -40,8 +40,8 @@ def batch_of(step: int, size: int = 8) -> dict[str, np.ndarray]:
 def validate(objective: Classification, params, stats) -> Validated:
     """By the loss of frames that no step sees."""
     batch = batch_of(10**6, 32)
-    logits = np.asarray(jax.jit(objective.logits)(params, stats, batch["frames"]), np.float64)
-    margin = (logits[:, 1] - logits[:, 0]) * (2 * batch["labels"] - 1)
+    margin = np.asarray(jax.jit(objective.log_odds)(params, stats, batch["frames"]), np.float64)
+    margin = margin * (2 * batch["labels"] - 1)
     right = np.array([[(margin[batch["labels"] == label] > 0).sum()] for label in (0, 1)])
     loss = np.logaddexp(0, -margin).mean(keepdims=True).astype(np.float32)
     return Validated(np.zeros(1), loss, right, np.array([[16], [16]]), np.array([[16], [16]]))
@@ -71,11 +71,11 @@ def gradient(
     function = devices.parallel(
         partial(network_steps.mean_gradient, objective, settings),
         mesh,
-        (devices.SAME, devices.SAME, devices.BY_ROW, devices.SAME),
+        (devices.SAME, devices.SAME, devices.BY_ROW, devices.SAME, devices.SAME),
         devices.SAME,
         mapping=execution.mapping,
     )
-    return function(*begin(objective), batch, jax.random.key(9))
+    return function(*begin(objective), batch, jax.random.key(9), np.int32(0))
 
 
 def slow_batch(step: int) -> dict[str, np.ndarray]:

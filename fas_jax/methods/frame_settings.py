@@ -14,7 +14,7 @@ from fas_jax.pixels.augmentation import Augmentation
 from fas_jax.training.network_settings import NetworkTraining
 
 if TYPE_CHECKING:
-    from fas_jax.training.classification import Classification
+    from fas_jax.training.objectives import Objective
 
 BLOCK = 128
 """Clips whose frames are in memory when many are scored: of seven frames of 224x224 pixels, they take 135 MB."""
@@ -56,5 +56,5 @@ class FrameSettings(NetworkTraining, Method):
         return (Input("frames", self.rendition),)
 
     @abstractmethod
-    def objective(self) -> Classification:
+    def objective(self) -> Objective:
         """The network with its loss."""

@@ -27,10 +27,10 @@ from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
 from fas_jax.training.batches import FrameBatches, codes_of
 from fas_jax.training.checkpoints import Checkpoints, describe_differences
-from fas_jax.training.classification import Classification
 from fas_jax.training.drawing import make_sampler
 from fas_jax.training.events import EventFiles
 from fas_jax.training.networks import train_network
+from fas_jax.training.objectives import Objective
 from fas_jax.training.stopping import Validated
 
 # Raised when the same settings, data and weights train to other parameters.
@@ -73,7 +73,7 @@ class FrameDetector:
         def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Array, Array]:
             frames, real = data[item], mask[item]
             flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
-            logits = _margin(objective.logits(params, params["stats"], flat)).reshape(real.shape)
+            logits = objective.log_odds(params, params["stats"], flat).reshape(real.shape)
             values = logits if method.fusion == "mean-logit" else jax.nn.sigmoid(logits)
             mean = jnp.sum(jnp.where(real, values, 0), 1) / jnp.sum(real, 1).astype(jnp.float32)
             clip = jax.nn.sigmoid(mean) if method.fusion == "mean-logit" else mean
@@ -111,7 +111,7 @@ def fused(logits: Float[np.ndarray, "n t"], real: Bool[np.ndarray, "n t"], fusio
     return sigmoid(mean) if fusion == "mean-logit" else mean
 
 
-def initial(objective: Classification, backbone: Any, stats: Any, seed: int) -> dict[str, Any]:
+def initial(objective: Objective, backbone: Any, stats: Any, seed: int) -> dict[str, Any]:
     """Parameters and statistics to begin with, as a detector holds them."""
     return {"backbone": backbone, "head": objective.head(seed), "stats": stats}
 
@@ -233,9 +233,5 @@ def _both_classes(clips: Clips, rows: Rows, name: str) -> None:
 
 
 @lru_cache
-def _scorer(objective: Classification) -> Callable[..., Array]:
-    return jax.jit(lambda params, frames: _margin(objective.logits(params, params["stats"], frames)))
-
-
-def _margin(logits: Float[Array, "b 2"]) -> Float[Array, " b"]:
-    return logits[:, 1] - logits[:, 0]
+def _scorer(objective: Objective) -> Callable[..., Array]:
+    return jax.jit(lambda params, frames: objective.log_odds(params, params["stats"], frames))

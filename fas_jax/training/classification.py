@@ -8,21 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
-from fas_jax.models.backbones.base import Precision
-from fas_jax.models.trainable import Mode, Trainable
+from fas_jax.training.objectives import Objective
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Objective):
     """Empirical risk minimisation: the mean cross-entropy over a batch, whatever dataset a frame is of."""
 
-    network: Trainable
-    precision: Precision = "float32"
-    momentum: float = 0.1
-    """Of running statistics; see `Mode`."""
-    rematerialise: bool = False
     dropout: float = 0.0
     """Share of the features that are set to zero in training."""
     smoothing: float = 0.0
@@ -34,27 +28,32 @@ class Classification:
         kernel = np.random.default_rng([seed, 13]).normal(0, self.network.dimension**-0.5, shape)
         return {"kernel": kernel.astype(np.float32), "bias": np.zeros(2, np.float32)}
 
-    def logits(self, params: Any, stats: Any, frames: Num[Array, "b h w 3"]) -> Float[Array, "b 2"]:
-        """Of attack and bona fide, float32; a frame's depend on no other frame."""
-        features, _ = self.network.apply(params["backbone"], stats, frames, Mode(precision=self.precision))
-        return _linear(features, params["head"])
+    def log_odds(self, params: Any, stats: Any, frames: Num[Array, "b h w 3"]) -> Float[Array, " b"]:
+        """See `Objective.log_odds`."""
+        features, _ = self.network.apply(params["backbone"], stats, frames, self.scoring)
+        logits = _linear(features, params["head"])
+        return logits[:, 1] - logits[:, 0]
 
     def loss(
-        self, params: Any, stats: Any, batch: Mapping[str, Array], key: Array, axis: str
+        self, params: Any, stats: Any, batch: Mapping[str, Array], key: Array, step: Int[Array, ""], axis: str
     ) -> tuple[Float[Array, ""], Any]:
         """See `Objective.loss`: the mean over this device's share, which is as large as the others'."""
-        mode = Mode(True, self.precision, self.momentum, axis, self.rematerialise)
-        features, stats = self.network.apply(params["backbone"], stats, batch["frames"], mode)
-        if self.dropout:
-
-            def kept(slot: Array) -> Array:
-                shape = (self.network.dimension,)
-                return jax.random.bernoulli(jax.random.fold_in(key, slot), 1 - self.dropout, shape)
-
-            features = jnp.where(jax.vmap(kept)(batch["slots"]), features / (1 - self.dropout), 0)
+        features, stats = self.network.apply(params["backbone"], stats, batch["frames"], self.training(axis))
+        features = dropped(features, self.dropout, batch["slots"], key)
         labels = jax.nn.one_hot(batch["labels"], 2) * (1 - self.smoothing) + self.smoothing / 2
         return jnp.mean(optax.softmax_cross_entropy(_linear(features, params["head"]), labels)), stats
 
 
 def _linear(features: Float[Array, "b d"], head: Any) -> Float[Array, "b 2"]:
     return jnp.dot(features, head["kernel"], precision="highest") + head["bias"][None]
+
+
+def dropped(features: Float[Array, "b d"], share: float, slots: Int[Array, " b"], key: Array) -> Float[Array, "b d"]:
+    """Dropout: sets a share of each row to zero and scales up the rest; what is drawn depends on the row's slot."""
+    if not share:
+        return features
+
+    def kept(slot: Array) -> Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, slot), 1 - share, features.shape[1:])
+
+    return jnp.where(jax.vmap(kept)(slots), features / (1 - share), 0)

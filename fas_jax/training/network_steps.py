@@ -1,9 +1,9 @@
 """The step of a network on frames as a pure function of state and batch, on all devices that share the batch."""
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,27 +15,9 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from fas_jax.runtime import devices
 from fas_jax.training.network_settings import NetworkTraining
+from fas_jax.training.objectives import Objective
 
 _SGD_MOMENTUM = 0.9
-
-
-@runtime_checkable
-class Objective(Hashable, Protocol):
-    """A network with its loss. Hashable, because programs are compiled for it."""
-
-    def loss(
-        self, params: Any, stats: Any, batch: Mapping[str, Array], key: Array, axis: str
-    ) -> tuple[Float[Array, ""], Any]:
-        """A device's share of the loss, and the batch statistics as they run on.
-
-        Args:
-            params: `backbone`, and whatever else trains.
-            stats: Running statistics.
-            batch: This device's share of what `FrameBatches` makes. `slots` are the places in the whole batch.
-            key: The same on all devices; what is drawn for a clip is to depend on its slot, not on the device.
-            axis: Of the devices that share the batch. The mean over them of what is returned is the loss of the whole
-                batch, and statistics are the same on all of them.
-        """
 
 
 class State(NamedTuple):
@@ -92,7 +74,7 @@ def train_step(
         The state after it, and the loss of the batch.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    gradient, loss, stats = mean_gradient(objective, settings, state.params, state.stats, batch, key)
+    gradient, loss, stats = mean_gradient(objective, settings, state.params, state.stats, batch, key, state.step)
     size = optax.tree.norm(gradient)
     # Optax raises its decays to the power of an integer count, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
@@ -106,6 +88,7 @@ def train_step(
         return jax.tree.map(lambda p, u: p - own * (u + decay * _decayed(p)), params, updates)
 
     params = {name: moved(rate * _factor(settings, name), each, updates[name]) for name, each in state.params.items()}
+    params = objective.after(params, state.step)
     count = state.step.astype(jnp.float32)
     # Less at the beginning, when the average would still hold what training began with.
     kept = jnp.minimum(settings.average, (1 + count) / (10 + count))
@@ -123,6 +106,7 @@ def mean_gradient(
     stats: Any,
     batch: Mapping[str, Array],
     key: Array,
+    step: Int[Array, ""],
 ) -> tuple[Any, Float[Array, ""], Any]:
     """Gradient and loss of the whole batch, the same on all devices, and the statistics as they run on.
 
@@ -133,12 +117,12 @@ def mean_gradient(
 
     def part(carry: Any, piece: Any) -> tuple[Any, None]:
         gradient, total, stats = carry
-        (loss, stats), more = gradient_of(own, stats, piece, key, devices.DATA)
+        (loss, stats), more = gradient_of(own, stats, piece, key, step, devices.DATA)
         return (jax.tree.map(jnp.add, gradient, more), total + loss, stats), None
 
     count = settings.accumulate
     if count == 1:
-        (loss, stats), gradient = gradient_of(own, stats, dict(batch), key, devices.DATA)
+        (loss, stats), gradient = gradient_of(own, stats, dict(batch), key, step, devices.DATA)
     else:
         pieces = {name: values.reshape(count, -1, *values.shape[1:]) for name, values in batch.items()}
         none = jax.tree.map(jnp.zeros_like, own), devices.varying(jnp.zeros(())), stats

@@ -20,7 +20,8 @@ from fas_jax.training import network_steps
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Validation, Watcher
 from fas_jax.training.network_settings import NetworkTraining
-from fas_jax.training.network_steps import Objective, State
+from fas_jax.training.network_steps import State
+from fas_jax.training.objectives import Objective
 from fas_jax.training.stopping import Progress, Validated
 
 _AHEAD = 2
