@@ -1,41 +1,6 @@
-"""Renders stand-ins for the four datasets: python scripts/synthesize.py OUT"""
+"""`fas-jax synthesize`, run from a checkout."""
 
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
-
-from fas_jax.base.settings import Synthesis
-from fas_jax.runtime import cli
-from fas_jax.synthetic import render_dataset
-from fas_jax.synthetic.plan import LETTERS
-
-
-def main(
-    out: Annotated[Path, tyro.conf.Positional],
-    settings: Synthesis = Synthesis(),  # noqa: B008 - frozen
-    layouts: tuple[Literal["oulu_npu", "casia_fasd", "replay_attack", "msu_mfsd"], ...] = (
-        "oulu_npu",
-        "casia_fasd",
-        "replay_attack",
-        "msu_mfsd",
-    ),
-) -> None:
-    """Renders small face presentation-attack datasets as video files in the official layouts.
-
-    They exercise the pipeline and say nothing about real attacks. Without options it renders the full official lists in
-    full size, which takes days; for a first try: --subjects 12 --videos-per-subject 5 --frames 64 --scale 0.25. Started
-    again after an interruption, it continues where it stopped.
-
-    Args:
-        out: Folder in which each layout gets a folder.
-        settings: What is rendered.
-        layouts: Layouts to render.
-    """
-    for layout in layouts:
-        root = render_dataset(layout, out / layout, settings)
-        print(f"synth-{LETTERS[layout]}: {root}")
-
+from fas_jax.commands.synthesize import command
 
 if __name__ == "__main__":
-    cli.main(main)
+    command()

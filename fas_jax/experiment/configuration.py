@@ -116,10 +116,32 @@ _REPLACED = {
 }
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Reads an experiment from TOML; an unknown key is an error that names the nearest known one."""
+def find_configuration(named: Path) -> Path:
+    """The file that `--config` means: one that exists, or one of the package's own configurations, by its name.
+
+    Raises:
+        UserError: There is neither; the message offers the nearest name.
+    """
+    if named.is_file() or named.suffix == ".toml":
+        return named
+    package = Path(__file__).resolve().parents[1]
+    # Installed, the package holds them; in a checkout they lie beside it.
+    folder = next((each for each in (package / "configs", package.parent / "configs") if each.is_dir()), package)
+    own = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.toml"))}
+    if named.as_posix() not in own:
+        raise unknown_name("configuration", str(named), own)
+    return own[named.as_posix()]
+
+
+def load_experiment(named: Path) -> Experiment:
+    """Reads an experiment from TOML, by its path or by the name of one of the package's own.
+
+    Raises:
+        UserError: There is no such configuration, or an unknown key is in it; the message names the nearest known one.
+    """
+    path = find_configuration(Path(named))
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"configuration {path} does not exist") from None
     except (OSError, ValueError) as error:
@@ -166,7 +188,7 @@ def _methods(value: Any, where: str) -> dict[str, Method]:
 
 
 def experiment_main(function: Callable[[Experiment], int | None], default: str) -> None:
-    """Runs `function` on an `Experiment`: the file that `--config` names, changed by the other options.
+    """Runs `function` on an `Experiment`: the configuration that `--config` names, changed by the other options.
 
     It may run as several processes of one job.
     """
@@ -177,7 +199,7 @@ def parse(arguments: Sequence[str], description: str, default: str) -> Experimen
     """The experiment that a command line asks for.
 
     Args:
-        arguments: `--config FILE`, `--methods SET`, which adds a set of methods to the file's, and
+        arguments: `--config NAME_OR_FILE`, `--methods SET`, which adds a set of methods to the file's, and
             `--section.option VALUE` for any setting.
         description: For `--help`.
         default: The configuration if `--config` names none.
@@ -200,9 +222,10 @@ def parse(arguments: Sequence[str], description: str, default: str) -> Experimen
         type(options),
         default=options,
         args=rest,
-        description=f"{description}\n\n--config FILE reads the settings from a TOML file (now {known.config}; default "
-        f"{default}), and --methods SET adds a set of methods to those of the file ({', '.join(SETS)}). The defaults "
-        "below are that file's; any option changes its setting for this run.",
+        description=f"{description}\n\n--config reads the settings from a TOML file, or from one of the package's own "
+        f"configurations by its name (now {known.config}; default {default}), and --methods SET adds a set of methods "
+        f"to those of the file ({', '.join(SETS)}). The defaults below are that file's; any option changes its setting "
+        "for this run.",
     )
     found: Experiment = from_options(parsed, experiment)
     return found

@@ -1,0 +1,70 @@
+"""Scores videos and images with a trained bundle."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fas_jax.base.errors import UserError
+from fas_jax.deployment.bundle import NO_DECISION
+from fas_jax.deployment.bundle_folder import find_bundles, load_bundle
+from fas_jax.pixels.decoding import start_workers
+from fas_jax.protocols.presets import is_synthetic
+from fas_jax.runtime import cli
+from fas_jax.runtime.programs import keep_programs
+
+
+def main(
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    bundle: Path | None = None,
+    detector: str = "",
+) -> int:
+    """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
+
+    The exit code is 1 if any file got no decision.
+
+    Args:
+        paths: Video or image files.
+        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. It may be left out if runs/ holds
+            only one.
+        detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads
+            other methods' scores, or else the first.
+    """
+    if not paths:
+        raise UserError("name at least one video or image file")
+    keep_programs()
+    if bundle is None:
+        bundle = only_bundle(Path("runs"))
+        print(f"using {bundle}", file=sys.stderr)
+    # They import what they need while the bundle is read here.
+    start_workers(len(paths))
+    loaded = load_bundle(bundle)
+    if any(is_synthetic(source) for source in loaded.about["sources"]):
+        print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)
+    weights = loaded.about["inputs"]["features"]["weights"]
+    if weights.startswith("random"):
+        print(f"the backbone's weights are {weights}", file=sys.stderr)
+    undecided = 0
+    for verdict in loaded.judge(paths, detector or loaded.default):
+        undecided += verdict["decision"] == NO_DECISION
+        cli.print_json(verdict)
+    return 1 if undecided else 0
+
+
+def only_bundle(runs: Path) -> Path:
+    """The one bundle of the runs in a folder.
+
+    Raises:
+        UserError: There is none, or there are several, which the message lists.
+    """
+    found = find_bundles(runs)
+    if not found:
+        raise UserError(f"there is no bundle under {runs}/; run scripts/run.py first, or name one by --bundle")
+    if len(found) > 1:
+        raise UserError("several bundles could be meant; name one of them by --bundle:\n" + "\n".join(map(str, found)))
+    return found[0]
+
+
+command = partial(cli.main, main)
