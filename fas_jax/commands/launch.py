@@ -16,9 +16,9 @@ def main(command: Annotated[tuple[str, ...], tyro.conf.Positional], processes: i
     SIGTERM and Ctrl-C reach all of them. When one is lost, this script ends the others within seconds and names the one
     that was lost; the same command, started again, continues from the last checkpoint.
 
-    On several machines, start the script itself once for each process, with FAS_JAX_COORDINATOR=HOST:PORT (of the
+    On several machines, start the command itself once for each process, with FAS_JAX_COORDINATOR=HOST:PORT (of the
     first process), FAS_JAX_PROCESSES (their number) and FAS_JAX_PROCESS (counted from 0) in its environment; under
-    Slurm, Open MPI or Kubernetes FAS_JAX_COORDINATOR=auto is enough.
+    Kubernetes FAS_JAX_COORDINATOR=auto is enough. What srun, Open MPI 4 or a TPU pod starts needs none of these.
 
     Args:
         command: The command, after --.

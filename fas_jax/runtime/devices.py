@@ -81,7 +81,7 @@ def join() -> None:
         return
     if jax.distributed.is_initialized():
         return
-    coordinator = os.environ[launching.COORDINATOR]
+    coordinator = os.environ.get(launching.COORDINATOR, "auto")
     given: dict[str, Any] = {}
     if coordinator != "auto":
         processes, index = _number(launching.PROCESSES), _number(launching.PROCESS)
@@ -97,7 +97,14 @@ def join() -> None:
             **given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, shutdown_timeout_seconds=HEARTBEAT_SECONDS
         )
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{launching.COORDINATOR}={coordinator}: {error}") from error
+        named = launching.scheduler(os.environ)
+        if launching.COORDINATOR in os.environ or not named:
+            raise UserError(f"{launching.COORDINATOR}={coordinator}: {error}") from error
+        raise UserError(
+            f"{named} started this process as one of several, and JAX cannot find the others ({error}); name them by "
+            f"{launching.COORDINATOR}, {launching.PROCESSES} and {launching.PROCESS}, or set {launching.PROCESSES}=1 "
+            "for processes that work each by itself"
+        ) from error
 
 
 def _number(variable: str) -> int:

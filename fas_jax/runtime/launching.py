@@ -1,9 +1,10 @@
-"""Several processes of one job on this machine, which start and end together. Imports no JAX.
+"""Several processes of one job, which start and end together. Imports no JAX.
 
-Three variables of its environment tell each process about the job, and `devices.join` reads them:
-`FAS_JAX_COORDINATOR` (HOST:PORT of the first process), `FAS_JAX_PROCESSES` (how many) and `FAS_JAX_PROCESS` (which of
-them, from 0). On a cluster the scheduler starts the processes, with the same variables, or with
-`FAS_JAX_COORDINATOR=auto` alone if JAX can find the rest.
+Under Slurm, Open MPI or on a TPU pod a process finds the others by what the scheduler put into its environment. On one
+machine `launch` starts them. Elsewhere three variables tell each process about the job, and `devices.join` reads them:
+`FAS_JAX_COORDINATOR` (HOST:PORT of the first process, or `auto` where JAX can find the rest), `FAS_JAX_PROCESSES` (how
+many) and `FAS_JAX_PROCESS` (which of them, from 0). `FAS_JAX_PROCESSES=1` alone says that a process works by itself,
+whatever a scheduler says.
 """
 
 import collections
@@ -29,8 +30,30 @@ _LAST_LINES = 12
 
 
 def is_launched() -> bool:
-    """Whether this process belongs to a job."""
-    return COORDINATOR in os.environ
+    """Whether this process belongs to a job of several."""
+    return COORDINATOR in os.environ or bool(scheduler(os.environ))
+
+
+def scheduler(environment: Mapping[str, str]) -> str:
+    """Who started this process as one of several, by the variables that JAX reads; empty where nobody did.
+
+    A batch script of Slurm is one process, however many tasks it asked for: only `srun` starts steps.
+    """
+    if environment.get(PROCESSES) == "1":
+        return ""
+    if "SLURM_STEP_NODELIST" in environment and _several(environment, "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
+        return "Slurm"
+    if _several(environment, "OMPI_COMM_WORLD_SIZE"):
+        return "Open MPI"
+    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
+        return "a TPU pod"
+    return ""
+
+
+def _several(environment: Mapping[str, str], *variables: str) -> bool:
+    """Whether the first of these variables that is set is a number above 1."""
+    known = next((environment[each] for each in variables if each in environment), "")
+    return known.isdigit() and int(known) > 1
 
 
 def launch(command: Sequence[str], processes: int) -> int:
