@@ -24,6 +24,8 @@ class StoredFrames:
     """True at real frames, which are the first of a clip."""
     size: int
     """Side of a frame in pixels."""
+    burst: int = 1
+    """Above 1, a clip's frames are bursts of so many consecutive frames, one after the other."""
 
     def __len__(self) -> int:
         return len(self.place)
