@@ -98,8 +98,8 @@ class Experiment:
                 rendition = self.renditions.get(item.name)
                 if rendition and rendition.burst > 1:
                     raise UserError(
-                        f"methods.{name} reads a clip as one sequence, and clips of rendition {item.name} are bursts of "
-                        f"{rendition.burst} frames far apart, from one of which its state would run into the next; "
+                        f"methods.{name} reads a clip as one sequence, and clips of rendition {item.name} are bursts "
+                        f"of {rendition.burst} frames far apart, from one of which its state would run into the next; "
                         'choose a rendition of single frames, or kind = "end2end"'
                     )
 
