@@ -98,14 +98,13 @@ class HeldFrames(StoredFrames):
     images: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def of(cls, images: np.ndarray, mask: np.ndarray) -> "HeldFrames":
+    def of(cls, images: np.ndarray, mask: np.ndarray, burst: int = 1) -> "HeldFrames":
         """Frames uint8 [n t h w 3], of which the mask says which are real."""
         numbers = np.arange(len(images), dtype=np.int32)
-        return cls((), 0 * numbers, numbers, mask, images.shape[2], images)
+        return cls((), 0 * numbers, numbers, mask, images.shape[2], burst, images)
 
-    def frame(self, row: int, number: int) -> np.ndarray:
-        found: np.ndarray = self.images[row, number]
-        return found
+    def some(self, row: int, numbers: Sequence[int]) -> Sequence[np.ndarray]:
+        return [self.images[row, number] for number in numbers]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         found: np.ndarray = self.images[rows]

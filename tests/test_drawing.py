@@ -1,5 +1,7 @@
 """Samplers: pure functions of seed and step, balanced as they say, every clip as often as the others."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,11 +13,11 @@ from fas_jax.base.video_table import VideoTable
 from fas_jax.training.drawing import make_sampler
 
 
-def table(*kinds: tuple[str, int, int]) -> VideoTable:
+def table(*kinds: tuple[str, int, int], species=lambda number: "print") -> VideoTable:
     """So many clips of a dataset and label each, every clip of a subject of its own."""
     rows = [(dataset, label, number) for dataset, label, count in kinds for number in range(count)]
     return VideoTable.of(
-        Video(f"{i:03d}", dataset, f"s{label}-{number}", "train", label, "print", "print", "", "")
+        Video(f"{i:03d}", dataset, f"s{label}-{number}", "train", label, species(number), "print", "", "")
         for i, (dataset, label, number) in enumerate(rows)
     )
 
@@ -86,3 +88,65 @@ def test_only_the_clips_that_are_given_are_drawn():
 def test_what_cannot_be_balanced_is_named(kinds, balanced, share, said):
     with pytest.raises(UserError, match=said):
         sampler(balanced, share, videos=table(*kinds))
+
+
+# Of 13 attacks of A, one is a mask and three are replays; B has prints alone.
+MIXED = table(
+    ("A", 1, 5),
+    ("A", 0, 13),
+    ("B", 1, 4),
+    ("B", 0, 7),
+    species=lambda n: {12: "mask"}.get(n, "replay" if n > 8 else "print"),
+)
+
+
+def kinds_of(rows) -> list[tuple[str, int, str]]:
+    return [(MIXED.dataset[row], int(MIXED.label[row]), MIXED.pai[row]) for row in np.asarray(rows).tolist()]
+
+
+@pytest.mark.parametrize("balanced", ["class", "domain"])
+def test_every_third_step_has_as_many_attacks_of_each_species(balanced):
+    plain = sampler(balanced, 3, videos=MIXED)
+    rare = make_sampler(balanced, 3, np.arange(len(MIXED)), MIXED, 0, "net", 3)
+    assert rare.size == plain.size
+    usual = 0
+    for step in range(30):
+        found = rare.draw(step)
+        np.testing.assert_array_equal(found, rare.draw(step))
+        kinds = kinds_of(found)
+        assert [label for _, label, _ in kinds] == [label for _, label, _ in kinds_of(plain.draw(step))]
+        if step % 3 == 2:
+            counts = Counter(
+                species for dataset, label, species in kinds if not label and (dataset, balanced) != ("B", "domain")
+            )
+            assert counts == {"mask": 1, "print": 1, "replay": 1}
+        else:
+            # Between these, pools go on as if there were no other steps.
+            attacks = [row for row in found.tolist() if not MIXED.label[row]]
+            assert attacks == [
+                own if balanced == "class" or MIXED.dataset[own] == "A" else attacks[place]
+                for place, own in enumerate(row for row in plain.draw(usual).tolist() if not MIXED.label[row])
+            ]
+            usual += 1
+        # What has one species alone does not notice.
+        alone = [
+            place
+            for place, (dataset, label, _) in enumerate(kinds)
+            if label or (dataset == "B" and balanced == "domain")
+        ]
+        np.testing.assert_array_equal(found[alone], plain.draw(step)[alone])
+
+
+def test_within_rare_steps_the_clips_of_a_species_are_seen_equally_often():
+    rare = make_sampler("class", 2, np.arange(len(MIXED)), MIXED, 0, "net", 2)
+    seen = np.bincount(np.concatenate([rare.draw(step) for step in range(1, 1200, 2)]), minlength=len(MIXED))
+    attacks = np.flatnonzero(MIXED.label == 0)
+    for name, each in (("mask", 400), ("replay", 400), ("print", 400)):
+        own = seen[[row for row in attacks.tolist() if MIXED.pai[row] == name]]
+        assert own.sum() == each
+        assert own.max() - own.min() <= 1
+
+
+def test_species_are_not_told_apart_where_nothing_is_balanced():
+    with pytest.raises(UserError, match=r'net: rare_every draws attacks by species; set balanced = "class"'):
+        make_sampler("none", 2, np.arange(len(MIXED)), MIXED, 0, "net", 2)

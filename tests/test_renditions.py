@@ -1,6 +1,7 @@
 """Renditions: all of them in one pass, each as if it were made alone; and keys that no setting can be missing from."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,8 @@ OTHER_RENDITION = {
     "seconds": 0.5,
     "position": "first",
     "max_frames": 2,
+    "burst": 4,
+    "bursts": 5,
     "crop": "whole",
     "margin": 0.1,
     "size": 16,
@@ -165,13 +168,13 @@ def test_every_setting_of_a_rendition_that_has_an_effect_is_in_its_key(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fas_jax.pixels.detection.centerface_path", lambda: tmp_path / "yunet.onnx")
     for crop, unused in module._UNUSED.items():
-        for seconds in (0.0, 2.0):
-            first = Rendition(crop=crop, seconds=seconds)  # type: ignore[arg-type]
+        for seconds, burst in itertools.product((0.0, 2.0), (1, 3)):
+            first = Rendition(crop=crop, seconds=seconds, burst=burst)  # type: ignore[arg-type]
             other = dataclasses.replace(first, **{field: OTHER_RENDITION[field]})
-            ineffective = field in unused or (field == "segment" and seconds > 0)
-            assert (rendition_key(first) == rendition_key(other)) == (ineffective or first == other)
-    # What a key said before skipping by time was possible, it says today.
-    assert "seconds" not in rendition_key(Rendition())
+            ineffective = {*unused, "segment" if seconds else "", "max_frames" if burst > 1 else "bursts"}
+            assert (rendition_key(first) == rendition_key(other)) == (field in ineffective or first == other)
+    # What a key said before skipping by time and bursts were possible, it says today.
+    assert not {"seconds", "burst", "bursts"} & rendition_key(Rendition()).keys()
 
 
 @pytest.mark.parametrize("crop", ["whole", "annotation"])

@@ -57,6 +57,13 @@ class Rendition:
     max_frames: int = what(7, at_least=0)
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
+    burst: int = what(1, later=True, at_least=1)
+    """Consecutive frames, at the recorded rate, that are kept around every kept frame, which then lies in their middle;
+    1 keeps single frames. Frames a second apart cannot show a blink. All frames of a burst have one crop, that of the
+    face in its middle frame, so that what moves in it is the face. A video with fewer frames has no such rendition."""
+    bursts: int = what(3, later=True, at_least=1)
+    """Most bursts of a clip, spread evenly over the video, where burst is above 1; it takes the place of max_frames.
+    Bursts share no frame: of two that would, the later is left out."""
     crop: Literal["whole", "annotation", "detector"] = what("whole")
     """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
     detector the largest face that is found in the frame."""
@@ -71,6 +78,11 @@ class Rendition:
     no_face: Literal["fail", "skip", "whole"] = what("fail")
     """What a frame without a face leads to: the video has no such rendition, the frame is left out of the clip, or the
     whole frame is taken as the crop. All are counted."""
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames of a clip; 0 where nothing limits them."""
+        return self.burst * self.bursts if self.burst > 1 else self.max_frames
 
 
 def default_renditions() -> dict[str, Rendition]:

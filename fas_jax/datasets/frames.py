@@ -24,6 +24,8 @@ class StoredFrames:
     """True at real frames, which are the first of a clip."""
     size: int
     """Side of a frame in pixels."""
+    burst: int = 1
+    """Above 1, a clip's frames are bursts of so many consecutive frames, one after the other."""
 
     def __len__(self) -> int:
         return len(self.place)
@@ -34,7 +36,11 @@ class StoredFrames:
         Raises:
             UserError: The stored frame is damaged or of another size.
         """
-        return self._checked(row, self.parts[self.part[row]].frames(int(self.place[row]), [number]))[0]
+        return self.some(row, [number])[0]
+
+    def some(self, row: int, numbers: Sequence[int]) -> Sequence[UInt8[np.ndarray, "h w 3"]]:
+        """As `frame`, several frames of a clip, which is read once."""
+        return self._checked(row, self.parts[self.part[row]].frames(int(self.place[row]), numbers))
 
     def __getitem__(self, rows: Int[np.ndarray, " m"]) -> UInt8[np.ndarray, "m t h w 3"]:
         """All frames of some clips, zero where there is none.

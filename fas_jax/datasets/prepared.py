@@ -130,8 +130,8 @@ class Prepared:
 
     def not_made(self) -> Iterator[tuple[str, Video, str]]:
         """Renditions of clips that could not be made: the rendition's name, the video and the reason."""
-        # A whole frame is always there: where it is not, the video itself is a failure.
-        if any(each["crop"] != "whole" for each in self.renditions.values()):
+        # A whole frame at a counted place is always there: where it is not, the video itself is a failure.
+        if any(each["crop"] != "whole" or {"seconds", "burst"} & each.keys() for each in self.renditions.values()):
             for shard in self.shards:
                 for video, info in self.clips(shard):
                     yield from ((name, video, each.reason) for name, each in info.renditions.items() if each.reason)

@@ -92,7 +92,7 @@ class Bundle:
         """The score of one clip by one detector.
 
         Args:
-            frames: RGB, by rendition, as `renditions` says: of its size, and no more than its `max_frames`.
+            frames: RGB, by rendition, as `renditions` says: of its size, and no more than its `most_frames`.
             info: What decoding found; needed by detectors that read facts, and for a rendition without frames, of
                 which it gives the reason.
             name: The detector; `default` if empty.
@@ -176,7 +176,7 @@ class Bundle:
 
     def _features(self, rendition: str, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [1 t d] and mask [1 t] of a clip, padded as in training, so that all lengths run one program."""
-        most, settings = self.renditions[rendition].max_frames, self.features
+        most, settings = self.renditions[rendition].most_frames, self.features
         # A store's batch would be mostly padding; a smaller one changes features by about 1e-7 (rounding).
         batch_size = min(most or 8, settings.batch_size)
         features = frame_features(
@@ -187,19 +187,24 @@ class Bundle:
     def _padded(self, rendition: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What there is of each frame, with an axis of one clip and padded to the rendition's longest; and the mask."""
         count = len(values)
-        length = self.renditions[rendition].max_frames or count
+        length = self.renditions[rendition].most_frames or count
         padded = np.pad(values, ((0, length - count), *((0, 0),) * (values.ndim - 1)))
         return padded[None], np.arange(length)[None] < count
 
     def _check(self, rendition: str, frames: np.ndarray) -> None:
         """Raises `UserError` unless these are frames of a rendition."""
-        size, most = self.renditions[rendition].size, self.renditions[rendition].max_frames
+        size, most = self.renditions[rendition].size, self.renditions[rendition].most_frames
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
             raise UserError(
                 f"frames of rendition {rendition} must be uint8 [t {size} {size} 3], RGB, not {frames.dtype} "
                 f"{list(frames.shape)}"
             )
-        count = len(frames)
+        count, burst = len(frames), self.renditions[rendition].burst
+        if count % burst:
+            raise UserError(
+                f"a clip of rendition {rendition} is bursts of {burst} frames, one after the other, and not {count} "
+                "frames; leave incomplete bursts out"
+            )
         if most and count > most:
             raise UserError(
                 f"a clip of rendition {rendition} has at most {most} frames, not {count}; choose them as its settings "

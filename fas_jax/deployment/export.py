@@ -115,7 +115,7 @@ def write_serving(bundle: Bundle, out: Path, name: str = "") -> dict[str, Any]:
 def _write(bundle: Bundle, out: Path, name: str) -> dict[str, Any]:
     rendition = exported_rendition(bundle, name)
     score, weights = scorer(bundle, name), serving_weights(bundle, name)
-    side, length = bundle.renditions[rendition].size, bundle.renditions[rendition].max_frames
+    side, length = bundle.renditions[rendition].size, bundle.renditions[rendition].most_frames
     described = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights)
     batch, time = export.symbolic_shape("b, t")
     if length:

@@ -34,7 +34,7 @@ from fas_jax.base.settings import (
 )
 from fas_jax.experiment.options import as_options, attribute, from_options
 from fas_jax.methods.base import Method, method_to_dict
-from fas_jax.methods.registry import SETS, in_order, method_from_dict
+from fas_jax.methods.registry import SETS, below, in_order, method_from_dict
 from fas_jax.runtime import cli
 
 
@@ -88,6 +88,20 @@ class Experiment:
         for name, method in self.methods.items():
             method.check(name)
         in_order(self.methods)
+        self._check_bursts()
+
+    def _check_bursts(self) -> None:
+        """Refuses methods whose state would run from one burst of a clip into the next."""
+        for name, method in self.methods.items():
+            read = [name, *below(self.methods, name)] if method.one_sequence else []
+            for item in (item for each in read for item in self.methods[each].inputs() if item.kind != "scores"):
+                rendition = self.renditions.get(item.name)
+                if rendition and rendition.burst > 1:
+                    raise UserError(
+                        f"methods.{name} reads a clip as one sequence, and clips of rendition {item.name} are bursts "
+                        f"of {rendition.burst} frames far apart, from one of which its state would run into the next; "
+                        'choose a rendition of single frames, or kind = "end2end"'
+                    )
 
 
 # What older files say, and what to write instead.

@@ -35,7 +35,7 @@ def stored_frames(
     """
     part, place = np.zeros(len(wanted), np.int32), np.zeros(len(wanted), np.int32)
     parts: list[FrameClips] = []
-    sizes = set()
+    sizes, bursts = set(), set()
     for store, folder, (start, end) in zip(stores, folders, itertools.pairwise(borders), strict=True):
         first, last = np.searchsorted(wanted, (start, end))
         if first == last:
@@ -50,6 +50,9 @@ def stored_frames(
         part[first:last], place[first:last] = len(parts), wanted[first:last] - start
         parts.append(FrameClips(prepared, prepared.shards, rendition))
         sizes.add(int(prepared.rendition(rendition)["size"]))
+        bursts.add(int(prepared.rendition(rendition).get("burst", 1)))
     if len(sizes) > 1:
         raise UserError(f"frames of {' and '.join(map(str, sorted(sizes)))} pixels cannot be joined; prepare again")
-    return StoredFrames(tuple(parts), part, place, mask, *(sizes or {1}))
+    if len(bursts) > 1:
+        raise UserError(f"bursts of {' and '.join(map(str, sorted(bursts)))} frames cannot be joined; prepare again")
+    return StoredFrames(tuple(parts), part, place, mask, *(sizes or {1}), *(bursts or {1}))

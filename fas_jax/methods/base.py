@@ -97,6 +97,9 @@ class Method(ABC):
     """Its name in `[methods.NAME] kind = ...`."""
     frame_scores: ClassVar[bool] = False
     """Whether its detectors score frames, which a stack over sequences needs."""
+    one_sequence: ClassVar[bool] = False
+    """Whether its detectors read all frames of a clip as one sequence, with a state from frame to frame: bursts, which
+    lie a second or more apart, are none."""
     epochs: ClassVar[bool] = False
     """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
     where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""

@@ -25,6 +25,8 @@ class FrameSettings(NetworkTraining, Method):
     """Settings of a network on frames with logits of attack and bona fide for each."""
 
     frame_scores: ClassVar[bool] = True
+    sequences: ClassVar[bool] = False
+    """Whether it trains on sequences of frames; others see one frame of a clip in a step."""
 
     network: str = what("efficientnet_lite0")
     """Name of the network that is trained; every weight of it trains."""
@@ -36,8 +38,13 @@ class FrameSettings(NetworkTraining, Method):
     balanced: Literal["class", "domain", "none"] = what("class")
     """What a step draws as many clips of: bona fide ones and attacks, both of these from every dataset, or nothing."""
     per_class: int = what(8, at_least=1)
-    """Bona fide clips of a step, and as many attacks; from every dataset with balanced = domain. A step sees one random
-    frame of each."""
+    """Bona fide clips of a step, and as many attacks; from every dataset with balanced = domain."""
+    take: str = what("random", later=True)
+    """Frames that a step takes of a clip. random: one, at random; frame:6: the one with this number, counted from 0, or
+    the last of a shorter clip; every:5: one of every fifth, at random. Methods that read sequences take clip:4, so many
+    consecutive ones cut at random, or burst, a whole burst."""
+    rare_every: int = what(0, later=True, at_least=0)
+    """Every so many steps, the attacks are as many of each PAI species, however rare it is; 0 never."""
     label_smoothing: float = what(0.05, at_least=0, below=1)
     """Share of the label that is spread over both classes, which keeps scores from saturating."""
     dropout: float = what(0.2, at_least=0, below=1)

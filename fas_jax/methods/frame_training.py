@@ -32,6 +32,7 @@ from fas_jax.training.events import EventFiles
 from fas_jax.training.networks import train_network
 from fas_jax.training.objectives import Objective
 from fas_jax.training.stopping import Validated
+from fas_jax.training.taking import Take
 
 # Raised when the same settings, data and weights train to other parameters.
 VERSION = 1
@@ -175,8 +176,10 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
         return _detector(method, tree, sha256)
     _both_classes(clips, validation, task.name)
     title = f"{desk.name}, {task.name}"
-    sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title)
-    batches = FrameBatches(clips.frames(item.name), sampler, method.augment, task.seed, codes_of(clips.videos))
+    sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title, method.rare_every)
+    frames, take = clips.frames(item.name), Take.parse(method.take, title)
+    take.length(frames.burst, title)
+    batches = FrameBatches(frames, sampler, method.augment, task.seed, codes_of(clips.videos), take)
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
     with EventFiles(curves / "events", desk.name, [task.name]) if curves else nullcontext() as watch:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fas_jax.base.errors import UserError
 from fas_jax.methods.base import Desk, Detector, Failed, Job, score_in_blocks
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings
+from fas_jax.training.taking import Take
 
 if TYPE_CHECKING:
     from fas_jax.methods.data import Clips, Rows, Scores
@@ -50,11 +51,17 @@ class FrameMethod(FrameSettings):
         return FrameDetector(self, params, str(about["weights"]))
 
     def check(self, name: str) -> None:
-        """Refuses an unknown network, and weights that are not there, before any work begins."""
+        """Refuses an unknown network, weights that are not there, and frames of the wrong kind before work begins."""
         from fas_jax.models import trainable
         from fas_jax.models.backbones.weights import package_file
 
         network = trainable.get(self.network)
+        if Take.parse(self.take, f"methods.{name}.take").sequence != self.sequences:
+            instead = '"clip:4" or "burst"' if self.sequences else '"random", "frame:6" or "every:5"'
+            reads = "sequences" if self.sequences else "single frames"
+            raise UserError(f'methods.{name}: a {self.kind} reads {reads}; set take to {instead}, not "{self.take}"')
+        if self.rare_every and self.balanced == "none":
+            raise UserError(f'methods.{name}: rare_every draws attacks by species; balanced must not be "none"')
         if self.weights == "random":
             return
         if self.weights == "package":

@@ -28,6 +28,7 @@ class HeadSettings(Optimisation, Method):
     """
 
     frame_scores: ClassVar[bool] = True
+    one_sequence: ClassVar[bool] = True
     epochs: ClassVar[bool] = True
     side_by_side: ClassVar[tuple[str, ...]] = ("learning_rate", "weight_decay", "balance")
 

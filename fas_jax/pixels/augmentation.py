@@ -5,6 +5,7 @@ cannot show. Each function says what it does to such traces. Changes that make a
 laid over it, say) are none of these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -48,13 +49,25 @@ class Augmentation:
     """Longest side of that rectangle, as a share of the frame's."""
 
 
-def augment(image: Image, rng: np.random.Generator, settings: Augmentation) -> Image:
+def augment_alike(images: Sequence[Image], rng: np.random.Generator, settings: Augmentation) -> list[Image]:
+    """As `augment`, for frames of one clip: all are changed alike, so that what moves in them is the face."""
+    state = rng.bit_generator.state
+    mean = float(np.mean(images)) if len(images) > 1 else None
+    found = []
+    for image in images:
+        rng.bit_generator.state = state
+        found.append(augment(image, rng, settings, mean))
+    return found
+
+
+def augment(image: Image, rng: np.random.Generator, settings: Augmentation, mean: float | None = None) -> Image:
     """All changes in the order in which light, lens, sensor and codec would make them; cut-out last.
 
     Args:
         image: RGB; it stays as it is.
         rng: Decides everything that is drawn.
         settings: Which changes, and how strong.
+        mean: See `light`.
 
     Returns:
         An image of the same size.
@@ -68,7 +81,7 @@ def augment(image: Image, rng: np.random.Generator, settings: Augmentation) -> I
     if settings.rotation:
         image = rotate(image, rng, settings.rotation)
     if settings.light:
-        image = light(image, rng, settings.light)
+        image = light(image, rng, settings.light, mean)
     if settings.colour:
         image = colour(image, rng, settings.colour)
     if blurred < settings.blur:
@@ -116,15 +129,15 @@ def rotate(image: Image, rng: np.random.Generator, degrees: float) -> Image:
     return np.asarray(cv2.warpAffine(image, turned, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def light(image: Image, rng: np.random.Generator, strength: float) -> Image:
-    """Another contrast about the image's mean, and another brightness.
+def light(image: Image, rng: np.random.Generator, strength: float, mean: float | None = None) -> Image:
+    """Another contrast about a mean, which is the image's own where none is given, and another brightness.
 
     Texture stays, stronger or weaker. That screens are brighter and prints flatter than faces, which is a trace in one
     room and an accident in the next, counts less; highlights that reach white are lost.
     """
     contrast, brightness = 1 + rng.uniform(-strength, strength, 2)
     values = image.astype(np.float32)
-    mean = values.mean()
+    mean = values.mean() if mean is None else np.float32(mean)
     return _pixels((values - mean) * contrast + mean * brightness)
 
 

@@ -20,7 +20,16 @@ from fas_jax.base.record import RenditionInfo, Source
 from fas_jax.base.settings import Preparation, Rendition, check_names
 from fas_jax.pixels.detection import Box, check_detector, identity
 from fas_jax.pixels.faces import AnnotationError, box_at, cut, largest_face, read_boxes
-from fas_jax.pixels.selection import Frames, Watcher, fill, indices_by_time, kept_indices, offset_in, spread
+from fas_jax.pixels.selection import (
+    Frames,
+    Watcher,
+    bursts_around,
+    fill,
+    indices_by_time,
+    kept_indices,
+    offset_in,
+    spread,
+)
 
 Locate = Callable[[int, UInt8[np.ndarray, "h w 3"]], Box | None]
 """From a frame's index and its BGR pixels to the face's box."""
@@ -40,7 +49,11 @@ def rendition_key(rendition: Rendition) -> dict[str, Any]:
     Raises:
         UserError: The detector's file is not there.
     """
-    unused = {*_UNUSED[rendition.crop], "segment" if rendition.seconds else "seconds"}
+    unused = {
+        *_UNUSED[rendition.crop],
+        "segment" if rendition.seconds else "seconds",
+        "max_frames" if rendition.burst > 1 else "bursts",
+    }
     found = {name: value for name, value in key(rendition).items() if name not in unused}
     if "face_model" in found:
         found |= {"face_model": identity(rendition.face_model), "face_choice": FACE_CHOICE}
@@ -56,7 +69,8 @@ def check_renditions(renditions: Mapping[str, Rendition]) -> None:
     """Raises `UserError` unless these can be made: names, ranges, and a detector that can be loaded."""
     check_names(renditions, "renditions")
     for name, rendition in renditions.items():
-        for field, least in (("segment", 1), ("seconds", 0), ("max_frames", 0), ("size", 1), ("margin", 0)):
+        leasts = {"segment": 1, "seconds": 0, "max_frames": 0, "burst": 1, "bursts": 1, "size": 1, "margin": 0}
+        for field, least in leasts.items():
             if getattr(rendition, field) < least:
                 raise UserError(f"renditions.{name}: {field} must be at least {least}, not {getattr(rendition, field)}")
         if rendition.crop == "detector":
@@ -74,6 +88,8 @@ class RenditionMaker(Watcher):
         self._offset = offset_in(rendition.segment, rendition.position)
         self._kept: dict[int, tuple[UInt8[np.ndarray, "s s 3"], Box | None]] = {}
         self._last: tuple[int, np.ndarray] | None = None
+        self._before_middle: list[tuple[int, UInt8[np.ndarray, "h w 3"]]] = []
+        self._face: tuple[bool, Box | None] = False, None
         self._shown = self._no_face = 0
 
     @property
@@ -81,15 +97,17 @@ class RenditionMaker(Watcher):
         """Whether it chooses its frames once the video's end is known, by `choose`, and wants none before.
 
         The search for a face costs more than decoding: only frames that may be kept are searched. By time, a segment's
-        last frame shows in the one after it.
+        last frame shows in the one after it. Bursts begin before the frame that they are kept around.
         """
         settings = self.settings
-        return bool(settings.seconds or (settings.crop == "detector" and settings.max_frames)) and not self.reason
+        searched = settings.crop == "detector" and settings.max_frames
+        return bool(settings.seconds or settings.burst > 1 or searched) and not self.reason
 
     def choose(self, frames: Frames) -> None:
         """Renders the frames that are kept of a video whose frames can be shown in rounds.
 
-        A frame that is left out because it shows no face is replaced by the nearest candidate that shows one.
+        A frame, or a burst, that is left out because it shows no face is replaced by the nearest candidate that shows
+        one.
         """
         settings = self.settings
         if self.reason:
@@ -102,11 +120,40 @@ class RenditionMaker(Watcher):
             self.reason = "the times of its frames are not known, so it cannot be skipped by seconds"
             return
 
+        if settings.burst > 1:
+            self._choose_bursts(bursts_around(candidates, settings.burst, frames.count), frames)
+            return
+
         def kept(numbers: Sequence[int]) -> dict[int, bool]:
             frames.show([candidates[number] for number in numbers], self.add)
             return {number: bool(self.reason) or candidates[number] in self._kept for number in numbers}
 
         fill(len(candidates), settings.max_frames, kept)
+
+    def _choose_bursts(self, candidates: Sequence[range], frames: Frames) -> None:
+        if not candidates:
+            self.reason = f"its {frames.count} frames are fewer than a burst of {self.settings.burst}"
+
+        def kept(numbers: Sequence[int]) -> dict[int, bool]:
+            middles = {
+                index: each[(len(each) - 1) // 2] for each in map(candidates.__getitem__, numbers) for index in each
+            }
+            frames.show(middles, lambda index, image: self._add_to_burst(index, image, middles[index]))
+            return {number: bool(self.reason) or candidates[number][0] in self._kept for number in numbers}
+
+        fill(len(candidates), self.settings.bursts, kept)
+
+    def _add_to_burst(self, index: int, image: UInt8[np.ndarray, "h w 3"], middle: int) -> None:
+        """Renders a frame of a burst; those before its middle one, whose face is that of all, wait for it."""
+        if index < middle:
+            self._before_middle.append((index, image))
+            return
+        if index == middle:
+            self._face = self._search(index, image)
+            waiting, self._before_middle = self._before_middle, []
+            for each in waiting:
+                self._keep(*each, self._face)
+        self._keep(index, image, self._face)
 
     def wants(self, index: int, last_from: int) -> bool:
         if self.reason or self.afterwards:
@@ -128,22 +175,30 @@ class RenditionMaker(Watcher):
 
     def add(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Renders a frame."""
+        self._keep(index, image, self._search(index, image))
+
+    def _search(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> tuple[bool, Box | None]:
+        """Whether a frame is to be kept, and the box of its face; None takes the whole frame."""
         if self.reason:
-            return
-        settings = self.settings
+            return False, None
         self._shown += 1
         box = self._locate(index, image) if self._locate else None
         if self._locate and box is None:
             self._no_face += 1
-            if settings.no_face == "fail":
+            if self.settings.no_face == "fail":
                 self.reason = f"no face in frame {index}"
-            if settings.no_face != "whole":
-                return
-        self._kept[index] = resize(cut(image, box, settings.margin) if box else image, settings.size), box
+            return self.settings.no_face == "whole", None
+        return True, box
+
+    def _keep(self, index: int, image: UInt8[np.ndarray, "h w 3"], face: tuple[bool, Box | None]) -> None:
+        wanted, box = face
+        if wanted:
+            own = cut(image, box, self.settings.margin) if box else image
+            self._kept[index] = resize(own, self.settings.size), box
 
     def made(self) -> tuple[RenditionInfo, UInt8[np.ndarray, "t s s 3"]]:
         """What was made, and its RGB frames."""
-        kept = spread(sorted(self._kept), self.settings.max_frames)
+        kept = spread(sorted(self._kept), self.settings.most_frames)
         if not kept and not self.reason:
             self.reason = f"no face in any of its {self._shown} frames"
         if self.reason:
@@ -177,6 +232,8 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
         return locate
 
     def maker(rendition: Rendition) -> RenditionMaker:
+        if source.chosen and rendition.burst > 1:
+            return RenditionMaker(rendition, reason="its frames were chosen from a longer video and are no bursts")
         if source.chosen:
             rendition = dataclasses.replace(rendition, segment=1, seconds=0.0)
         if rendition.crop == "whole":

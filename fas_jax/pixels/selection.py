@@ -65,9 +65,12 @@ class Held(Watcher):
     """Holds the frames that may be kept until the video's end tells which are, as far as they fit into `HELD_BYTES`."""
 
     def __init__(self, renditions: Iterable[Rendition]) -> None:
-        """`renditions` choose afterwards; for those that skip by time nothing is held, as any frame may be theirs."""
+        """`renditions` choose afterwards; nothing is held for those that skip by time, whose frame any may be, and for
+        those of bursts, which would take too much memory."""
         self._offsets = [
-            (each.segment, offset_in(each.segment, each.position)) for each in renditions if not each.seconds
+            (each.segment, offset_in(each.segment, each.position))
+            for each in renditions
+            if not each.seconds and each.burst == 1
         ]
         self._images: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
         self._bytes = 0
@@ -136,6 +139,23 @@ def indices_by_time(times: Sequence[float], seconds: float, position: str) -> li
             {"first": indices[0], "middle": before[-1] if before else indices[0], "last": indices[-1]}[position]
         )
     return kept
+
+
+def bursts_around(indices: Sequence[int], length: int, frame_count: int) -> list[range]:
+    """Bursts of consecutive frames around some frames of a video, rising; no two share a frame.
+
+    Args:
+        indices: Of these frames, rising. Each lies in the middle of its burst (the earlier of two middles), or as near
+            to it as the video's first and last frame allow. A burst that would overlap the one before it is left out.
+        length: Frames of a burst.
+        frame_count: Of the video; fewer than `length` give no burst.
+    """
+    found: list[range] = []
+    for index in indices if frame_count >= length else ():
+        start = min(max(index - (length - 1) // 2, 0), frame_count - length)
+        if not found or start >= found[-1].stop:
+            found.append(range(start, start + length))
+    return found
 
 
 def told_times(milliseconds: Sequence[float], fps: float) -> list[float]:

@@ -12,8 +12,9 @@ from jaxtyping import Int
 
 from fas_jax.base.video_table import VideoTable
 from fas_jax.datasets.frames import StoredFrames
-from fas_jax.pixels.augmentation import Augmentation, augment
+from fas_jax.pixels.augmentation import Augmentation, augment_alike
 from fas_jax.training.drawing import Sampler
+from fas_jax.training.taking import ONE_AT_RANDOM, Take
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +28,33 @@ class FrameBatches:
     seed: int
     codes: dict[str, Int[np.ndarray, " n"]]
     """By name, a number for every clip that goes with its frame; see `codes_of`."""
+    take: Take = ONE_AT_RANDOM
+    """Which frames of a clip."""
 
     def __call__(self, step: int) -> dict[str, Any]:
         """The batch of a step, which counts from 0.
 
         Returns:
-            `frames` uint8 [b h w 3], one random frame of each clip; `slots` [b], 0 to b - 1; and `codes` of the clips.
+            `frames` uint8 [b h w 3], one frame of each clip; `slots` [b], 0 to b - 1; and `codes` of the clips. Where
+            sequences are taken, `frames` [b t h w 3] and `mask` [b t], true at real frames; behind these, the last one
+            is repeated, so that batch statistics see faces only.
+
+        Raises:
+            UserError: See `Take.length`, and `StoredFrames.frame`.
         """
-        rows = self.sampler.draw(step)
-        images = np.empty((len(rows), self.frames.size, self.frames.size, 3), np.uint8)
+        rows, take, burst = self.sampler.draw(step), self.take, self.frames.burst
+        length = take.length(burst, "training")
+        images = np.empty((len(rows), length, self.frames.size, self.frames.size, 3), np.uint8)
+        mask = np.zeros((len(rows), length), bool)
         for slot, row in enumerate(rows.tolist()):
             rng = np.random.default_rng([self.seed, 12, step, slot])
-            number = int(rng.integers(int(self.frames.mask[row].sum())))
-            images[slot] = augment(self.frames.frame(row, number), rng, self.augmentation)
+            numbers = take.numbers(int(self.frames.mask[row].sum()), burst, rng)
+            own = augment_alike(self.frames.some(row, numbers), rng, self.augmentation)
+            images[slot] = [*own, *own[-1:] * (length - len(own))]
+            mask[slot, : len(own)] = True
         codes = {name: values[rows] for name, values in self.codes.items()}
-        return {"frames": images, "slots": np.arange(len(rows), dtype=np.int32), **codes}
+        seen = {"frames": images, "mask": mask} if take.sequence else {"frames": images[:, 0]}
+        return {**seen, "slots": np.arange(len(rows), dtype=np.int32), **codes}
 
 
 def codes_of(videos: VideoTable) -> dict[str, Int[np.ndarray, " n"]]:

@@ -2,7 +2,8 @@
 
 A *pool* is the clips of one kind that a sampler draws from: a class, a class of one dataset, or all. Every pool is
 gone through in a random order that is drawn anew when it ends, so that its clips are seen equally often; nothing has
-to be remembered to know what the next step sees.
+to be remembered to know what the next step sees. Where rare species are to be seen more often, every so many steps the
+attacks of a pool are drawn species by species instead, so that each of them is seen equally often in these steps.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ class Pool(NamedTuple):
 
     name: str
     rows: Int[np.ndarray, " n"]
+    species: tuple[Int[np.ndarray, " _"], ...] = ()
+    """The same clips by PAI species, of which there are at least two, where some steps draw these in turn."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Sampler:
     share: int
     """Clips of a step from each pool."""
     seed: int
+    rare_every: int = 0
+    """Every so many steps, pools with species give as many clips of each, in turn; 0 never."""
 
     @property
     def size(self) -> int:
@@ -45,18 +50,43 @@ class Sampler:
     def draw(self, step: int) -> Int[np.ndarray, " b"]:
         """The clips of a step, which counts from 0; pools take turns, so that equal parts of a batch are balanced."""
         found = np.empty((self.share, len(self.pools)), np.int32)
+        # The steps before this one in which species take turns; each kind of step goes on where its last one ended.
+        turns = step // self.rare_every if self.rare_every else 0
+        is_turn = self.rare_every and step % self.rare_every == self.rare_every - 1
         for number, pool in enumerate(self.pools):
-            places = np.arange(step * self.share, (step + 1) * self.share)
-            rounds, within = np.divmod(places, len(pool.rows))
-            for each in np.unique(rounds).tolist():
-                order = np.random.default_rng([self.seed, 11, number, each]).permutation(len(pool.rows))
-                own = rounds == each
-                found[own, number] = pool.rows[order[within[own]]]
+            if not pool.species:
+                found[:, number] = self._drawn(pool.rows, self._places(step), number)
+            elif not is_turn:
+                found[:, number] = self._drawn(pool.rows, self._places(step - turns), number)
+            else:
+                within, which = np.divmod(self._places(turns), len(pool.species))
+                for each, rows in enumerate(pool.species):
+                    own = which == each
+                    found[own, number] = self._drawn(rows, within[own], number, each)
         return found.reshape(-1)
+
+    def _places(self, step: int) -> Int[np.ndarray, " share"]:
+        return np.arange(step * self.share, (step + 1) * self.share)
+
+    def _drawn(self, rows: Int[np.ndarray, " n"], places: Int[np.ndarray, " k"], *name: int) -> Int[np.ndarray, " k"]:
+        """What lies at these places of the endless line of random orders of some clips."""
+        found = np.empty(len(places), np.int32)
+        rounds, within = np.divmod(places, len(rows))
+        for each in np.unique(rounds).tolist():
+            order = np.random.default_rng([self.seed, 11, name[0], each, *name[1:]]).permutation(len(rows))
+            own = rounds == each
+            found[own] = rows[order[within[own]]]
+        return found
 
 
 def make_sampler(
-    balanced: Balanced, share: int, rows: Int[np.ndarray, " n"], videos: VideoTable, seed: int, name: str
+    balanced: Balanced,
+    share: int,
+    rows: Int[np.ndarray, " n"],
+    videos: VideoTable,
+    seed: int,
+    name: str,
+    rare_every: int = 0,
 ) -> Sampler:
     """A sampler of some clips.
 
@@ -68,10 +98,15 @@ def make_sampler(
         videos: What the rows point into.
         seed: Of the order.
         name: What is trained, for errors.
+        rare_every: Every so many steps, the attacks of a pool are as many of each PAI species, in turn: the k-th step,
+            the 2k-th, and so on. A species with few clips then gives the same one several times. 0 never.
 
     Raises:
-        UserError: A class is missing, in a dataset where datasets are balanced, or has fewer clips than a step draws.
+        UserError: A class is missing, in a dataset where datasets are balanced, or has fewer clips than a step draws;
+            or nothing is balanced and `rare_every` is set.
     """
+    if balanced == "none" and rare_every:
+        raise UserError(f'{name}: rare_every draws attacks by species; set balanced = "class" or "domain" with it')
     if balanced == "none":
         pools, share = [Pool("training", rows)], 2 * share
     else:
@@ -94,7 +129,16 @@ def make_sampler(
                 f"subject{'s' if subjects > 1 else ''}; set per_class to "
                 f"{min(len(each.rows) for each in pools) // (2 if balanced == 'none' else 1)} or less"
             )
-    return Sampler(tuple(pools), share, seed)
+    if rare_every:
+        pools = [pool._replace(species=_species(pool.rows, videos)) for pool in pools]
+    return Sampler(tuple(pools), share, seed, rare_every)
+
+
+def _species(rows: Int[np.ndarray, " n"], videos: VideoTable) -> tuple[Int[np.ndarray, " _"], ...]:
+    """Clips by PAI species, in the order of the species' names; none where they are all of one, as bona fide ones."""
+    names = np.asarray(videos.pai[rows])
+    found = [rows[names == name] for name in sorted(set(names.tolist()))]
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _pools(balanced: Balanced, rows: Int[np.ndarray, " n"], videos: VideoTable) -> list[Pool]:
