@@ -33,6 +33,7 @@ jaxtyping.install_import_hook([f"fas_jax.{room}" for room in _CHECKED], "tests.c
 # What they import is imported before: to other packages, TYPE_CHECKING means static checkers alone.
 importlib.import_module("fas_jax.training.chunks")
 importlib.import_module("fas_jax.datasets.loading")
+importlib.import_module("fas_jax.models.recurrent")
 with pytest.MonkeyPatch.context() as patched:
     patched.setattr(typing, "TYPE_CHECKING", True)
     for module in pkgutil.iter_modules(importlib.import_module("fas_jax.methods").__path__):

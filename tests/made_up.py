@@ -14,8 +14,10 @@ from fas_jax.deployment.bundle import Bundle, Decision
 from fas_jax.deployment.bundle_folder import load_bundle, write_bundle
 from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.data import Batch, Scores
+from fas_jax.methods.deeppixbis import DeepPixBiS
+from fas_jax.methods.end2end import End2End
 from fas_jax.methods.finetune import Finetune
-from fas_jax.methods.frame_training import FrameDetector, initial
+from fas_jax.methods.frame_training import initial
 from fas_jax.methods.frames import FrameMethod
 from fas_jax.methods.head_training import HeadDetector
 from fas_jax.methods.heads import HeadMethod
@@ -39,6 +41,8 @@ METHODS: dict[str, Method] = {
     "colour": Colour(),
     "metadata": Metadata(),
     "finetune": Finetune(network="tiny", weights="random", score_frames=8),
+    "deeppixbis": DeepPixBiS(network="tiny", weights="random", score_frames=8, stride=4, map_side=8),
+    "end2end": End2End(network="tiny", weights="random", score_frames=8, hidden=5),
 }
 
 
@@ -52,7 +56,7 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
     if isinstance(method, FrameMethod):
         objective = method.objective()
         params = initial(objective, *objective.network.init(seed), seed)
-        return FrameDetector(method, params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, "")
+        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, "", 1)
     assert isinstance(method, Logistic)
     numbers = method.numbers(make_batch(method.inputs(), [2, 3], width))
     rng = np.random.default_rng(seed)

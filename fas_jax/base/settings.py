@@ -292,12 +292,23 @@ def from_dict(kind: type[Config], table: Mapping[str, Any], where: str) -> Confi
     Raises:
         UserError: An unknown name, with the nearest known one, or a value of another type.
     """
+    return kind(**_values(kind, table, where))
+
+
+def _values(kind: type[Any], table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values for a dataclass of settings; of a nested one, those that are not named are the field's own default's."""
     hints = typing.get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
-    for name in table:
-        if name not in known:
-            raise UserError(f"{where}: {unknown_name('setting', name, known)}")
-    return kind(**{name: _checked(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    found = {}
+    for name, value in table.items():
+        if name not in fields:
+            raise UserError(f"{where}: {unknown_name('setting', name, fields)}")
+        make, path = fields[name].default_factory, f"{where}: {name}"
+        if dataclasses.is_dataclass(hints[name]) and make is not dataclasses.MISSING and isinstance(value, dict):
+            found[name] = dataclasses.replace(make(), **_values(typing.cast(type, hints[name]), value, path))
+        else:
+            found[name] = _checked(hints[name], value, path)
+    return found
 
 
 def check_names(names: Collection[str], where: str) -> None:

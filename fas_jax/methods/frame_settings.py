@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fas_jax.base.declarations import rounding, what
-from fas_jax.methods.base import Method
+from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.inputs import Input
 from fas_jax.pixels.augmentation import Augmentation
 from fas_jax.training.network_settings import NetworkTraining
@@ -61,6 +61,21 @@ class FrameSettings(NetworkTraining, Method):
     def inputs(self) -> Sequence[Input]:
         """The frames of its rendition."""
         return (Input("frames", self.rendition),)
+
+    @property
+    def least_frames(self) -> int:
+        """A clip of fewer frames neither trains nor has a score."""
+        return 1
+
+    @abstractmethod
+    def detector(self, params: Any, weights: str, burst: int) -> Detector:
+        """A detector.
+
+        Args:
+            params: `backbone`, `head`, and the running statistics `stats`.
+            weights: SHA-256 of the weights that training began with; empty for random ones.
+            burst: Frames of a burst, where clips are bursts; 1 where a clip is one sequence.
+        """
 
     @abstractmethod
     def objective(self) -> Objective:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, plain_name
@@ -57,26 +57,44 @@ class FrameDetector:
         """See `Detector.score`."""
         (item,) = self.method.inputs()
         real = batch.mask[item]
-        logits = frame_logits(self.method, self.params, batch.data[item], real)
-        clip = fused(logits, real, self.method.fusion)
-        absent = batch.absent.get(item, ())
+        logits = self.logits(batch.data[item], real)
+        clip = fused(logits, np.asarray(self.counts(real)), self.method.fusion)
+        absent = batch.absent.get(item) or [""] * len(clip)
         reasons = [
-            "" if np.isfinite(score) else (absent[row] if len(absent) else "") or "the score is not a finite number"
-            for row, score in enumerate(clip.tolist())
+            "" if np.isfinite(score) else why or self.lack(count) or "the score is not a finite number"
+            for score, why, count in zip(clip.tolist(), absent, real.sum(1).tolist(), strict=True)
         ]
         return Scores(clip, sigmoid(logits).astype(np.float32), reasons if any(reasons) else ())
 
+    def logits(self, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
+        """Log odds of bona fide at every real frame, float64; NaN elsewhere."""
+        return frame_logits(self.method, self.params, frames, real)
+
+    def counts(self, real: Bool[Array | np.ndarray, "n t"]) -> Bool[Array | np.ndarray, "n t"]:
+        """Which frames count in a clip's score; traceable."""
+        return real
+
+    def lack(self, count: int) -> str:
+        """Why a clip of so many frames has no score; empty where it may have one."""
+        return ""
+
+    def traced_logits(
+        self, params: Any, frames: UInt8[Array, "n t h w 3"], real: Bool[Array, "n t"]
+    ) -> Float[Array, "n t"]:
+        """As `logits`, traceable; values at padded frames mean nothing."""
+        flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
+        return self.method.objective().log_odds(params, params["stats"], flat).reshape(real.shape)
+
     def apply(self) -> Callable[..., tuple[Array, Array]]:
         """See `Detector.apply`."""
-        method, objective = self.method, self.method.objective()
+        method = self.method
         (item,) = method.inputs()
 
         def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Array, Array]:
-            frames, real = data[item], mask[item]
-            flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
-            logits = objective.log_odds(params, params["stats"], flat).reshape(real.shape)
+            real = mask[item]
+            logits, counts = self.traced_logits(params, data[item], real), self.counts(real)
             values = logits if method.fusion == "mean-logit" else jax.nn.sigmoid(logits)
-            mean = jnp.sum(jnp.where(real, values, 0), 1) / jnp.sum(real, 1).astype(jnp.float32)
+            mean = jnp.sum(jnp.where(counts, values, 0), 1) / jnp.sum(counts, 1).astype(jnp.float32)
             clip = jax.nn.sigmoid(mean) if method.fusion == "mean-logit" else mean
             return clip, jnp.where(real, jax.nn.sigmoid(logits), 0)
 
@@ -92,16 +110,35 @@ def frame_logits(
     depends neither on the clips beside it nor on padding.
     """
     found = np.full(real.shape, np.nan)
+    if real.any():
+        program = _scorer(method.objective())
+        found[real] = by_frame(
+            lambda part: program(params, part), method.score_frames, real, lambda places: (frames[tuple(places.T)],)
+        )
+    return found
+
+
+def by_frame(
+    program: Callable[..., Array],
+    size: int,
+    real: Bool[np.ndarray, "n t"],
+    of: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+) -> Shaped[np.ndarray, "..."]:
+    """What a program makes of all real frames, of which there is at least one, one behind the other.
+
+    Args:
+        program: Takes arrays of `size` rows, of which the last may be zero, and gives such an array.
+        size: Frames at a time.
+        real: Where there are frames.
+        of: From places [k 2], clip and frame, to the program's arguments for these.
+    """
     places = np.argwhere(real)
-    program, size = _scorer(method.objective()), method.score_frames
-    values = np.zeros(len(places))
+    found = []
     for start in range(0, len(places), size):
         own = places[start : start + size]
-        part = np.zeros((size, *frames.shape[2:]), np.uint8)
-        part[: len(own)] = frames[own[:, 0], own[:, 1]]
-        values[start : start + size] = np.asarray(program(params, part))[: len(own)]
-    found[real] = values
-    return found
+        parts = (np.pad(each, ((0, size - len(own)), *((0, 0),) * (each.ndim - 1))) for each in of(own))
+        found.append(np.asarray(program(*parts))[: len(own)])
+    return np.concatenate(found)
 
 
 def fused(logits: Float[np.ndarray, "n t"], real: Bool[np.ndarray, "n t"], fusion: str) -> Float[np.ndarray, " n"]:
@@ -150,7 +187,7 @@ def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector
 def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     method, task = cast(FrameSettings, job.method), job.task
     (item,) = method.inputs()
-    present: np.ndarray = np.any(clips.mask(item), axis=1)
+    present: np.ndarray = np.sum(clips.mask(item), axis=1) >= method.least_frames
     train, validation = (part[present[part]] for part in (task.train, task.validation))
     objective = method.objective()
     backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
@@ -188,7 +225,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             {part: start[part] for part in ("backbone", "head")},
             start["stats"],
             batches,
-            partial(_validated, method, clips, validation),
+            partial(_validated, method, clips, validation, frames.burst),
             method,
             desk.execution,
             task.seed,
@@ -198,6 +235,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
         )
     tree = {
         "params": {**found.params, "stats": found.stats},
+        "burst": np.array([frames.burst], np.int32),
         "best_epoch": np.array([found.best_step], np.int32),
         "failed": np.array([found.failed], np.int32),
         "history": found.history,
@@ -213,12 +251,12 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
 def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str) -> Detector | Failed:
     if failed := int(tree["failed"][0]):
         return Failed(f"its loss or gradient was no longer finite in step {failed}")
-    return FrameDetector(method, jax.tree.map(np.asarray, tree["params"]), sha256)
+    return method.detector(jax.tree.map(np.asarray, tree["params"]), sha256, int(tree.get("burst", (1,))[0]))
 
 
-def _validated(method: FrameSettings, clips: Clips, rows: Rows, params: Any, stats: Any) -> Validated:
+def _validated(method: FrameSettings, clips: Clips, rows: Rows, burst: int, params: Any, stats: Any) -> Validated:
     """What the validation clips say: cross-entropy of clips' scores, both classes counting the same."""
-    detector = FrameDetector(method, {**params, "stats": stats}, "")
+    detector = method.detector({**params, "stats": stats}, "", burst)
     labels, values = clips.labels[rows], score_in_blocks(detector, clips, rows, 0, BLOCK).clip
     odds = np.clip(np.where(labels == 1, values, 1 - values), 1e-7, 1)
     of_class = [labels == label for label in (0, 1)]

@@ -42,13 +42,19 @@ class FrameMethod(FrameSettings):
         import jax
         import numpy as np
 
-        from fas_jax.methods.frame_training import FrameDetector, initial
+        from fas_jax.methods.frame_training import initial
 
         objective = self.objective()
         expected = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
         if jax.tree.map(np.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
             raise UserError(f"the parameters of a {self.kind} do not have the shapes of its network, {self.network}")
-        return FrameDetector(self, params, str(about["weights"]))
+        return self.detector(params, str(about["weights"]), int(about.get("burst", 1)))
+
+    def detector(self, params: Any, weights: str, burst: int) -> Detector:
+        """See `FrameSettings.detector`."""
+        from fas_jax.methods.frame_training import FrameDetector
+
+        return FrameDetector(self, params, weights)
 
     def check(self, name: str) -> None:
         """Refuses an unknown network, weights that are not there, and frames of the wrong kind before work begins."""

@@ -29,6 +29,8 @@ _BUILT_IN = {
     "colour": "fas_jax.methods.logistic:Colour",
     "metadata": "fas_jax.methods.logistic:Metadata",
     "finetune": "fas_jax.methods.finetune:Finetune",
+    "deeppixbis": "fas_jax.methods.deeppixbis:DeepPixBiS",
+    "end2end": "fas_jax.methods.end2end:End2End",
 }
 PAPER: dict[str, dict[str, Any]] = {
     "lstm": {"kind": "lstm"},

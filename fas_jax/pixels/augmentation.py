@@ -137,8 +137,8 @@ def light(image: Image, rng: np.random.Generator, strength: float, mean: float |
     """
     contrast, brightness = 1 + rng.uniform(-strength, strength, 2)
     values = image.astype(np.float32)
-    mean = values.mean() if mean is None else np.float32(mean)
-    return _pixels((values - mean) * contrast + mean * brightness)
+    middle = values.mean() if mean is None else np.float32(mean)
+    return _pixels((values - middle) * contrast + middle * brightness)
 
 
 def colour(image: Image, rng: np.random.Generator, strength: float) -> Image:
