@@ -36,8 +36,10 @@ class FrameSettings(NetworkTraining, Method):
     balanced: Literal["class", "domain", "none"] = what("class")
     """What a step draws as many clips of: bona fide ones and attacks, both of these from every dataset, or nothing."""
     per_class: int = what(8, at_least=1)
-    """Bona fide clips of a step, and as many attacks; from every dataset with balanced = domain. A step sees one random
-    frame of each."""
+    """Bona fide clips of a step, and as many attacks; from every dataset with balanced = domain. A step sees one frame
+    of each."""
+    train_frame: Literal["random", "first"] = what("random", later=True)
+    """Which frame of a clip a step sees: any of them, or its first one each time. Scores are of all frames."""
     label_smoothing: float = what(0.05, at_least=0, below=1)
     """Share of the label that is spread over both classes, which keeps scores from saturating."""
     dropout: float = what(0.2, at_least=0, below=1)

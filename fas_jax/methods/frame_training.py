@@ -1,5 +1,6 @@
 """Fitting of networks on frames, one after the other, and scoring with them."""
 
+import dataclasses
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, plain_name
@@ -46,17 +47,19 @@ class FrameDetector:
     """`backbone`, `head`, and the running statistics `stats`."""
     weights: str
     """SHA-256 of the weights that training began with; empty for random ones."""
+    domains: int
+    """Datasets that it was trained on."""
 
     @property
     def about(self) -> dict[str, Any]:
         """See `Detector.about`."""
-        return {"weights": self.weights}
+        return {"weights": self.weights, "domains": self.domains}
 
     def score(self, batch: Batch) -> Scores:
         """See `Detector.score`."""
         (item,) = self.method.inputs()
         real = batch.mask[item]
-        logits = frame_logits(self.method, self.params, batch.data[item], real)
+        logits = frame_logits(self.method, self.params, batch.data[item], real, self.domains)
         clip = fused(logits, real, self.method.fusion)
         absent = batch.absent.get(item, ())
         reasons = [
@@ -67,7 +70,7 @@ class FrameDetector:
 
     def apply(self) -> Callable[..., tuple[Array, Array]]:
         """See `Detector.apply`."""
-        method, objective = self.method, self.method.objective()
+        method, objective = self.method, objective_for(self.method, self.domains)
         (item,) = method.inputs()
 
         def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Array, Array]:
@@ -82,8 +85,17 @@ class FrameDetector:
         return score
 
 
+def objective_for(method: FrameSettings, domains: int) -> Objective:
+    """A method's objective for training clips of so many datasets."""
+    return dataclasses.replace(method.objective(), domains=domains)
+
+
 def frame_logits(
-    method: FrameSettings, params: Any, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]
+    method: FrameSettings,
+    params: Any,
+    frames: UInt8[Any, "n t h w 3"],
+    real: Bool[np.ndarray, "n t"],
+    domains: int = 1,
 ) -> Float[np.ndarray, "n t"]:
     """Log odds of bona fide at every real frame, float64; NaN elsewhere.
 
@@ -92,7 +104,7 @@ def frame_logits(
     """
     found = np.full(real.shape, np.nan)
     places = np.argwhere(real)
-    program, size = _scorer(method.objective()), method.score_frames
+    program, size = _scorer(objective_for(method, domains)), method.score_frames
     values = np.zeros(len(places))
     for start in range(0, len(places), size):
         own = places[start : start + size]
@@ -151,7 +163,9 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     (item,) = method.inputs()
     present: np.ndarray = np.any(clips.mask(item), axis=1)
     train, validation = (part[present[part]] for part in (task.train, task.validation))
-    objective = method.objective()
+    datasets = np.asarray(clips.videos.dataset)
+    domains = len(np.unique(datasets[train]))
+    objective = objective_for(method, domains)
     backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
     start = initial(objective, backbone, stats, task.seed)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
@@ -172,11 +186,19 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
                 f"{path} was trained with other settings ({'; '.join(differences)}); choose another --name, or remove "
                 "the run's folder"
             )
-        return _detector(method, tree, sha256)
+        return _detector(method, tree, sha256, domains)
     _both_classes(clips, validation, task.name)
     title = f"{desk.name}, {task.name}"
     sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title)
-    batches = FrameBatches(clips.frames(item.name), sampler, method.augment, task.seed, codes_of(clips.videos))
+    batches = FrameBatches(
+        clips.frames(item.name),
+        sampler,
+        method.augment,
+        task.seed,
+        codes_of(clips.videos, train),
+        objective.views,
+        method.train_frame == "first",
+    )
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
     with EventFiles(curves / "events", desk.name, [task.name]) if curves else nullcontext() as watch:
@@ -185,7 +207,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             {part: start[part] for part in ("backbone", "head")},
             start["stats"],
             batches,
-            partial(_validated, method, clips, validation),
+            partial(_validated, method, clips, validation, domains),
             method,
             desk.execution,
             task.seed,
@@ -204,26 +226,39 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             save_tree(path, tree, about)
             shutil.rmtree(unfinished)
         devices.wait_for_all(str(path))
-    return _detector(method, tree, sha256)
+    return _detector(method, tree, sha256, domains)
 
 
-def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str) -> Detector | Failed:
+def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str, domains: int) -> Detector | Failed:
     if failed := int(tree["failed"][0]):
         return Failed(f"its loss or gradient was no longer finite in step {failed}")
-    return FrameDetector(method, jax.tree.map(np.asarray, tree["params"]), sha256)
+    return FrameDetector(method, jax.tree.map(np.asarray, tree["params"]), sha256, domains)
 
 
-def _validated(method: FrameSettings, clips: Clips, rows: Rows, params: Any, stats: Any) -> Validated:
-    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same."""
-    detector = FrameDetector(method, {**params, "stats": stats}, "")
+def _validated(method: FrameSettings, clips: Clips, rows: Rows, domains: int, params: Any, stats: Any) -> Validated:
+    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same, or the EER."""
+    detector = FrameDetector(method, {**params, "stats": stats}, "", domains)
     labels, values = clips.labels[rows], score_in_blocks(detector, clips, rows, 0, BLOCK).clip
     odds = np.clip(np.where(labels == 1, values, 1 - values), 1e-7, 1)
     of_class = [labels == label for label in (0, 1)]
     losses = [-np.log(odds[own]).mean() for own in of_class]
     right = np.array([[((values >= 0.5) == (labels == 1))[own].sum()] for own in of_class])
     count = np.array([[own.sum()] for own in of_class])
-    loss = np.array([np.mean(losses)], np.float32)
+    loss = np.array([equal_error(values, labels) if method.monitor == "eer" else np.mean(losses)], np.float32)
     return Validated(np.full(1, np.nan, np.float32), loss, right, count, count[::-1])
+
+
+def equal_error(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """(FAR + FRR) / 2 at the score as a threshold where these differ least; NaN where a score is."""
+    if not np.isfinite(scores).all():
+        return np.nan
+    attacks, bona_fide = (np.sort(scores[labels == label]) for label in (0, 1))
+    # Between the classes' ends the rates cross: one above all scores accepts nothing.
+    thresholds = np.append(np.unique(scores), np.inf)
+    accepted = 1 - np.searchsorted(attacks, thresholds) / len(attacks)
+    rejected = np.searchsorted(bona_fide, thresholds) / len(bona_fide)
+    best = np.argmin(np.abs(accepted - rejected))
+    return float(accepted[best] + rejected[best]) / 2
 
 
 def _both_classes(clips: Clips, rows: Rows, name: str) -> None:

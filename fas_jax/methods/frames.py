@@ -41,13 +41,14 @@ class FrameMethod(FrameSettings):
         import jax
         import numpy as np
 
-        from fas_jax.methods.frame_training import FrameDetector, initial
+        from fas_jax.methods.frame_training import FrameDetector, initial, objective_for
 
-        objective = self.objective()
+        domains = int(about.get("domains", 1))
+        objective = objective_for(self, domains)
         expected = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
         if jax.tree.map(np.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
             raise UserError(f"the parameters of a {self.kind} do not have the shapes of its network, {self.network}")
-        return FrameDetector(self, params, str(about["weights"]))
+        return FrameDetector(self, params, str(about["weights"]), domains)
 
     def check(self, name: str) -> None:
         """Refuses an unknown network, and weights that are not there, before any work begins."""

@@ -27,30 +27,45 @@ class FrameBatches:
     seed: int
     codes: dict[str, Int[np.ndarray, " n"]]
     """By name, a number for every clip that goes with its frame; see `codes_of`."""
+    views: int = 1
+    """Copies of each frame, each changed by itself."""
+    first: bool = False
+    """Whether a clip's first frame is taken each time, and not a random one."""
 
     def __call__(self, step: int) -> dict[str, Any]:
         """The batch of a step, which counts from 0.
 
         Returns:
-            `frames` uint8 [b h w 3], one random frame of each clip; `slots` [b], 0 to b - 1; and `codes` of the clips.
+            `frames` uint8, one frame of each clip, [b h w 3], or [b v h w 3] of v > 1 views; `slots` [b], 0 to b - 1;
+            and `codes` of the clips.
         """
         rows = self.sampler.draw(step)
-        images = np.empty((len(rows), self.frames.size, self.frames.size, 3), np.uint8)
+        images = np.empty((len(rows), self.views, self.frames.size, self.frames.size, 3), np.uint8)
         for slot, row in enumerate(rows.tolist()):
             rng = np.random.default_rng([self.seed, 12, step, slot])
-            number = int(rng.integers(int(self.frames.mask[row].sum())))
-            images[slot] = augment(self.frames.frame(row, number), rng, self.augmentation)
+            number = 0 if self.first else int(rng.integers(int(self.frames.mask[row].sum())))
+            frame = self.frames.frame(row, number)
+            for view in range(self.views):
+                images[slot, view] = augment(frame, rng, self.augmentation)
         codes = {name: values[rows] for name, values in self.codes.items()}
-        return {"frames": images, "slots": np.arange(len(rows), dtype=np.int32), **codes}
+        return {
+            "frames": images if self.views > 1 else images[:, 0],
+            "slots": np.arange(len(rows), dtype=np.int32),
+            **codes,
+        }
 
 
-def codes_of(videos: VideoTable) -> dict[str, Int[np.ndarray, " n"]]:
+def codes_of(videos: VideoTable, train: Int[np.ndarray, " m"]) -> dict[str, Int[np.ndarray, " n"]]:
     """What losses may know of clips, int32 [n]: `labels` (1 bona fide, 0 attack), `domains`, `subjects`, `species`.
 
-    The last three number datasets, subjects (of any dataset) and PAI species in the order of their names.
+    The last three number datasets, subjects (of any dataset) and PAI species of the training clips, in the order of
+    their names; what no training clip has is -1.
     """
     datasets, subjects = np.asarray(videos.dataset), np.asarray(videos.subject)
     people = [f"{dataset}\n{subject}" for dataset, subject in zip(datasets, subjects, strict=True)]
     named = {"domains": datasets, "subjects": np.array(people), "species": np.asarray(videos.pai)}
-    numbers = {name: np.unique(values, return_inverse=True)[1] for name, values in named.items()}
-    return {name: values.astype(np.int32) for name, values in {"labels": videos.label, **numbers}.items()}
+    found = {"labels": videos.label.astype(np.int32)}
+    for name, values in named.items():
+        known = {value: number for number, value in enumerate(np.unique(values[train]).tolist())}
+        found[name] = np.array([known.get(value, -1) for value in values.tolist()], np.int32)
+    return found
