@@ -29,6 +29,8 @@ _BUILT_IN = {
     "colour": "fas_jax.methods.logistic:Colour",
     "metadata": "fas_jax.methods.logistic:Metadata",
     "finetune": "fas_jax.methods.finetune:Finetune",
+    "ssdg": "fas_jax.methods.ssdg:Ssdg",
+    "safas": "fas_jax.methods.safas:Safas",
 }
 PAPER: dict[str, dict[str, Any]] = {
     "lstm": {"kind": "lstm"},
