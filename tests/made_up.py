@@ -17,6 +17,7 @@ from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.deeppixbis import DeepPixBiS
 from fas_jax.methods.end2end import End2End
 from fas_jax.methods.finetune import Finetune
+from fas_jax.methods.frame_settings import Made
 from fas_jax.methods.frame_training import initial
 from fas_jax.methods.frames import FrameMethod
 from fas_jax.methods.head_training import HeadDetector
@@ -56,7 +57,7 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
     if isinstance(method, FrameMethod):
         objective = method.objective()
         params = initial(objective, *objective.network.init(seed), seed)
-        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, "", 1)
+        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, Made())
     assert isinstance(method, Logistic)
     numbers = method.numbers(make_batch(method.inputs(), [2, 3], width))
     rng = np.random.default_rng(seed)

@@ -17,6 +17,7 @@ from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
 from fas_jax.methods.data import Batch
 from fas_jax.methods.end2end import End2End
 from fas_jax.methods.finetune import Finetune
+from fas_jax.methods.frame_settings import Made
 from fas_jax.methods.frame_training import initial
 from fas_jax.methods.sequence_scoring import SequenceDetector
 from fas_jax.models.trainable import Mode
@@ -41,9 +42,8 @@ def detector(variant: str, burst: int = 1) -> SequenceDetector:
     method = VARIANTS[variant]
     objective = method.objective()
     params = initial(objective, *TINY.init(3), 3)
-    return method.detector(
-        params | {"head": jax.tree.map(lambda leaf: 4 * np.asarray(leaf), params["head"])}, "", burst
-    )
+    head = jax.tree.map(lambda leaf: 4 * np.asarray(leaf), params["head"])
+    return method.detector(params | {"head": head}, Made(burst=burst))
 
 
 def frames(count: int, length: int = 6, seed: int = 0) -> np.ndarray:
@@ -224,7 +224,7 @@ def test_it_is_fitted_on_bursts_and_remembers_them(tmp_path):
     desk = dataclasses.replace(DESK, folder=tmp_path)
     given = directed(2)
     own = fit(method, given, desk)
-    assert own.about == {"weights": "", "burst": 2}
+    assert own.about == {"weights": "", "domains": 2, "burst": 2}
     again = fit(method, given, desk)
     rebuilt = method.rebuild(own.params, own.about)
     batch = given.read(np.arange(4), method.inputs())

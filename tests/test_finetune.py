@@ -98,7 +98,7 @@ def test_a_clips_score_is_the_sigmoid_of_its_mean_logit(fitted):
     (item,) = METHOD.inputs()
     batch = clips().read(np.array([2, 8]), [item])
     real = batch.mask[item]
-    logits = frame_logits(METHOD, detector.params, batch.data[item], real)
+    logits = frame_logits(METHOD.objective(), detector.params, batch.data[item], real, METHOD.score_frames)
     mean = np.array([logits[row][real[row]].mean() for row in range(2)])
     np.testing.assert_allclose(fused(logits, real, "mean-logit"), 1 / (1 + np.exp(-mean)), atol=1e-12)
     np.testing.assert_allclose(detector.score(batch).clip, 1 / (1 + np.exp(-mean)), atol=1e-6)

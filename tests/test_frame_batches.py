@@ -36,7 +36,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredFrames, Vide
 def batches(stored, augmentation: Augmentation = Augmentation(), seed: int = 0) -> FrameBatches:  # noqa: B008, frozen
     frames, videos = stored
     sampler = make_sampler("class", 2, np.arange(len(videos)), videos, seed, "net")
-    return FrameBatches(frames, sampler, augmentation, seed, codes_of(videos))
+    return FrameBatches(frames, sampler, augmentation, seed, codes_of(videos, np.arange(len(videos))))
 
 
 def assert_equal(one, other):
@@ -76,7 +76,7 @@ def test_a_batch_holds_one_real_frame_of_each_clip_and_what_is_known_of_it(store
 
 def test_codes_number_domains_subjects_and_species(stored):
     _, videos = stored
-    codes = codes_of(videos)
+    codes = codes_of(videos, np.arange(len(videos)))
     assert set(codes) == {"labels", "domains", "subjects", "species"}
     assert not codes["domains"].any()
     assert len(np.unique(codes["subjects"])) == len(videos.subject.present())

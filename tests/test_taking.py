@@ -100,7 +100,9 @@ def clips(burst: int = 1) -> tuple[HeldFrames, VideoTable]:
 def batches(text: str, augmentation: Augmentation = NONE, burst: int = 1, seed: int = 0) -> FrameBatches:
     frames, videos = clips(burst)
     sampler = make_sampler("class", 4, np.arange(8), videos, seed, "net")
-    return FrameBatches(frames, sampler, augmentation, seed, codes_of(videos), Take.parse(text, "net"))
+    return FrameBatches(
+        frames, sampler, augmentation, seed, codes_of(videos, np.arange(len(videos))), Take.parse(text, "net")
+    )
 
 
 def test_a_batch_of_sequences_repeats_the_last_frame_where_a_clip_is_short():

@@ -20,6 +20,7 @@ from fas_jax.base.declarations import how, what
 from fas_jax.base.errors import UserError
 from fas_jax.methods.base import Detector, Variants, vary
 from fas_jax.methods.finetune import FinetuneSearch
+from fas_jax.methods.frame_settings import Made
 from fas_jax.methods.frames import FrameMethod
 
 if TYPE_CHECKING:
@@ -78,11 +79,11 @@ class End2End(FrameMethod):
             self.label_smoothing,
         )
 
-    def detector(self, params: Any, weights: str, burst: int) -> Detector:
+    def detector(self, params: Any, made: Made) -> Detector:
         """See `FrameSettings.detector`."""
         from fas_jax.methods.sequence_scoring import SequenceDetector
 
-        return SequenceDetector(self, params, weights, burst)
+        return SequenceDetector(self, params, made)
 
     def variants(self) -> Variants:
         """See `Method.variants`."""

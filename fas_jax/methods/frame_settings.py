@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from fas_jax.base.declarations import rounding, what
 from fas_jax.methods.base import Detector, Method
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 BLOCK = 128
 """Clips whose frames are in memory when many are scored: of seven frames of 224x224 pixels, they take 135 MB."""
+
+
+class Made(NamedTuple):
+    """What of its training a detector has to know."""
+
+    weights: str = ""
+    """SHA-256 of the weights that training began with; empty for random ones."""
+    domains: int = 1
+    """Datasets that it was trained on."""
+    burst: int = 1
+    """Frames of a burst, where clips are bursts; 1 where a clip is one sequence."""
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Made:
+        """From what `Detector.about` says."""
+        return cls(str(about.get("weights", "")), int(about.get("domains", 1)), int(about.get("burst", 1)))
 
 
 @dataclass(frozen=True)
@@ -68,14 +84,8 @@ class FrameSettings(NetworkTraining, Method):
         return 1
 
     @abstractmethod
-    def detector(self, params: Any, weights: str, burst: int) -> Detector:
-        """A detector.
-
-        Args:
-            params: `backbone`, `head`, and the running statistics `stats`.
-            weights: SHA-256 of the weights that training began with; empty for random ones.
-            burst: Frames of a burst, where clips are bursts; 1 where a clip is one sequence.
-        """
+    def detector(self, params: Any, made: Made) -> Detector:
+        """A detector from `backbone`, `head` and the running statistics `stats`."""
 
     @abstractmethod
     def objective(self) -> Objective:

@@ -1,5 +1,6 @@
 """Fitting of networks on frames, one after the other, and scoring with them."""
 
+import dataclasses
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, plain_name
@@ -20,7 +21,7 @@ from fas_jax.base.logits import sigmoid
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
 from fas_jax.methods.data import Batch, Clips, Rows, Scores
-from fas_jax.methods.frame_settings import BLOCK, FrameSettings
+from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.methods.inputs import Input
 from fas_jax.models.backbones.weights import package_file, read_weights
 from fas_jax.models.trainable import Trainable
@@ -45,13 +46,17 @@ class FrameDetector:
     method: FrameSettings
     params: Any
     """`backbone`, `head`, and the running statistics `stats`."""
-    weights: str
-    """SHA-256 of the weights that training began with; empty for random ones."""
+    made: Made
+
+    @property
+    def objective(self) -> Objective:
+        """The network with its loss."""
+        return objective_for(self.method, self.made.domains)
 
     @property
     def about(self) -> dict[str, Any]:
         """See `Detector.about`."""
-        return {"weights": self.weights}
+        return self.made._asdict()
 
     def score(self, batch: Batch) -> Scores:
         """See `Detector.score`."""
@@ -68,7 +73,7 @@ class FrameDetector:
 
     def logits(self, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
         """Log odds of bona fide at every real frame, float64; NaN elsewhere."""
-        return frame_logits(self.method, self.params, frames, real)
+        return frame_logits(self.objective, self.params, frames, real, self.method.score_frames)
 
     def counts(self, real: Bool[Array | np.ndarray, "n t"]) -> Bool[Array | np.ndarray, "n t"]:
         """Which frames count in a clip's score; traceable."""
@@ -83,7 +88,7 @@ class FrameDetector:
     ) -> Float[Array, "n t"]:
         """As `logits`, traceable; values at padded frames mean nothing."""
         flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
-        return self.method.objective().log_odds(params, params["stats"], flat).reshape(real.shape)
+        return self.objective.log_odds(params, params["stats"], flat).reshape(real.shape)
 
     def apply(self) -> Callable[..., tuple[Array, Array]]:
         """See `Detector.apply`."""
@@ -101,8 +106,13 @@ class FrameDetector:
         return score
 
 
+def objective_for(method: FrameSettings, domains: int) -> Objective:
+    """A method's objective for training clips of so many datasets."""
+    return dataclasses.replace(method.objective(), domains=domains)
+
+
 def frame_logits(
-    method: FrameSettings, params: Any, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]
+    objective: Objective, params: Any, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"], size: int
 ) -> Float[np.ndarray, "n t"]:
     """Log odds of bona fide at every real frame, float64; NaN elsewhere.
 
@@ -111,9 +121,9 @@ def frame_logits(
     """
     found = np.full(real.shape, np.nan)
     if real.any():
-        program = _scorer(method.objective())
+        program = _scorer(objective)
         found[real] = by_frame(
-            lambda part: program(params, part), method.score_frames, real, lambda places: (frames[tuple(places.T)],)
+            lambda part: program(params, part), size, real, lambda places: (frames[tuple(places.T)],)
         )
     return found
 
@@ -189,7 +199,9 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     (item,) = method.inputs()
     present: np.ndarray = np.sum(clips.mask(item), axis=1) >= method.least_frames
     train, validation = (part[present[part]] for part in (task.train, task.validation))
-    objective = method.objective()
+    datasets = np.asarray(clips.videos.dataset)
+    domains = len(np.unique(datasets[train]))
+    objective = objective_for(method, domains)
     backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
     start = initial(objective, backbone, stats, task.seed)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
@@ -210,13 +222,15 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
                 f"{path} was trained with other settings ({'; '.join(differences)}); choose another --name, or remove "
                 "the run's folder"
             )
-        return _detector(method, tree, sha256)
+        return _detector(method, tree, sha256, domains)
     _both_classes(clips, validation, task.name)
     title = f"{desk.name}, {task.name}"
     sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title, method.rare_every)
     frames, take = clips.frames(item.name), Take.parse(method.take, title)
     take.length(frames.burst, title)
-    batches = FrameBatches(frames, sampler, method.augment, task.seed, codes_of(clips.videos), take)
+    codes = codes_of(clips.videos, train)
+    batches = FrameBatches(frames, sampler, method.augment, task.seed, codes, take, objective.views)
+    made = Made(sha256, domains, frames.burst)
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
     with EventFiles(curves / "events", desk.name, [task.name]) if curves else nullcontext() as watch:
@@ -225,7 +239,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             {part: start[part] for part in ("backbone", "head")},
             start["stats"],
             batches,
-            partial(_validated, method, clips, validation, frames.burst),
+            partial(_validated, method, clips, validation, made),
             method,
             desk.execution,
             task.seed,
@@ -245,26 +259,40 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             save_tree(path, tree, about)
             shutil.rmtree(unfinished)
         devices.wait_for_all(str(path))
-    return _detector(method, tree, sha256)
+    return _detector(method, tree, sha256, domains)
 
 
-def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str) -> Detector | Failed:
+def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str, domains: int) -> Detector | Failed:
     if failed := int(tree["failed"][0]):
         return Failed(f"its loss or gradient was no longer finite in step {failed}")
-    return method.detector(jax.tree.map(np.asarray, tree["params"]), sha256, int(tree.get("burst", (1,))[0]))
+    burst = int(tree.get("burst", (1,))[0])
+    return method.detector(jax.tree.map(np.asarray, tree["params"]), Made(sha256, domains, burst))
 
 
-def _validated(method: FrameSettings, clips: Clips, rows: Rows, burst: int, params: Any, stats: Any) -> Validated:
-    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same."""
-    detector = method.detector({**params, "stats": stats}, "", burst)
+def _validated(method: FrameSettings, clips: Clips, rows: Rows, made: Made, params: Any, stats: Any) -> Validated:
+    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same, or the EER."""
+    detector = method.detector({**params, "stats": stats}, made)
     labels, values = clips.labels[rows], score_in_blocks(detector, clips, rows, 0, BLOCK).clip
     odds = np.clip(np.where(labels == 1, values, 1 - values), 1e-7, 1)
     of_class = [labels == label for label in (0, 1)]
     losses = [-np.log(odds[own]).mean() for own in of_class]
     right = np.array([[((values >= 0.5) == (labels == 1))[own].sum()] for own in of_class])
     count = np.array([[own.sum()] for own in of_class])
-    loss = np.array([np.mean(losses)], np.float32)
+    loss = np.array([equal_error(values, labels) if method.monitor == "eer" else np.mean(losses)], np.float32)
     return Validated(np.full(1, np.nan, np.float32), loss, right, count, count[::-1])
+
+
+def equal_error(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
+    """(FAR + FRR) / 2 at the score as a threshold where these differ least; NaN where a score is."""
+    if not np.isfinite(scores).all():
+        return np.nan
+    attacks, bona_fide = (np.sort(scores[labels == label]) for label in (0, 1))
+    # Between the classes' ends the rates cross: one above all scores accepts nothing.
+    thresholds = np.append(np.unique(scores), np.inf)
+    accepted = 1 - np.searchsorted(attacks, thresholds) / len(attacks)
+    rejected = np.searchsorted(bona_fide, thresholds) / len(bona_fide)
+    best = np.argmin(np.abs(accepted - rejected))
+    return float(accepted[best] + rejected[best]) / 2
 
 
 def _both_classes(clips: Clips, rows: Rows, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fas_jax.base.errors import UserError
 from fas_jax.methods.base import Desk, Detector, Failed, Job, score_in_blocks
-from fas_jax.methods.frame_settings import BLOCK, FrameSettings
+from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.training.taking import Take
 
 if TYPE_CHECKING:
@@ -42,19 +42,20 @@ class FrameMethod(FrameSettings):
         import jax
         import numpy as np
 
-        from fas_jax.methods.frame_training import initial
+        from fas_jax.methods.frame_training import initial, objective_for
 
-        objective = self.objective()
+        made = Made.of(about)
+        objective = objective_for(self, made.domains)
         expected = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
         if jax.tree.map(np.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
             raise UserError(f"the parameters of a {self.kind} do not have the shapes of its network, {self.network}")
-        return self.detector(params, str(about["weights"]), int(about.get("burst", 1)))
+        return self.detector(params, made)
 
-    def detector(self, params: Any, weights: str, burst: int) -> Detector:
+    def detector(self, params: Any, made: Made) -> Detector:
         """See `FrameSettings.detector`."""
         from fas_jax.methods.frame_training import FrameDetector
 
-        return FrameDetector(self, params, weights)
+        return FrameDetector(self, params, made)
 
     def check(self, name: str) -> None:
         """Refuses an unknown network, weights that are not there, and frames of the wrong kind before work begins."""

@@ -31,6 +31,8 @@ _BUILT_IN = {
     "finetune": "fas_jax.methods.finetune:Finetune",
     "deeppixbis": "fas_jax.methods.deeppixbis:DeepPixBiS",
     "end2end": "fas_jax.methods.end2end:End2End",
+    "ssdg": "fas_jax.methods.ssdg:Ssdg",
+    "safas": "fas_jax.methods.safas:Safas",
 }
 PAPER: dict[str, dict[str, Any]] = {
     "lstm": {"kind": "lstm"},

@@ -18,19 +18,11 @@ _SEQUENCES = 32
 
 @dataclass(frozen=True)
 class SequenceDetector(FrameDetector):
-    """A trained network that reads sequences."""
-
-    burst: int = 1
-    """Above 1, a clip is bursts of so many frames, one after the other, and each is a sequence of its own."""
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """See `Detector.about`."""
-        return {**super().about, "burst": self.burst}
+    """A trained network that reads sequences: whole clips, or each of the bursts that a clip is made of."""
 
     @property
     def _objective(self) -> SequenceClassification:
-        return cast(SequenceClassification, self.method.objective())
+        return cast(SequenceClassification, self.objective)
 
     def logits(self, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
         """Log odds of bona fide at every real frame, float64; NaN elsewhere.
@@ -79,16 +71,16 @@ class SequenceDetector(FrameDetector):
         return found.reshape(real.shape)
 
     def _length(self, real: Any) -> int:
-        return self.burst if self.burst > 1 else max(real.shape[1], 1)
+        return self.made.burst if self.made.burst > 1 else max(real.shape[1], 1)
 
     def _divided(self, values: Any) -> Any:
         """Of clips [n t ...], the sequences [n * bursts, frames of each, ...]."""
-        if self.burst == 1:
+        if self.made.burst == 1:
             return values
         count, length = values.shape[:2]
-        if length % self.burst:
-            raise ValueError(f"{length} frames are no bursts of {self.burst}")
-        return values.reshape(count * (length // self.burst), self.burst, *values.shape[2:])
+        if length % self.made.burst:
+            raise ValueError(f"{length} frames are no bursts of {self.made.burst}")
+        return values.reshape(count * (length // self.made.burst), self.made.burst, *values.shape[2:])
 
 
 @lru_cache

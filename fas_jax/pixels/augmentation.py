@@ -7,6 +7,7 @@ laid over it, say) are none of these.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -47,6 +48,11 @@ class Augmentation:
     """Share of the frames of which a rectangle is made grey."""
     cut_out_most: float = what(0.4, above=0, at_most=1)
     """Longest side of that rectangle, as a share of the frame's."""
+    crop_by: Literal["side", "area"] = what("side", later=True)
+    """Whether `crop` is a share of the frame's side or of its area, as torchvision's RandomResizedCrop counts."""
+    turn_first: bool = what(False, later=True)
+    """Turns a frame before the crop and leaves its corners black, as torchvision's recipes do; otherwise it is turned
+    after the crop, and the corners are mirrored outwards."""
 
 
 def augment_alike(images: Sequence[Image], rng: np.random.Generator, settings: Augmentation) -> list[Image]:
@@ -76,9 +82,11 @@ def augment(image: Image, rng: np.random.Generator, settings: Augmentation, mean
     mirrored, blurred, noisy, compressed, cut = rng.random(5)
     if mirrored < settings.flip:
         image = flip(image)
+    if settings.rotation and settings.turn_first:
+        image = rotate(image, rng, settings.rotation, black=True)
     if settings.crop:
-        image = crop(image, rng, settings.crop)
-    if settings.rotation:
+        image = crop(image, rng, settings.crop, settings.crop_by)
+    if settings.rotation and not settings.turn_first:
         image = rotate(image, rng, settings.rotation)
     if settings.light:
         image = light(image, rng, settings.light, mean)
@@ -103,8 +111,8 @@ def flip(image: Image) -> Image:
     return np.ascontiguousarray(image[:, ::-1])
 
 
-def crop(image: Image, rng: np.random.Generator, most: float) -> Image:
-    """A square share of the image, of 1 - `most` to 1 of its sides, resized to its size.
+def crop(image: Image, rng: np.random.Generator, most: float, by: Literal["side", "area"] = "side") -> Image:
+    """A part of the image with its proportions, of 1 - `most` to 1 of its sides or of its area, resized to its size.
 
     The network comes to depend less on how tight faces are cut, which differs between datasets more than anything
     else. Resizing changes the period of moiré and print dots, and interpolation weakens the finest of them; borders of
@@ -112,21 +120,23 @@ def crop(image: Image, rng: np.random.Generator, most: float) -> Image:
     """
     height, width = image.shape[:2]
     share = 1 - most * rng.random()
+    share = share**0.5 if by == "area" else share
     rows, columns = max(1, round(share * height)), max(1, round(share * width))
     top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     part = image[top : top + rows, left : left + columns]
     return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def rotate(image: Image, rng: np.random.Generator, degrees: float) -> Image:
-    """Turns about the middle by up to so many degrees, corners mirrored outwards.
+def rotate(image: Image, rng: np.random.Generator, degrees: float, black: bool = False) -> Image:
+    """Turns about the middle by up to so many degrees, with corners mirrored outwards or black.
 
     The direction of moiré and of a screen's lines is lost, and interpolation weakens the finest traces. Attacks that
     are held crooked are no longer told by that.
     """
     height, width = image.shape[:2]
     turned = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rng.uniform(-degrees, degrees), 1.0)
-    return np.asarray(cv2.warpAffine(image, turned, (width, height), borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+    border = cv2.BORDER_CONSTANT if black else cv2.BORDER_REFLECT_101
+    return np.asarray(cv2.warpAffine(image, turned, (width, height), borderMode=border), np.uint8)
 
 
 def light(image: Image, rng: np.random.Generator, strength: float, mean: float | None = None) -> Image:

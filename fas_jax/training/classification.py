@@ -31,7 +31,7 @@ class Classification(Objective):
     def log_odds(self, params: Any, stats: Any, frames: Num[Array, "b h w 3"]) -> Float[Array, " b"]:
         """See `Objective.log_odds`."""
         features, _ = self.network.apply(params["backbone"], stats, frames, self.scoring)
-        logits = _linear(features, params["head"])
+        logits = linear(features, params["head"])
         return logits[:, 1] - logits[:, 0]
 
     def loss(
@@ -40,12 +40,19 @@ class Classification(Objective):
         """See `Objective.loss`: the mean over this device's share, which is as large as the others'."""
         features, stats = self.network.apply(params["backbone"], stats, batch["frames"], self.training(axis))
         features = dropped(features, self.dropout, batch["slots"], key)
-        labels = jax.nn.one_hot(batch["labels"], 2) * (1 - self.smoothing) + self.smoothing / 2
-        return jnp.mean(optax.softmax_cross_entropy(_linear(features, params["head"]), labels)), stats
+        return jnp.mean(cross_entropy(linear(features, params["head"]), batch["labels"], self.smoothing)), stats
 
 
-def _linear(features: Float[Array, "b d"], head: Any) -> Float[Array, "b 2"]:
+def linear(features: Float[Array, "b d"], head: Any) -> Float[Array, "b o"]:
+    """A fully connected layer with `kernel` [d o] and `bias` [o]."""
     return jnp.dot(features, head["kernel"], precision="highest") + head["bias"][None]
+
+
+def cross_entropy(logits: Float[Array, "b 2"], labels: Int[Array, " b"], smoothing: float) -> Float[Array, " b"]:
+    """Of the classes' softmax, where a share of each label is spread evenly over both classes."""
+    targets = jax.nn.one_hot(labels, 2) * (1 - smoothing) + smoothing / 2
+    found: Array = optax.softmax_cross_entropy(logits, targets)
+    return found
 
 
 def dropped(features: Float[Array, "b d"], share: float, slots: Int[Array, " b"], key: Array) -> Float[Array, "b d"]:

@@ -12,8 +12,8 @@ class NetworkTraining:
 
     steps: int = what(300, at_least=1)
     """Steps after which training ends in any case."""
-    optimiser: Literal["adamw", "sgd"] = what("adamw")
-    """AdamW, or gradient descent with momentum 0.9."""
+    optimiser: Literal["adamw", "adam", "sgd"] = what("adamw")
+    """AdamW, Adam, or gradient descent with momentum 0.9."""
     learning_rate: float = what(1e-4, above=0)
     """After the warm-up."""
     backbone_rate: float = what(1.0, at_least=0)
@@ -26,10 +26,14 @@ class NetworkTraining:
     """Steps over which the learning rate rises from zero."""
     drop_every: int = what(100, at_least=1)
     """Steps between two falls of schedule `step`."""
+    drop_at: tuple[int, ...] = what((), later=True, at_least=1)
+    """Steps after which schedule `step` falls, if it is not to fall every `drop_every` steps."""
     drop_factor: float = what(0.1, above=0, at_most=1)
     """By which schedule `step` multiplies the rate."""
     weight_decay: float = what(1e-4, at_least=0)
-    """Of kernels only; decoupled in AdamW, part of the gradient in gradient descent."""
+    """Decoupled in AdamW, part of the gradient in Adam and gradient descent."""
+    decay_all: bool = what(False, later=True)
+    """Whether scales and biases decay, too, as they do in PyTorch's optimisers; otherwise kernels alone."""
     clip_norm: float = what(0.0, at_least=0)
     """Largest norm of a gradient, which is shortened to it; 0 leaves gradients as they are."""
     average: float = what(0.98, at_least=0, below=1)
@@ -48,7 +52,8 @@ class NetworkTraining:
     """Steps between two validations."""
     patience: int = what(300, at_least=1)
     """Steps without a better validation score after which training stops."""
-    monitor: Literal["accuracy", "loss"] = what("loss")
-    """Which validation score says what is better; a tie is not better."""
+    monitor: Literal["accuracy", "loss", "eer"] = what("loss")
+    """Which validation score says what is better; a tie is not better. The equal error rate (eer) then stands in place
+    of the loss in learning curves."""
     loaders: int = how(0, at_least=0)
     """Worker processes that read and change frames; 0 does it in threads."""

@@ -57,7 +57,11 @@ def rate_at(settings: NetworkTraining, step: Int[Array, ""] | int) -> Float[Arra
         past = jnp.clip((now - settings.warm_up) / length, 0, 1)
         return rising * 0.5 * (1 + jnp.cos(np.float32(np.pi) * past))
     if settings.schedule == "step":
-        return rising * settings.drop_factor ** jnp.floor(now / settings.drop_every)
+        if settings.drop_at:
+            drops = jnp.sum(now >= np.array(settings.drop_at, np.float32)).astype(jnp.float32)
+        else:
+            drops = jnp.floor(now / settings.drop_every)
+        return rising * settings.drop_factor**drops
     return rising
 
 
@@ -76,16 +80,17 @@ def train_step(
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     gradient, loss, stats = mean_gradient(objective, settings, state.params, state.stats, batch, key, state.step)
     size = optax.tree.norm(gradient)
+    decayed = partial(_decayed, settings)
     # Optax raises its decays to the power of an integer count, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
-        if settings.optimiser == "sgd":
-            gradient = jax.tree.map(lambda g, p: g + hyper[1] * _decayed(p), gradient, state.params)
+        if settings.optimiser != "adamw":
+            gradient = jax.tree.map(lambda g, p: g + hyper[1] * decayed(p), gradient, state.params)
         updates, optimiser = _optimiser(settings).update(gradient, state.optimiser)
     rate = hyper[0] * rate_at(settings, state.step)
     decay = hyper[1] if settings.optimiser == "adamw" else jnp.zeros(())
 
     def moved(own: Array, params: Any, updates: Any) -> Any:
-        return jax.tree.map(lambda p, u: p - own * (u + decay * _decayed(p)), params, updates)
+        return jax.tree.map(lambda p, u: p - own * (u + decay * decayed(p)), params, updates)
 
     params = {name: moved(rate * _factor(settings, name), each, updates[name]) for name, each in state.params.items()}
     params = objective.after(params, state.step)
@@ -148,13 +153,13 @@ def _program(objective: Objective, settings: NetworkTraining, mesh: Mesh, mappin
 
 def _optimiser(settings: NetworkTraining) -> optax.GradientTransformation:
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
-    return optax.chain(clip, optax.scale_by_adam() if settings.optimiser == "adamw" else optax.trace(_SGD_MOMENTUM))
+    return optax.chain(clip, optax.trace(_SGD_MOMENTUM) if settings.optimiser == "sgd" else optax.scale_by_adam())
 
 
 def _factor(settings: NetworkTraining, name: str) -> float:
     return settings.backbone_rate if name == "backbone" else settings.head_rate
 
 
-def _decayed(leaf: Array) -> Array:
-    """What weight decay sees of a parameter: kernels, and nothing of scales and biases."""
-    return leaf if leaf.ndim > 1 else jnp.zeros_like(leaf)
+def _decayed(settings: NetworkTraining, leaf: Array) -> Array:
+    """What weight decay sees of a parameter: kernels, and scales and biases only where all decay."""
+    return leaf if leaf.ndim > 1 or settings.decay_all else jnp.zeros_like(leaf)

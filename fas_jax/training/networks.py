@@ -69,6 +69,7 @@ def train_network(
         stats: Running statistics to begin with.
         batches: From a step's number, which counts from 0, to its batch; pure. Arrays [b ...] with equal b.
         validate: From parameters and statistics to what the validation clips say of them; its training loss is ignored.
+            Its loss is whatever is to become small, unless the accuracy is monitored.
         settings: Of the training.
         execution: How the machine is used.
         seed: Of what the objective draws.
@@ -85,7 +86,7 @@ def train_network(
         max_epochs=settings.steps,
         validate_every=settings.validate_every,
         patience=settings.patience,
-        monitor=settings.monitor,
+        monitor="accuracy" if settings.monitor == "accuracy" else "loss",
     )
     state, best = network_steps.start(params, stats, settings, seed), (params, stats)
     progress, done = Progress.start(1, rule), 0

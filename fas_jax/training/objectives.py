@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from jaxtyping import Array, Float, Int, Num
 
@@ -15,11 +15,17 @@ from fas_jax.models.trainable import Mode, Trainable
 class Objective(ABC):
     """A network with its loss. Hashable, because programs are compiled for it; a subclass is a frozen dataclass too."""
 
+    views: ClassVar[int] = 1
+    """Copies of a frame, each changed at random by itself, that a loss compares. Where there are several, the `frames`
+    of a batch are [b v h w 3]."""
+
     network: Trainable
     precision: Precision = "float32"
     momentum: float = 0.1
     """Of running statistics; see `Mode`."""
     rematerialise: bool = False
+    domains: int = field(default=1, kw_only=True)
+    """Datasets among the training clips. The loop that fits a method sets it, and it is kept with what was trained."""
 
     def training(self, axis: str) -> Mode:
         """How the network is run in a step, on a batch that the devices of an axis share."""
@@ -43,7 +49,8 @@ class Objective(ABC):
         Args:
             params: `backbone`, and `head` as `self.head` makes it.
             stats: Running statistics of the network.
-            batch: This device's share of what `FrameBatches` makes. `slots` are the places in the whole batch.
+            batch: This device's share of what `FrameBatches` makes. `slots` are the places in the whole batch, and
+                `domains` are 0 to `self.domains` - 1.
             key: The same on all devices; what is drawn for a clip is to depend on its slot, not on the device.
             step: The step's number, which counts from 0.
             axis: Of the devices that share the batch. The mean over them of what is returned is the loss of the whole
