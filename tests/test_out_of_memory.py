@@ -41,7 +41,17 @@ class Greedy(Objective):
 def trained(bytes_of_frame, settings=SETTINGS, validate=None):
     params = {"backbone": {"w": np.ones((), np.float32)}}
     validate = validate or (lambda *_: pytest.fail("validated"))
-    return train_network(Greedy(TINY, bytes_of_frame=bytes_of_frame), params, {}, batch_of, validate, settings, Execution(), 0, title="net")
+    return train_network(
+        Greedy(TINY, bytes_of_frame=bytes_of_frame),
+        params,
+        {},
+        batch_of,
+        validate,
+        settings,
+        Execution(),
+        0,
+        title="net",
+    )
 
 
 def no_memory(*_):
@@ -61,7 +71,9 @@ def test_the_number_of_parts_is_the_least_that_fits(monkeypatch):
     # By the compiler's own count, in a memory that holds the tables of two frames and not those of four.
     monkeypatch.setattr(out_of_memory, "_capacity", lambda: 3 << 24)
     monkeypatch.setattr("fas_jax.training.networks._Clock.note", no_memory)
-    with pytest.raises(UserError, match=r"accumulate = 4 \(2 frames at a time on each device\) takes 0.0 of the 0.0 GiB"):
+    with pytest.raises(
+        UserError, match=r"accumulate = 4 \(2 frames at a time on each device\) takes 0.0 of the 0.0 GiB"
+    ):
         trained(1 << 24, dataclasses.replace(SETTINGS, rematerialise=True))
 
 
@@ -83,4 +95,3 @@ def test_a_validation_that_does_not_fit_names_its_own_setting():
 def test_other_errors_of_a_device_stay_what_they_are():
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), out_of_memory.told(lambda: "memory"):
         raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
-

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fas_jax.base.errors import UserError
-from fas_jax.methods.base import Desk, Detector, Failed, Job, score_in_blocks
+from fas_jax.methods.base import Cost, Desk, Detector, Failed, Job, score_in_blocks
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings
 
 if TYPE_CHECKING:
@@ -48,6 +48,24 @@ class FrameMethod(FrameSettings):
         if jax.tree.map(np.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
             raise UserError(f"the parameters of a {self.kind} do not have the shapes of its network, {self.network}")
         return FrameDetector(self, params, str(about["weights"]))
+
+    def cost(self, clips: int, width: int) -> Cost:
+        """See `Method.cost`."""
+        import jax
+
+        from fas_jax.methods.frame_training import initial
+
+        objective = self.objective()
+        shapes = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
+        return Cost(self.steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
+
+    def files(self) -> Mapping[str, str]:
+        """The file of weights that training begins with."""
+        from fas_jax.base.files import sha256_file
+        from fas_jax.methods.frame_training import weights_file
+
+        path = weights_file(self.objective().network, self.weights)
+        return {"weights": sha256_file(path)} if path else {}
 
     def check(self, name: str) -> None:
         """Refuses an unknown network, and weights that are not there, before any work begins."""

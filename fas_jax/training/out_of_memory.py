@@ -57,9 +57,10 @@ def step_advice(
     limit = int(_USABLE * _capacity())
     chosen, needed = _fitting(objective, settings, mesh, mapping, shapes, parts, limit)
     now = f", in {settings.accumulate} parts" if settings.accumulate > 1 else ""
+    where = "a device" if shares == 1 else f"{shares} devices"
     said = (
-        f"{title}: a step does not fit into the memory of {'a device' if shares == 1 else f'{shares} devices'}: a batch "
-        f"of {shares * own} frames of {width}x{height} pixels ({own} on each device{now}) in {settings.precision}. "
+        f"{title}: a step does not fit into the memory of {where}: a batch of "
+        f"{shares * own} frames of {width}x{height} pixels ({own} on each device{now}) in {settings.precision}. "
     )
     if chosen:
         per = own // chosen
