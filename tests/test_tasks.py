@@ -38,7 +38,7 @@ per_class = 2
 kind = "mean-feature"
 """
 LIGHT = {name: method_from_dict(name, {"kind": name}, "test") for name in ("mean-feature", "metadata")}
-CHANGING = ("timings.json", "provenance.json")  # they hold seconds
+CHANGING = ("timings.json", "provenance.json", "report.md", "report.html")  # they hold seconds
 
 
 def experiment(cache, runs, **changes):
