@@ -2,7 +2,8 @@
 
     XLA_FLAGS=--xla_force_host_platform_device_count=4 python -m tests.network_trial OUT.npz [CHECKPOINTS]
 
-Trains a tiny network on made-up frames, on all devices, and writes the gradient of one batch and what was trained.
+Trains a tiny network on made-up frames, on all devices of all processes of its job, and writes the gradient of one
+batch and what was trained.
 """
 
 import sys
@@ -67,7 +68,8 @@ def gradient(
     """Gradient, loss and new statistics of one batch on all devices."""
     mesh = devices.make_mesh(1, 8, execution.run_devices)
     shares = mesh.shape[devices.DATA]
-    batch = {name: values.reshape(shares, -1, *values.shape[1:]) for name, values in batch_of(0).items()}
+    divided = {name: values.reshape(shares, -1, *values.shape[1:]) for name, values in batch_of(0).items()}
+    batch = devices.place(divided, mesh, devices.BY_ROW)
     function = devices.parallel(
         partial(network_steps.mean_gradient, objective, settings),
         mesh,
@@ -75,7 +77,8 @@ def gradient(
         devices.SAME,
         mapping=execution.mapping,
     )
-    return function(*begin(objective), batch, jax.random.key(9), np.int32(0))
+    key = jax.random.wrap_key_data(devices.place(jax.random.key_data(jax.random.key(9)), mesh))
+    return devices.fetch(function(*devices.place(begin(objective), mesh), batch, key, np.int32(0)))
 
 
 def slow_batch(step: int) -> dict[str, np.ndarray]:
@@ -85,12 +88,15 @@ def slow_batch(step: int) -> dict[str, np.ndarray]:
 
 
 def main(out: str, folder: str = "", mapping: str = "shard_map") -> None:
+    devices.join()
     execution = Execution(run_devices=1, checkpoint_every=1, mapping=mapping)  # type: ignore[arg-type]
     checkpoints = Checkpoints(Path(folder), {"trial": 1}) if folder else None
     found = train(batches=slow_batch if folder else batch_of, checkpoints=checkpoints, execution=execution)
     arrays = {f"trained/{i}": leaf for i, leaf in enumerate(jax.tree.leaves((found.params, found.stats)))}
     arrays |= {f"gradient/{i}": leaf for i, leaf in enumerate(jax.tree.leaves(gradient(execution=execution)))}
-    np.savez(out, devices=jax.device_count(), best=found.best_step, loss=found.history["train_loss"], **arrays)
+    if devices.is_first():
+        np.savez(out, devices=jax.device_count(), best=found.best_step, loss=found.history["train_loss"], **arrays)
+    devices.wait_for_all("the end")
 
 
 if __name__ == "__main__":

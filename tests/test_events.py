@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fas_jax.base.files import read_json
 from fas_jax.base.settings import Training
 from fas_jax.training import chunks, events, fitting
 from fas_jax.training.events import EventFiles
@@ -41,6 +42,15 @@ def test_tensorboard_reads_every_curve(tmp_path):
     assert shared["runs finished"] == [(1, 0), (300, 0), (70000, 1)]
     assert shared["steps per second"][0] == (1, 101)
     assert {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")} == {"gru", "programs"}
+
+
+def test_the_speed_is_kept_with_where_it_was_reached(tmp_path):
+    with EventFiles(tmp_path, "gru", ["a", "b"], {"method": "gru"}) as files:
+        for epoch in (1, 20, 30, 40):
+            files(validate(epoch))
+    # Without the first one, which compiles.
+    known = read_json(tmp_path / "programs" / "gru" / events.RATE)
+    assert known == {"method": "gru", "steps_per_second": 130}
 
 
 def test_what_a_kill_left_is_cut_off_and_nothing_is_written_twice(tmp_path):

@@ -18,10 +18,10 @@ LAUNCH = ROOT / "scripts" / "launch.py"
 pytestmark = pytest.mark.slow
 
 
-def launch(processes: int, *command: str, cwd: Path = ROOT) -> subprocess.Popen:
+def launch(processes: int, *command: str, cwd: Path = ROOT, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(LAUNCH), "--processes", str(processes), "--", sys.executable, *command],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | environment,
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,6 +70,30 @@ def test_two_processes_equal_one(tmp_path, run_devices):
     one, two = result(tmp_path / "one"), result(tmp_path / "two")
     for name, value in one.items():
         assert np.abs(two[name] - value).max() <= 1e-5 * np.abs(value).max()
+
+
+def test_a_batch_of_frames_on_two_processes_of_two_devices_equals_one_device(tmp_path):
+    """The gradient of one batch, and a network that is trained from a run's loader to its files."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, processes in ((one, 1), (two, 2)):
+        own = {"JAX_NUM_CPU_DEVICES": str(processes)}
+        finish(launch(processes, "-m", "tests.network_trial", str(folder.with_suffix(".npz")), **own))
+        finish(launch(processes, "-m", "tests.frame_trial", str(folder), **own))
+    wanted, found = (dict(np.load(folder.with_suffix(".npz"))) for folder in (one, two))
+    assert (wanted.pop("devices"), found.pop("devices")) == (1, 4)
+    largest = max(np.abs(value).max() for key, value in wanted.items() if key.startswith("gradient"))
+    for key, value in wanted.items():
+        if key.startswith("gradient"):
+            # The scale before another normalisation has a gradient that is zero but for rounding.
+            assert np.abs(found[key] - value).max() <= 1e-5 * max(np.abs(value).max(), 1e-2 * largest)
+        else:
+            # Adam makes steps of such a gradient that are as large as any.
+            np.testing.assert_allclose(found[key], value, atol=1e-3)
+    fitted = [load_file(folder / "out.safetensors") for folder in (one, two)]
+    assert fitted[0].keys() == fitted[1].keys()
+    for key, value in fitted[0].items():
+        np.testing.assert_allclose(fitted[1][key], value, atol=1e-2)
+    assert not np.isnan(fitted[0]["scores"]).all()
 
 
 @pytest.mark.parametrize("how", ["lose 0", "lose 1", "stop"])

@@ -26,3 +26,20 @@ def test_a_few_steps_after_the_first_are_traced(tmp_path, monkeypatch, capsys, s
     found = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     assert any("while" in event.get("name", "") for event in found)
     assert f"a trace of {min(steps, 2)} steps: open {trace}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("steps", "traced"), [(12, 8), (5, 3)])
+def test_steps_of_a_network_on_frames_are_traced(tmp_path, capsys, steps, traced):
+    program = jax.jit(lambda x: x + 1)
+    value = np.float32(0)
+    with profiling.traced_steps(tmp_path, "net") as note:
+        for _ in range(steps):
+            value = program(value)
+            note(value)
+    (trace,) = tmp_path.rglob("perfetto_trace.json.gz")
+    assert trace.relative_to(tmp_path).parts[0] == "net"
+    assert f"a trace of {traced} steps: open {trace}" in capsys.readouterr().out
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    calls = sum(event.get("name", "").startswith("PjitFunction") for event in events)
+    # Python's and the runtime's call of a program are events each.
+    assert calls == 2 * traced

@@ -201,12 +201,25 @@ def _methods(value: Any, where: str) -> dict[str, Method]:
     return {name: method_from_dict(name, table, where) for name, table in tables.items()}
 
 
-def experiment_main(function: Callable[[Experiment], int | None], default: str) -> None:
+def experiment_main(
+    function: Callable[..., int | None], default: str, further: argparse.ArgumentParser | None = None
+) -> None:
     """Runs `function` on an `Experiment`: the configuration that `--config` names, changed by the other options.
 
     It may run as several processes of one job.
+
+    Args:
+        function: Its docstring is the description for `--help`.
+        default: The configuration if `--config` names none.
+        further: Options of the command itself, without a help; `function` is given what it finds behind the experiment.
     """
-    cli.exit_with(lambda: cli.joined(function)(parse(sys.argv[1:], function.__doc__ or "", default)))
+
+    def run() -> int | None:
+        own, rest = further.parse_known_args(sys.argv[1:]) if further else (None, sys.argv[1:])
+        experiment = parse(rest, function.__doc__ or "", default)
+        return cli.joined(function)(*((experiment, own) if further else (experiment,)))
+
+    cli.exit_with(run)
 
 
 def parse(arguments: Sequence[str], description: str, default: str) -> Experiment:

@@ -22,11 +22,20 @@ class DetectorStore:
         name: Of the method.
         method: Its settings.
         data: What the detectors are fitted on, by plan, as a fingerprint.
+        files: What the files that the settings name hold now, as `Method.files` gives it; None where nothing is fitted,
+            so that they need not be there.
     """
 
-    def __init__(self, folder: Path, name: str, method: Method, data: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        method: Method,
+        data: Mapping[str, str],
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder / "detectors" / plain_name(name)
-        self._name, self._method, self._data = name, method, data
+        self._name, self._method, self._data, self._files = name, method, data, files
 
     def path(self, plan: str) -> Path:
         """The file of a plan's detector."""
@@ -46,6 +55,8 @@ class DetectorStore:
     def save(self, plan: str, found: Detector | Failed) -> None:
         """Writes a plan's detector, or why there is none."""
         about: dict[str, Any] = {"method": identity(self._method), "data": self._data[plan]}
+        if self._files:
+            about["files"] = dict(self._files)
         if isinstance(found, Failed):
             save_tree(self.path(plan), {}, {**about, "failed": found.reason})
             return
@@ -71,4 +82,15 @@ class DetectorStore:
             raise UserError(
                 f"{self.path(plan)} holds a detector that was fitted otherwise ({'; '.join(differences)}); choose "
                 "another --name, or remove the run's folder"
+            )
+        before, now = about.get("files", {}), self._files or {}
+        if changed := [name for name in now if now[name] != before.get(name)]:
+            told = "; ".join(
+                f"{name} = {getattr(self._method, name)!r} had the SHA-256 {str(before.get(name))[:12]}..., and has "
+                f"{now[name][:12]}... now"
+                for name in changed
+            )
+            raise UserError(
+                f"methods.{self._name}: a file is another one than {self.path(plan)} was fitted from: {told}. Put the "
+                "old file back, or choose another --name to train from the new one"
             )

@@ -4,7 +4,7 @@ Fitting reads the inputs of the videos that it trains and validates on, and no o
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -44,7 +44,12 @@ Choose: TypeAlias = Callable[[str, Fitted], Sequence[Detector | Failed]]
 
 
 def fit_methods(
-    experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path, choose: Choose | None = None
+    experiment: Experiment,
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    folder: Path,
+    choose: Choose | None = None,
+    only: Collection[str] | None = None,
 ) -> Fitted:
     """Fits every method for every plan; an interrupted fitting goes on, and what is finished is read.
 
@@ -54,37 +59,102 @@ def fit_methods(
         corpus: All datasets.
         folder: The run's, for checkpoints and what is finished.
         choose: Gives the detectors that are kept, in place of those that validation chose (`selection.fit_selected`).
+        only: The methods to fit, with all that they read, where other commands fit the rest.
     """
     clips = corpus.open(source_videos(plans))
-    order = in_order(experiment.methods)
     read = read_by_others(experiment.methods)
-    by_source = bool(read) and experiment.evaluation.selection == LEFT_OUT
-    tasks = tasks_of(
+    tasks = _tasks(experiment, plans, corpus, clips)
+    data = detector_data(experiment, plans, corpus)
+    found: dict[str, Sequence[Detector | Failed]] = {}
+    scores: dict[str, FrameScores] = {}
+    failed: dict[str, set[int]] = {}
+    for name in in_order(experiment.methods):
+        if only is not None and name not in only:
+            continue
+        method = experiment.methods[name]
+        desk = Desk(name, experiment.training, folder, fingerprint(corpus.fingerprints), part=only is not None)
+        own = clips.with_scores(scores)
+        lost = {number for item in score_inputs(method) for number in failed[item.name]}
+        store = DetectorStore(folder, name, method, data[name], method.files())
+        fitter = _Fitter(method, store, plans, tasks, own, desk, lost)
+        found[name], folds = fitter.fit(folds=name in read, choose=choose, before=found)
+        failed[name] = {number for number, each in enumerate(found[name]) if isinstance(each, Failed)}
+        if name in read:
+            scores[name], broken = fitter.out_of_fold(found[name], folds)
+            failed[name] |= broken
+    return Fitted({name: found[name] for name in experiment.methods if name in found})
+
+
+def join_out_of_fold(
+    experiment: Experiment,
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    folder: Path,
+    name: str,
+    parts: Sequence[tuple[Path, Sequence[Plan]]],
+) -> None:
+    """Makes the file of a method's out-of-fold scores from those that fittings of some plans each have left.
+
+    Args:
+        experiment: Settings.
+        plans: All plans.
+        corpus: All datasets.
+        folder: In which `fit_methods` will look for the file.
+        name: Of a method that others read.
+        parts: In the order of `plans`: a folder in which `fit_methods` has fitted plans, and these plans.
+    """
+    clips = corpus.open(source_videos(plans))
+    method = experiment.methods[name]
+    mask = frame_mask(method, clips)
+    tasks = _tasks(experiment, plans, corpus, clips)
+    path, number, failed = out_of_fold_file(folder, name), 0, []
+    joined = FrameScores.in_file(path, len(plans), mask)
+    for place, own in parts:
+        theirs = corpus.open(source_videos(own))
+        scores = FrameScores(out_of_fold_file(place, name), len(own), frame_mask(method, theirs))
+        lost = read_json(scores.place.with_suffix(".json"))["failed"]  # type: ignore[union-attr]
+        for inner, each in enumerate(own):
+            videos = source_videos([each])
+            joined.put(number, clips.find(videos), scores.of_task(inner, theirs.find(videos)))
+            failed += [number] if inner in lost else []
+            number += 1
+    key_of_all = _out_of_fold_key(method, fingerprint(corpus.fingerprints), tasks)
+    about = {"key": key_of_all, "failed": failed, "shape": [*mask.shape, len(plans)]}
+    write_json(path.with_suffix(".json"), about)
+
+
+def out_of_fold_file(folder: Path, name: str) -> Path:
+    """Where a method's out-of-fold scores are kept."""
+    return folder / "out-of-fold" / f"{plain_name(name)}.f32"
+
+
+def _tasks(
+    experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, clips: CorpusClips
+) -> Sequence[Sequence[Task]]:
+    """By plan, the whole one and those of the folds, if any method's scores are read."""
+    read = bool(read_by_others(experiment.methods))
+    by_source = read and experiment.evaluation.selection == LEFT_OUT
+    return tasks_of(
         plans,
         clips,
         experiment.folds.count if read else 0,
         experiment.evaluation.shared_subjects,
         unseen=cross_source_plans(plans, corpus.videos) if by_source else (),
     )
-    data = detector_data(experiment, plans, corpus)
-    found: dict[str, Sequence[Detector | Failed]] = {}
-    scores: dict[str, FrameScores] = {}
-    failed: dict[str, set[int]] = {}
-    for name in order:
-        method = experiment.methods[name]
-        desk = Desk(name, experiment.training, folder, fingerprint(corpus.fingerprints))
-        own = clips.with_scores(scores)
-        lost = {number for item in score_inputs(method) for number in failed[item.name]}
-        fitter = _Fitter(method, DetectorStore(folder, name, method, data[name]), plans, tasks, own, desk, lost)
-        found[name], folds = fitter.fit(folds=name in read, choose=choose, before=found)
-        failed[name] = {number for number, each in enumerate(found[name]) if isinstance(each, Failed)}
-        if name in read:
-            scores[name], broken = fitter.out_of_fold(found[name], folds)
-            failed[name] |= broken
-    return Fitted({name: found[name] for name in experiment.methods})
 
 
-def fit_cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> None:
+def _out_of_fold_key(method: Method, data: str, tasks: Sequence[Sequence[Task]]) -> str:
+    parts = [[task.name, task.held.tolist()] for own in tasks for task in own]
+    return fingerprint([identity(method), data, parts])
+
+
+def fit_cross_source(
+    experiment: Experiment,
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    folder: Path,
+    only: Collection[str] | None = None,
+) -> None:
     """Fits every method once more for every source that is left out, where thresholds come from such detectors.
 
     Among the sources that are left, training-domain chooses, whatever `evaluation.selection` is: the source that is
@@ -102,7 +172,7 @@ def fit_cross_source(experiment: Experiment, plans: Sequence[Plan], corpus: Corp
         )
     if inner:
         own = [plan for _, plan in inner]
-        fit_methods(within_sources(experiment), own, corpus, cross_source_folder(folder))
+        fit_methods(within_sources(experiment), own, corpus, cross_source_folder(folder), only=only)
 
 
 def cross_source_folder(folder: Path) -> Path:
@@ -225,12 +295,11 @@ class _Fitter:
     @property
     def _path(self) -> Path:
         assert self.desk.folder is not None
-        return self.desk.folder / "out-of-fold" / f"{plain_name(self.desk.name)}.f32"
+        return out_of_fold_file(self.desk.folder, self.desk.name)
 
     @property
     def _key(self) -> str:
-        parts = [[task.name, task.held.tolist()] for own in self.tasks for task in own]
-        return fingerprint([identity(self.method), self.desk.data, parts])
+        return _out_of_fold_key(self.method, self.desk.data, self.tasks)
 
     def _scored(self) -> bool:
         about = self._path.with_suffix(".json")

@@ -24,6 +24,8 @@ IN_USE = "wait until it has ended, or choose another --name"
 """What to do where another process is at work in a run's folder."""
 CONFIG, INPUTS, TIMINGS, ATTRIBUTES = "config.json", "inputs.json", "timings.json", "attributes.json"
 SHIFTED_STORES = "shifted_stores"
+TASKS = "tasks"
+"""In a run's folder: what the tasks of a job array have made until `collecting.collect` puts it together."""
 
 
 def run_folder(experiment: Experiment) -> Path:
@@ -60,6 +62,19 @@ def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
         UserError: A setting that decides results differs from the run's, an older version made the folder, or it holds
             something else.
     """
+    folder, joined = run_folder(experiment), join_run(experiment)
+    if kept := [name for name in joined.methods if name not in experiment.methods]:
+        print(f"{folder} holds further methods, which stay in its report: {', '.join(kept)}", flush=True)
+    write_json(folder / CONFIG, {"format": FORMAT, **experiment_to_dict(joined)})
+    return folder, joined
+
+
+def join_run(experiment: Experiment) -> Experiment:
+    """The experiment with all methods that its run has or will have; writes nothing.
+
+    Raises:
+        UserError: As `open_run`.
+    """
     folder = run_folder(experiment)
     if (folder / CONFIG).exists():
         known = read_run(folder)
@@ -71,13 +86,10 @@ def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
             raise UserError(
                 f"{folder} was made with other settings ({'; '.join(differences)}); choose another --name, or remove it"
             )
-        if kept := [name for name in known.methods if name not in experiment.methods]:
-            print(f"{folder} holds further methods, which stay in its report: {', '.join(kept)}", flush=True)
-        experiment = dataclasses.replace(experiment, methods={**known.methods, **experiment.methods})
-    elif folder.exists() and any(not is_lock(path) for path in folder.iterdir()):
+        return dataclasses.replace(experiment, methods={**known.methods, **experiment.methods})
+    if folder.exists() and any(not is_lock(path) and path.name != TASKS for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty and holds no run; choose another --name, or remove it")
-    write_json(folder / CONFIG, {"format": FORMAT, **experiment_to_dict(experiment)})
-    return folder, experiment
+    return experiment
 
 
 def read_run(folder: Path) -> Experiment:

@@ -11,7 +11,7 @@ The last two choose among the epochs that training reaches: when it stops, `pati
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ from fas_jax.runtime import devices
 
 FEW_SUBJECTS = 5
 """A source with fewer subjects says little; reports warn of it."""
-_CHOICES = "selection.json"
+CHOICES = "selection.json"
 
 
 class Quality(NamedTuple):
@@ -98,23 +98,29 @@ def _until(qualities: Mapping[int, Quality], epoch: int) -> Quality:
     return qualities[max(before)] if before else Quality(np.nan, np.nan)
 
 
-def fit_selected(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> Fitted:
+def fit_selected(
+    experiment: Experiment,
+    plans: Sequence[Plan],
+    corpus: Corpus,
+    folder: Path,
+    only: Collection[str] | None = None,
+) -> Fitted:
     """As `fitting.fit_methods`, with the epochs that `evaluation.selection` chooses.
 
     It leaves a table of them for the run's report. Under `oracle` it reads the test videos of the plans, which the
-    caller notes in the ledger first; otherwise it opens no target.
+    caller notes in the ledger first; otherwise it opens no target. With `only`, see `fitting.fit_methods`.
     """
     selection = experiment.evaluation.selection
     chosen = [name for name, method in experiment.methods.items() if method.epochs]
     if selection == TRAINING_DOMAIN or not chosen:
-        return fit_methods(experiment, plans, corpus, folder)
+        return fit_methods(experiment, plans, corpus, folder, only=only)
     kept = dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, snapshots=True))
     if selection == ORACLE:
         judges = _Judges(kept, plans, corpus, [*enumerate(plans)], None, folder)
     else:
-        judges = _fit_judges(kept, plans, corpus, folder)
+        judges = _fit_judges(kept, plans, corpus, folder, only)
     selector = _Selector(kept, plans, corpus, folder, judges)
-    found = fit_methods(kept, plans, corpus, folder, selector.choose)
+    found = fit_methods(kept, plans, corpus, folder, selector.choose, only)
     devices.wait_for_all("epochs chosen")
     if devices.is_first():
         write_extra_table(folder, "0-selection", selection_table(selection, selector.known(), judges.cost))
@@ -185,7 +191,9 @@ def _weak(dataset: str, videos: VideoTable, people: np.ndarray, rows: np.ndarray
     return []
 
 
-def _fit_judges(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> _Judges:
+def _fit_judges(
+    experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path, only: Collection[str] | None
+) -> _Judges:
     """Detectors that leave each source out once."""
     inner = cross_source_plans(plans, corpus.videos)
     methods = needed(experiment.methods)
@@ -198,7 +206,7 @@ def _fit_judges(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, f
         )
     own = dataclasses.replace(within_sources(experiment), methods=methods)
     place = cross_source_folder(folder)
-    fitted = fit_methods(own, [each for _, each in inner], corpus, place) if inner else Fitted({})
+    fitted = fit_methods(own, [each for _, each in inner], corpus, place, only=only) if inner else Fitted({})
     return _Judges(own, plans, corpus, inner, fitted, place, len(inner))
 
 
@@ -249,11 +257,11 @@ class _Selector:
     def _remember(self, name: str, rows: Sequence[Selected]) -> None:
         if devices.is_first():
             kept = [each for each in self.known() if each.method != name]
-            write_json(self.folder / _CHOICES, [each.to_json() for each in (*kept, *rows)])
+            write_json(self.folder / CHOICES, [each.to_json() for each in (*kept, *rows)])
 
     def known(self) -> list[Selected]:
         """What was chosen of the run's methods until now."""
-        path = self.folder / _CHOICES
+        path = self.folder / CHOICES
         return [Selected.from_json(row) for row in read_json(path)] if path.exists() else []
 
 

@@ -28,7 +28,14 @@ from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
 from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans, plan
 from fas_jax.experiment.results import report
-from fas_jax.experiment.run import Seconds, only_job, open_run, write_inputs, write_run_attributes
+from fas_jax.experiment.run import (
+    Seconds,
+    only_job,
+    open_inputs,
+    open_run,
+    write_inputs,
+    write_run_attributes,
+)
 from fas_jax.experiment.selection import check_selection, fit_selected
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.shifted import extract_shifted
@@ -92,13 +99,29 @@ def train(experiment: Experiment) -> Run:
 
 def _train(experiment: Experiment) -> Run:
     opened = open_checked(experiment)
-    chosen = selects_on_target(opened.experiment, opened.plans)
-    if chosen and devices.is_first():
-        record_readings(opened.experiment, chosen, "selection", Path(opened.experiment.cache))
+    record_selection(opened)
     with opened.seconds.stage("train"):
         fitted = fit_selected(opened.experiment, opened.plans, opened.corpus, opened.folder)
         fit_cross_source(opened.experiment, opened.plans, opened.corpus, opened.folder)
     return Run(**vars(opened), fitted=fitted)
+
+
+def record_selection(opened: Opened) -> None:
+    """Notes in the ledger which targets choose epochs, where the settings say so."""
+    chosen = selects_on_target(opened.experiment, opened.plans)
+    if chosen and devices.is_first():
+        record_readings(opened.experiment, chosen, "selection", Path(opened.experiment.cache))
+
+
+def reopen(experiment: Experiment, folder: Path) -> Opened:
+    """A run in a folder that `open_checked` has opened before, with the inputs that it noted then; reads no video.
+
+    Raises:
+        UserError: The inputs are not there any more.
+    """
+    corpus = open_inputs(folder)
+    agreed = dataclasses.replace(experiment, training=streaming.agreed(experiment.training))
+    return Opened(agreed, folder, Seconds(folder), corpus, plan(experiment, corpus.videos))
 
 
 def open_checked(experiment: Experiment) -> Opened:
@@ -165,17 +188,27 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     experiment.check()
     check_workers()
     _check_inputs(experiment)
-    listings = _listings(experiment)
-    videos = VideoTable.of(video for listing in listings for video in listing.videos)
-    assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
-    protocols = tuple({assignment.protocol.name: assignment.protocol for _, assignment in assigned}.values())
+    assigned, videos = expected(experiment)
+    protocols = tuple({each.protocol.name: each.protocol for each in assigned}.values())
     check_selection(experiment, protocols)
     if LEFT_OUT in (experiment.evaluation.selection, experiment.evaluation.threshold_from):
         # Refuses sources without which a class is lacking.
-        cross_source_plans([Plan(each.protocol, seed, each) for seed, each in assigned], videos)
+        cross_source_plans(assigned, videos)
     check_seals(experiment, protocols)
     load_backbone(experiment.features)
     return protocols
+
+
+def expected(experiment: Experiment) -> tuple[list[Plan], VideoTable]:
+    """Who will train, validate and be tested if every video can be read, and all videos; decodes and renders nothing.
+
+    Raises:
+        UserError: As `check`.
+    """
+    listings = _listings(experiment)
+    videos = VideoTable.of(video for listing in listings for video in listing.videos)
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
+    return [Plan(each.protocol, seed, each) for seed, each in assigned], videos
 
 
 def _check_inputs(experiment: Experiment) -> None:

@@ -33,6 +33,15 @@ Variants: TypeAlias = Mapping[str, Range | tuple[Any, ...]]
 """By setting: a range, or values of which each is drawn equally often."""
 
 
+class Cost(NamedTuple):
+    """What one fitting takes at most."""
+
+    steps: int
+    """Gradient steps."""
+    bytes: int
+    """Of the parameters."""
+
+
 class Job(NamedTuple):
     """A method to be fitted for a task; a search gives several methods of one kind."""
 
@@ -61,6 +70,8 @@ class Desk:
     """Fingerprint of the clips' inputs, so that what was trained on others is refused."""
     quiet: bool = False
     """Writes no learning curves, and accepts without a warning that fittings fail."""
+    part: bool = False
+    """Whether other commands fit the rest of the run's jobs, so that it is no error if all jobs here fail."""
 
 
 @runtime_checkable
@@ -141,6 +152,17 @@ class Method(ABC):
             score_in_blocks(detector, clips, own, task)
             for detector, own, task in zip(detectors, rows, tasks, strict=True)
         ]
+
+    def cost(self, clips: int, width: int) -> Cost | None:
+        """What a fitting on so many clips with features of this width takes; None where there are no steps to count."""
+        return None
+
+    def files(self) -> Mapping[str, str]:
+        """By setting, the SHA-256 of a file that the setting names and that decides what is fitted.
+
+        A detector of a run is reused only as long as these are the same.
+        """
+        return {}
 
     def variants(self) -> Variants:
         """What a search may draw for its settings; empty where there is nothing to tune."""

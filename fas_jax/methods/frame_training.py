@@ -23,6 +23,7 @@ from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in
 from fas_jax.methods.data import Batch, Clips, Rows, Scores
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.methods.inputs import Input
+from fas_jax.models import trainable
 from fas_jax.models.backbones.weights import package_file, read_weights
 from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
@@ -170,14 +171,23 @@ def begin_with(network: Trainable, weights: str, seed: int) -> tuple[Any, Any, s
     Raises:
         UserError: The weights are not there or do not fit; the message names the tensor.
     """
-    if weights == "random":
+    path = weights_file(network, weights)
+    if path is None:
         return *network.init(seed), ""
-    path = package_file(*network.package) if weights == "package" and network.package else Path(weights)
     tensors, sha256 = read_weights(path)
     try:
         return *network.import_weights(tensors), sha256
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        others = ", ".join(trainable.find_fitting(tensors))
+        hint = f"; these are weights of {others}: set network, or name other weights" if others else ""
+        raise UserError(f"{path}: {error}{hint}") from error
+
+
+def weights_file(network: Trainable, weights: str) -> Path | None:
+    """The file that the setting `weights` of a method on frames names; None where its weights are random."""
+    if weights == "random":
+        return None
+    return package_file(*network.package) if weights == "package" and network.package else Path(weights)
 
 
 def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
@@ -188,7 +198,7 @@ def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector
     ]
     said = f"{desk.name}: {'; '.join(failures)}; lower its learning_rate"
     if failures and not desk.quiet:
-        if len(failures) == len(jobs):
+        if len(failures) == len(jobs) and not desk.part:
             raise UserError(said)
         warnings.warn(f"{said}; nothing that depends on these is scored", stacklevel=2)
     return found
@@ -232,8 +242,9 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     batches = FrameBatches(frames, sampler, method.augment, task.seed, codes, take, objective.views)
     made = Made(sha256, domains, frames.burst)
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
+    rate = {"method": desk.name, "devices": devices.describe()}
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
-    with EventFiles(curves / "events", desk.name, [task.name]) if curves else nullcontext() as watch:
+    with EventFiles(curves / "events", desk.name, [task.name], rate) if curves else nullcontext() as watch:
         found = train_network(
             objective,
             {part: start[part] for part in ("backbone", "head")},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fas_jax.base.errors import UserError
-from fas_jax.methods.base import Desk, Detector, Failed, Job, score_in_blocks
+from fas_jax.methods.base import Cost, Desk, Detector, Failed, Job, score_in_blocks
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.training.taking import Take
 
@@ -56,6 +56,24 @@ class FrameMethod(FrameSettings):
         from fas_jax.methods.frame_training import FrameDetector
 
         return FrameDetector(self, params, made)
+
+    def cost(self, clips: int, width: int) -> Cost:
+        """See `Method.cost`."""
+        import jax
+
+        from fas_jax.methods.frame_training import initial
+
+        objective = self.objective()
+        shapes = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
+        return Cost(self.steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
+
+    def files(self) -> Mapping[str, str]:
+        """The file of weights that training begins with."""
+        from fas_jax.base.files import sha256_file
+        from fas_jax.methods.frame_training import weights_file
+
+        path = weights_file(self.objective().network, self.weights)
+        return {"weights": sha256_file(path)} if path else {}
 
     def check(self, name: str) -> None:
         """Refuses an unknown network, weights that are not there, and frames of the wrong kind before work begins."""

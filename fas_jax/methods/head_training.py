@@ -118,7 +118,7 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
         folder=desk.folder,
         identity={"method": identity(_shared(first)), "data": desk.data},
         snapshots_of=[place for place, job in enumerate(jobs) if job.task.part == WHOLE],
-        all_may_fail=desk.quiet,
+        all_may_fail=desk.quiet or desk.part,
     )
     failed = np.concatenate([each["failed"] for each in chunks])
     failures = describe_failures([run.name for run in runs], failed)

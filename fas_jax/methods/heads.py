@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fas_jax.base.declarations import what
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Execution
-from fas_jax.methods.base import Desk, Detector, Failed, Job
+from fas_jax.methods.base import Cost, Desk, Detector, Failed, Job
 from fas_jax.methods.head_settings import HeadSettings
 from fas_jax.methods.inputs import Input
 
@@ -37,6 +37,14 @@ class HeadMethod(HeadSettings):
         from fas_jax.methods.head_training import score_heads
 
         return score_heads(detectors, clips, rows, tasks, desk.execution)
+
+    def cost(self, clips: int, width: int) -> Cost:
+        """See `Method.cost`; a stack reads two numbers of each method below it, or two in all."""
+        import jax
+
+        below = sum(item.kind == "scores" for item in self.inputs())
+        shapes = jax.tree.leaves(self.architecture(2 * below or width).shapes())
+        return Cost(self.max_epochs * -(-clips // self.batch_size), sum(4 * leaf.size for leaf in shapes))
 
     def rebuild(self, params: Any, about: Mapping[str, Any]) -> Detector:
         """See `Method.rebuild`."""

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import IO
 
 from fas_jax.base.errors import UserError
+from fas_jax.runtime.interruption import STOPPING
 
 COORDINATOR, PROCESSES, PROCESS = "FAS_JAX_COORDINATOR", "FAS_JAX_PROCESSES", "FAS_JAX_PROCESS"
 # Time for the others to end by themselves after one has failed.
@@ -59,9 +60,9 @@ def _several(environment: Mapping[str, str], *variables: str) -> bool:
 def launch(command: Sequence[str], processes: int) -> int:
     """Runs `processes` copies of a command as one job, and returns its exit code.
 
-    It prints their output line by line, each line after its process's number, and passes SIGTERM and SIGINT on to all
-    of them. When one fails, it gives the others a few seconds to end, kills those that remain, and prints which process
-    failed, and how. On a machine with NVIDIA GPUs each process sees its share of them.
+    It prints their output line by line, each line after its process's number, and passes SIGTERM, SIGUSR1 and SIGINT on
+    to all of them. When one fails, it gives the others a few seconds to end, kills those that remain, and prints which
+    process failed, and how. On a machine with NVIDIA GPUs each process sees its share of them.
 
     Raises:
         UserError: The processes cannot share the GPUs evenly, or the command cannot be started.
@@ -78,7 +79,7 @@ def launch(command: Sequence[str], processes: int) -> int:
         for job in jobs:
             job.send(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, pass_on) for number in (*STOPPING, signal.SIGINT)}
     try:
         for index, environment in enumerate(environments):
             jobs.append(_Process(index, command, environment, ended))

@@ -79,7 +79,7 @@ def train_in_chunks(
                 )
         else:
             kept = [run for run in snapshots_of if start <= run < end] if settings.snapshots else []
-            with _events(settings, folder / "events", path.stem, runs[start:end]) as watch:
+            with _events(settings, folder / "events", name, path.stem, runs[start:end]) as watch:
                 found = fit(
                     architecture,
                     runs[start:end],
@@ -105,10 +105,13 @@ def _path(folder: Path, name: str, start: int) -> Path:
     return folder / "models" / f"{name}-{start:04d}.safetensors"
 
 
-def _events(settings: Training, folder: Path, program: str, runs: Sequence[Run]) -> AbstractContextManager[Any]:
+def _events(
+    settings: Training, folder: Path, name: str, program: str, runs: Sequence[Run]
+) -> AbstractContextManager[Any]:
     if not settings.events or not devices.is_first():
         return nullcontext()
-    return EventFiles(folder, program, [run.name for run in runs])
+    about = {"method": name, "devices": devices.describe()}
+    return EventFiles(folder, program, [run.name for run in runs], about)
 
 
 def _chunk(

@@ -11,16 +11,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from fas_jax.base.files import plain_name
+from fas_jax.base.files import plain_name, write_json
 from fas_jax.training.fitting import Validation
 
 _NAME = "events.out.tfevents.0.fas_jax"
+RATE = "rate.json"
+"""Beside the curves of a program: how fast it was, and where, for estimates of what a training will take."""
 # Seconds for which curves wait in memory, so that many runs cost few writes; what a kill takes away is written again
 # from the checkpoint.
 _WAIT = 10.0
@@ -35,11 +38,15 @@ class EventFiles:
         folder: Gets a folder for each run, `PROGRAM/RUN`, and `programs/PROGRAM` for what they share.
         program: Its name.
         runs: Their names.
+        about: What goes into `RATE` beside the median of the steps a second, JSON-able; without it, there is no such
+            file.
     """
 
-    def __init__(self, folder: Path, program: str, runs: Sequence[str]) -> None:
+    def __init__(self, folder: Path, program: str, runs: Sequence[str], about: Mapping[str, Any] | None = None) -> None:
         self._files = [_EventFile(Path(folder) / plain_name(program) / plain_name(name) / _NAME) for name in runs]
-        self._shared = _EventFile(Path(folder) / "programs" / plain_name(program) / _NAME)
+        self._place = Path(folder) / "programs" / plain_name(program)
+        self._shared = _EventFile(self._place / _NAME)
+        self._about, self._speeds = about, list[float]()
         self._written = time.monotonic()
 
     def __call__(self, validation: Validation) -> None:
@@ -52,6 +59,8 @@ class EventFiles:
                     "accuracy/validation": validation.validation_accuracy[number],
                 },
             )
+        if np.isfinite(validation.steps_per_second):
+            self._speeds.append(float(validation.steps_per_second))
         finished = len(self._files) - validation.running
         self._shared.add(validation.epoch, {"steps per second": validation.steps_per_second, "runs finished": finished})
         if time.monotonic() - self._written > _WAIT:
@@ -62,6 +71,10 @@ class EventFiles:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._write()
+        if self._about is not None and self._speeds:
+            # The first one compiles.
+            speed = float(np.median(self._speeds[1:] or self._speeds))
+            write_json(self._place / RATE, {**self._about, "steps_per_second": speed})
 
     def _write(self) -> None:
         for file in (*self._files, self._shared):

@@ -88,7 +88,7 @@ def fit(
         clips: What the runs' indices point into.
         settings: Optimiser, batch and early stopping.
         checkpoints: Where to save and from where to go on; an interrupted training that goes on ends with the
-            same bits as an unbroken one. SIGTERM saves and ends the program.
+            same bits as an unbroken one. SIGTERM and SIGUSR1 save and end the program.
         title: For the progress bar and the profiler's trace.
         observe: Is shown the parameters at every validation, after it has been judged, and says nothing back: what
             it finds out (an oracle's claims) cannot reach what is chosen. Those before a resumption are not shown.
@@ -97,7 +97,7 @@ def fit(
 
     Raises:
         UserError: A run's clips lack a class, or no run's loss is finite any more.
-        TerminatedError: After SIGTERM.
+        TerminatedError: After SIGTERM or SIGUSR1.
     """
     labels = np.asarray(clips.labels)
     _check(runs, labels)
@@ -134,7 +134,7 @@ def fit(
             spent += (step - first) * int(progress.active.sum())
             done = epoch * program.steps + step
             if step < program.steps:
-                _terminate(checkpoints, done, partial(program.kept, state, best, progress))
+                _terminate(checkpoints, done, partial(program.kept, state, best, progress), asked.number)
             epoch += 1
             bar.update()
             if not epoch % settings.validate_every or epoch >= settings.max_epochs:
@@ -155,7 +155,7 @@ def fit(
                 if checkpoints and progress.validations % settings.checkpoint_every == 0:
                     checkpoints.save(done, program.kept(state, best, progress))
             if stop:
-                _terminate(checkpoints, done, partial(program.kept, state, best, progress))
+                _terminate(checkpoints, done, partial(program.kept, state, best, progress), asked.number)
     params, best_epoch, failed = program.result(best, progress)
     return Fit(params, best_epoch, failed, progress.first(count).history())
 
@@ -269,10 +269,10 @@ def _probabilities(
     return steps.probabilities(architecture, form, params, clips, order)
 
 
-def _terminate(checkpoints: Checkpoints | None, done: int, kept: Callable[[], Any]) -> None:
+def _terminate(checkpoints: Checkpoints | None, done: int, kept: Callable[[], Any], number: int) -> None:
     if checkpoints:
         checkpoints.save(done, kept())
-    raise TerminatedError("the training was saved" if checkpoints else "nothing was to be saved")
+    raise TerminatedError("the training was saved" if checkpoints else "nothing was to be saved", number)
 
 
 def _check(runs: Sequence[Run], labels: Int[np.ndarray, " n"]) -> None:

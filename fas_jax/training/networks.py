@@ -4,6 +4,8 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,12 +18,13 @@ from fas_jax.datasets.loading import made_ahead, prefetched
 from fas_jax.runtime import devices
 from fas_jax.runtime.interruption import TerminatedError, termination
 from fas_jax.runtime.progress import progress_bar
-from fas_jax.training import network_steps
+from fas_jax.training import network_steps, out_of_memory
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Validation, Watcher
 from fas_jax.training.network_settings import NetworkTraining
 from fas_jax.training.network_steps import State
 from fas_jax.training.objectives import Objective
+from fas_jax.training.profiling import traced_steps
 from fas_jax.training.stopping import Progress, Validated
 
 _AHEAD = 2
@@ -74,13 +77,13 @@ def train_network(
         execution: How the machine is used.
         seed: Of what the objective draws.
         checkpoints: Where to save and from where to go on; on a CPU, an interrupted training that goes on ends with the
-            same bits as an unbroken one. SIGTERM saves and ends the program.
+            same bits as an unbroken one. SIGTERM and SIGUSR1 save and end the program.
         title: For the progress bar and messages.
         watch: Is given what is seen at every validation, and what was seen before a resumption once more.
 
     Raises:
-        UserError: The devices and `accumulate` do not divide a batch.
-        TerminatedError: After SIGTERM.
+        UserError: The devices and `accumulate` do not divide a batch, or a step does not fit into their memory.
+        TerminatedError: After SIGTERM or SIGUSR1.
     """
     rule = Training(
         max_epochs=settings.steps,
@@ -94,17 +97,22 @@ def train_network(
         done, kept = found
         state, best = kept["state"], devices.fetch(kept["best"])
         progress = Progress(*map(np.array, kept["progress"]))
-    mesh = _mesh(batches(done), settings, execution, title)
+    first = batches(done)
+    mesh = _mesh(first, settings, execution, title)
     step = network_steps.step_program(objective, settings, mesh, execution.mapping)
     hyper = devices.place(np.array([settings.learning_rate, settings.weight_decay], np.float32), mesh)
     state = devices.place(state, mesh)
+    shapes = out_of_memory.shapes_of((state, _divided(first, mesh), hyper))
+    advice = partial(out_of_memory.step_advice, objective, settings, mesh, execution.mapping, shapes, title)
     if watch:
         for before in range(progress.validations):
             watch(_seen(progress, before, np.nan))
 
     clock = _Clock()
     with (
+        out_of_memory.told(advice),
         termination() as asked,
+        traced_steps(Path(execution.profile) if execution.profile else None, title) as trace,
         contextlib.closing(_placed(batches, range(done, settings.steps), mesh, settings.loaders)) as stream,
         progress_bar(
             total=settings.steps, initial=done, desc=title, unit="step", disable=not devices.is_first()
@@ -113,6 +121,7 @@ def train_network(
         while done < settings.steps and progress.active.any():
             state, loss = step(state, clock.next(stream), hyper)
             clock.note(loss)
+            trace(loss)
             done += 1
             bar.update()
             if not done % settings.validate_every or done == settings.steps:
@@ -120,7 +129,8 @@ def train_network(
                 averaged, total, failed = devices.fetch((state.averaged, state.loss, state.failed))
                 # Once a loss was not finite, nothing that follows counts, even if it comes back to numbers.
                 mean = np.nan if failed else total / (1 + (done - 1) % settings.validate_every)
-                seen = _NOTHING if failed else validate(*averaged)
+                with out_of_memory.told(partial(out_of_memory.validation_advice, title)):
+                    seen = _NOTHING if failed else validate(*averaged)
                 seen = seen._replace(train_loss=np.array([mean], np.float32))
                 if progress.update(done, seen, rule).any():
                     best = averaged
@@ -135,7 +145,8 @@ def train_network(
             if devices.any_process(asked.is_set()):
                 if checkpoints:
                     checkpoints.save(done, _kept(state, best, progress))
-                raise TerminatedError("the training was saved" if checkpoints else "nothing was to be saved")
+                saved = "the training was saved" if checkpoints else "nothing was to be saved"
+                raise TerminatedError(saved, asked.number)
     if devices.is_first() and np.isfinite(clock.waited):
         print(f"{title}: the devices waited for frames in {clock.waited:.0%} of the time", flush=True)
     failed = int(devices.fetch(state.failed)) if progress.failed[0] else 0
@@ -187,11 +198,9 @@ def _placed(
     batches: Callable[[int], Mapping[str, np.ndarray]], steps: range, mesh: Mesh, loaders: int
 ) -> Generator[Any, None, None]:
     """The steps' batches on the mesh, each device with its share; made and sent ahead."""
-    shares = mesh.shape[devices.DATA]
 
     def place(batch: Mapping[str, np.ndarray]) -> Any:
-        divided = {name: values.reshape(shares, -1, *values.shape[1:]) for name, values in batch.items()}
-        return devices.place(divided, mesh, devices.BY_ROW)
+        return devices.place(_divided(batch, mesh), mesh, devices.BY_ROW)
 
     def source() -> Generator[Any, None, None]:
         with contextlib.closing(made_ahead(batches, steps, processes=loaders)) as made:
@@ -200,6 +209,12 @@ def _placed(
 
     with contextlib.closing(prefetched(source(), _AHEAD)) as ahead:  # type: ignore[type-var]  # it is a generator
         yield from ahead
+
+
+def _divided(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, np.ndarray]:
+    """The batch's arrays with an axis of the devices that share it in front."""
+    shares = mesh.shape[devices.DATA]
+    return {name: values.reshape(shares, -1, *values.shape[1:]) for name, values in batch.items()}
 
 
 def _mesh(batch: Mapping[str, np.ndarray], settings: NetworkTraining, execution: Execution, title: str) -> Mesh:

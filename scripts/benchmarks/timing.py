@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,28 @@ class Row:
             return 0.0
         first, _, third = statistics.quantiles(self.rounds, n=4, method="inclusive")
         return (third - first) / 2 / self.median
+
+
+@dataclass
+class Loop:
+    """A training with its loader, which is measured step by step."""
+
+    step: Callable[[], None]
+    waited: list[float]
+    """Seconds of each step in which no batch was ready."""
+
+
+def timed_loop(batches: Iterator[Any], step: Callable[[Any], None]) -> Loop:
+    """Takes the next batch and does a step with it, again and again."""
+    waited: list[float] = []
+
+    def run() -> None:
+        start = time.perf_counter()
+        batch = next(batches)
+        waited.append(time.perf_counter() - start)
+        step(batch)
+
+    return Loop(run, waited)
 
 
 def measure(contestants: Sequence[Contestant], rounds: int, seconds: float = 1.0) -> list[Row]:

@@ -1,0 +1,135 @@
+"""What a training would take, before it is begun: fittings, steps, hours at a measured rate, disk."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fas_jax.base.declarations import key
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import read_json
+from fas_jax.base.video_table import VideoTable
+from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans
+from fas_jax.experiment.run import CONFIG, TASKS, join_run, read_run
+from fas_jax.experiment.selection import needed
+from fas_jax.experiment.stages import check, expected, renditions_read
+from fas_jax.features.extraction import load_backbone
+from fas_jax.methods.base import Method, identity
+from fas_jax.methods.registry import in_order, read_by_others
+from fas_jax.runtime import devices
+from fas_jax.training.events import RATE
+
+# Share of a raw frame that a stored one takes as PNG, of real videos (docs/scaling.md).
+_PNG = 0.5
+
+
+def describe(experiment: Experiment) -> list[str]:
+    """Lines for people; nothing is decoded, rendered or trained.
+
+    Steps are the most that training can take: early stopping may end it before. Hours are these steps at the rate of
+    an earlier training of the same method, on the same frames and features, on such devices; they leave out
+    preparation, extraction, validation and scoring.
+
+    Raises:
+        UserError: As `stages.check`.
+    """
+    check(experiment)
+    experiment = join_run(experiment)
+    plans, videos = expected(experiment)
+    lines = [f"{experiment.name}: {len(experiment.methods)} methods x {len(plans)} protocols and seeds"]
+    hours: list[float | None] = []
+    models = 0
+    for name in in_order(experiment.methods):
+        method = experiment.methods[name]
+        every = _fittings(experiment, name, plans, videos)
+        costs = [method.cost(len(each.assignment.train), _width(experiment, method)) for each in every]
+        steps = sum(each.steps for each in costs if each)
+        size = sum(each.bytes for each in costs if each)
+        # The detector, the model with its curves beside it, and two checkpoints of the one that trains.
+        models += 2 * size
+        told = f"{name}: {len(every)} fittings"
+        if any(costs):
+            rate, where = find_rate(experiment, name)
+            long = f"{steps / rate / 3600:.1f} h at {rate:.3g} steps/s" if rate else "hours unknown"
+            told += f", at most {steps:,} steps, {long} ({where}), {2 * size / 1e6:,.1f} MB of models"
+            hours.append(steps / rate / 3600 if rate else None)
+        else:
+            told += ", without steps"
+        lines.append(told)
+    known = [each for each in hours if each is not None]
+    lines.append(
+        f"training in all: {sum(known):.1f} h on one such machine"
+        + ("" if len(known) == len(hours) else f", and {len(hours) - len(known)} methods of unknown rate")
+    )
+    records, features = _inputs(experiment, len(videos))
+    unbounded = [name for name in renditions_read(experiment) if not experiment.renditions[name].max_frames]
+    also = f" (not those of {', '.join(unbounded)}, which keeps all frames)" if unbounded else ""
+    lines.append(
+        f"disk: some {(records + features + models) / 1e9:.2f} GB: {records / 1e9:.2f} prepared frames of "
+        f"{len(videos):,} videos{also}, {features / 1e9:.2f} features, {models / 1e9:.2f} models; rendered videos and "
+        "checkpoints come on top, and what the cache holds already is not made again"
+    )
+    return lines
+
+
+def find_rate(experiment: Experiment, name: str) -> tuple[float, str]:
+    """Steps a second that an earlier training of a method has reached, and where; 0 and why where none is known.
+
+    It has to be of the same settings, renditions, features and devices; the one that trained last counts.
+    """
+    here = devices.describe()
+    found = []
+    for path in sorted(Path(experiment.runs).glob(f"*/{CONFIG}")):
+        try:
+            other = read_run(path.parent)
+        except UserError:
+            continue  # of another version
+        for own in other.methods:
+            if _settings(other, own) != _settings(experiment, name):
+                continue
+            for place in (path.parent, *(path.parent / TASKS).glob("*/*")):
+                for note in (place / "events" / "programs").glob(f"*/{RATE}"):
+                    known = read_json(note)
+                    if known["method"] == own and known["devices"] == here:
+                        found.append((note.stat().st_mtime, float(known["steps_per_second"]), other.name))
+    if not found:
+        return 0.0, f"no run in {experiment.runs} has trained it so on {here['count']} x {here['device']}"
+    _, rate, run = max(found)
+    return rate, f"as in run {run}, on {here['count']} x {here['device']}"
+
+
+def _settings(experiment: Experiment, name: str) -> list[object]:
+    method = experiment.methods[name]
+    read = [key(experiment.renditions[item.name]) for item in method.inputs() if item.kind != "scores"]
+    return [identity(method), read, key(experiment.features)]
+
+
+def _fittings(experiment: Experiment, name: str, plans: Sequence[Plan], videos: VideoTable) -> list[Plan]:
+    """The plans for which a method is fitted, once for each fitting."""
+    folds = experiment.folds.count if name in read_by_others(experiment.methods) else 0
+    found = [each for each in plans for _ in range(1 + folds)]
+    evaluation = experiment.evaluation
+    if evaluation.threshold_from == LEFT_OUT or (
+        evaluation.selection == LEFT_OUT and name in needed(experiment.methods)
+    ):
+        inner = cross_source_plans(plans, videos)
+        found += [each for _, each in inner for _ in range(1 + folds)]
+    return found
+
+
+def _width(experiment: Experiment, method: Method) -> int:
+    """Of the features that a method reads."""
+    return load_backbone(experiment.features)[0].dimension if method.inputs() else 0
+
+
+def _inputs(experiment: Experiment, count: int) -> tuple[float, float]:
+    """Bytes of the prepared frames and of the features of so many videos."""
+    width, number = load_backbone(experiment.features)[0].dimension, np.dtype(experiment.features.store_dtype).itemsize
+    records = features = 0.0
+    for name in renditions_read(experiment):
+        rendition = experiment.renditions[name]
+        raw = rendition.size**2 * 3 * rendition.max_frames
+        records += count * raw * (1 if experiment.preparation.records == "raw" else _PNG)
+        features += count * rendition.max_frames * width * number
+    return records, features
