@@ -30,6 +30,7 @@ from fas_jax.training.checkpoints import Checkpoints, describe_differences
 from fas_jax.training.classification import Classification
 from fas_jax.training.drawing import make_sampler
 from fas_jax.training.events import EventFiles
+from fas_jax.training.freezing import Frozen
 from fas_jax.training.networks import train_network
 from fas_jax.training.stopping import Validated
 
@@ -116,18 +117,19 @@ def initial(objective: Classification, backbone: Any, stats: Any, seed: int) -> 
     return {"backbone": backbone, "head": objective.head(seed), "stats": stats}
 
 
-def begin_with(network: Trainable, weights: str, seed: int) -> tuple[Any, Any, str]:
+def begin_with(network: Trainable, method: FrameSettings, seed: int) -> tuple[Any, Any, str]:
     """A network's parameters and statistics, and the SHA-256 of the file that they are of, empty for random ones.
 
     Raises:
         UserError: The weights are not there or do not fit; the message names the tensor.
     """
+    weights = method.weights
     if weights == "random":
         return *network.init(seed), ""
     path = package_file(*network.package) if weights == "package" and network.package else Path(weights)
     tensors, sha256 = read_weights(path)
     try:
-        return *network.import_weights(tensors), sha256
+        return *network.import_weights(tensors, seed, method.reset, method.may_be_missing), sha256
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -152,7 +154,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     present: np.ndarray = np.any(clips.mask(item), axis=1)
     train, validation = (part[present[part]] for part in (task.train, task.validation))
     objective = method.objective()
-    backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
+    backbone, stats, sha256 = begin_with(objective.network, method, task.seed)
     start = initial(objective, backbone, stats, task.seed)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
     about = {
@@ -192,6 +194,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             Checkpoints(unfinished, about) if unfinished else None,
             title=title,
             watch=watch,
+            frozen=_frozen(objective.network, method),
         )
     tree = {
         "params": {**found.params, "stats": found.stats},
@@ -207,10 +210,16 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     return _detector(method, tree, sha256)
 
 
+def _frozen(network: Trainable, method: FrameSettings) -> Frozen:
+    params, stats = network.held(method.freeze)
+    return Frozen(frozenset(("backbone", *path) for path in params), stats)
+
+
 def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str) -> Detector | Failed:
     if failed := int(tree["failed"][0]):
         return Failed(f"its loss or gradient was no longer finite in step {failed}")
-    return FrameDetector(method, jax.tree.map(np.asarray, tree["params"]), sha256)
+    params = {"stats": {}, **tree["params"]}  # of a network without any, files hold none
+    return FrameDetector(method, jax.tree.map(np.asarray, params), sha256)
 
 
 def _validated(method: FrameSettings, clips: Clips, rows: Rows, params: Any, stats: Any) -> Validated:
