@@ -5,11 +5,11 @@ from pathlib import Path
 from safetensors.numpy import save_file
 
 from tests.backbone_cases import frames
-from tests.small_networks import FRAMES, SMALL, digest, peers
+from tests.small_networks import SMALL, digest, peers
 
 golden = {
     f"{family}/{name}": digest(name, value)
     for family, small in SMALL.items()
-    for name, value in peers(small, frames(FRAMES)).items()
+    for name, value in peers(small, frames(small.frames)).items()
 }
 save_file(golden, Path(__file__).parent / "golden" / "trainable.safetensors")

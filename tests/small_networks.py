@@ -4,6 +4,7 @@ What decides an implementation is in each: strides, shortcuts, both sizes of ker
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +13,8 @@ import numpy as np
 
 from fas_jax.models.backbones.densenet import Shape
 from fas_jax.models.backbones.efficientnet_lite import Block
-from fas_jax.models.trainable import Mode, Trainable, densenet, efficientnet_lite, resnet
+from fas_jax.models.trainable import Mode, Trainable, densenet, efficientnet_lite, resnet, vit
 from tests.backbone_cases import tensor, uniform
-
-FRAMES = (4, 64, 75)
-"""Of every comparison; sizes that strides do not divide tell how borders are treated."""
 
 
 class Small(NamedTuple):
@@ -25,6 +23,8 @@ class Small(NamedTuple):
     ours: Trainable
     peer: Callable[[], Any]
     """Makes the PyTorch module; imports PyTorch."""
+    frames: tuple[int, int, int] = (4, 64, 75)
+    """Batch and size of the comparisons' frames; sides that strides do not divide tell how borders are treated."""
 
 
 def _densenet() -> Any:
@@ -36,7 +36,7 @@ def _densenet() -> Any:
 def _lite() -> Any:
     from tests.torch_efficientnet_lite import EfficientNetLite
 
-    return EfficientNetLite([(3, 1, 1, 8), (3, 2, 3, 12), (3, 1, 3, 12)], head=24)
+    return EfficientNetLite([(3, 1, 1, 32), (3, 2, 2, 12)], head=24)
 
 
 def _resnet() -> Any:
@@ -51,12 +51,20 @@ def _bottlenecks() -> Any:
     return ResNet((2, 1), True, (6, 8))
 
 
-_BLOCKS = (Block(3, 1, 1, 32, 8), Block(3, 2, 3, 8, 12), Block(3, 1, 3, 12, 12))
+def _vit() -> Any:
+    from tests.torch_vit import ViT
+
+    return ViT(16, 1, 2, 24, patch=8, grid=4, adapters=3)
+
+
+_BLOCKS = (Block(3, 1, 1, 32, 32), Block(3, 2, 2, 32, 12))
 SMALL = {
     "densenet": Small(densenet.network("densenet", Shape((2, 1), 4, 6, 2)), _densenet),
     "efficientnet_lite": Small(efficientnet_lite.network("efficientnet_lite", _BLOCKS, head=24), _lite),
     "resnet": Small(resnet.network("resnet", resnet.Shape((1, 1), False, (8, 12))), _resnet),
     "bottlenecks": Small(resnet.network("bottlenecks", resnet.Shape((2, 1), True, (6, 8))), _bottlenecks),
+    # On frames of another size than that of its position embeddings.
+    "vit": Small(vit.network("vit", vit.Shape(16, 1, 2, 24, patch=8, grid=4), adapters=3), _vit, (4, 24, 40)),
 }
 
 
@@ -72,13 +80,17 @@ def projection(network: Trainable) -> np.ndarray:
     return uniform("direction", (network.dimension,), -1, 1)
 
 
-def ours(network: Trainable, images: np.ndarray) -> dict[str, np.ndarray]:
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""Options of a compiler that takes less time than what it compiles, where a network is small."""
+
+
+def ours(network: Trainable, images: np.ndarray, options: Any = None) -> dict[str, np.ndarray]:
     """What the network computes of these frames: features and maps in evaluation; gradients and statistics after a
     step in training. Under the published names and in PyTorch's layout."""
     params, stats = network.import_weights(drawn(network))
     strides = sorted({stage.stride for stage in network.stages})
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=options)
     def compute(params, stats, images):
         def loss(params):
             features, new = network.apply(params, stats, images, Mode(True))

@@ -68,11 +68,10 @@ class DeepPixBiS(FrameMethod):
 
     def objective(self) -> PixelMaps:
         """See `FrameSettings.objective`."""
-        from fas_jax.models import trainable
         from fas_jax.training.pixel_maps import PixelMaps
 
         return PixelMaps(
-            trainable.get(self.network).cut(self.stride),
+            self.backbone().cut(self.stride),
             self.precision,
             self.momentum,
             self.rematerialise,

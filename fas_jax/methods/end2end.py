@@ -62,11 +62,10 @@ class End2End(FrameMethod):
 
     def objective(self) -> SequenceClassification:
         """See `FrameSettings.objective`."""
-        from fas_jax.models import trainable
         from fas_jax.training.sequences import SequenceClassification
 
         return SequenceClassification(
-            trainable.get(self.network),
+            self.backbone(),
             self.precision,
             self.momentum,
             self.rematerialise,

@@ -46,7 +46,8 @@ class FrameMethod(FrameSettings):
 
         made = Made.of(about)
         objective = objective_for(self, made.domains)
-        expected = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
+        params = {"stats": {}, **params}  # of a network without any, files hold none
+        expected = jax.eval_shape(lambda: initial(objective, *objective.network.shaped(), 0))
         if jax.tree.map(np.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
             raise UserError(f"the parameters of a {self.kind} do not have the shapes of its network, {self.network}")
         return self.detector(params, made)
@@ -64,7 +65,7 @@ class FrameMethod(FrameSettings):
         from fas_jax.methods.frame_training import initial
 
         objective = self.objective()
-        shapes = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
+        shapes = jax.eval_shape(lambda: initial(objective, *objective.network.shaped(), 0))
         return Cost(self.steps, sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)))
 
     def files(self) -> Mapping[str, str]:
@@ -76,11 +77,19 @@ class FrameMethod(FrameSettings):
         return {"weights": sha256_file(path)} if path else {}
 
     def check(self, name: str) -> None:
-        """Refuses an unknown network, weights that are not there, and frames of the wrong kind before work begins."""
-        from fas_jax.models import trainable
+        """Refuses an unknown network, patterns that match nothing, weights that are not there, and frames of the wrong
+        kind, before any work.
+        """
         from fas_jax.models.backbones.weights import package_file
 
-        network = trainable.get(self.network)
+        network = self.backbone()
+        try:
+            own = self.objective().network
+            own.held(self.freeze)
+            own.named(self.reset, "reset")
+            own.named(self.may_be_missing, "may_be_missing")
+        except UserError as error:
+            raise UserError(f"methods.{name}: {error}") from error
         if Take.parse(self.take, f"methods.{name}.take").sequence != self.sequences:
             instead = '"clip:4" or "burst"' if self.sequences else '"random", "frame:6" or "every:5"'
             reads = "sequences" if self.sequences else "single frames"

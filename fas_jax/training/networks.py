@@ -21,6 +21,7 @@ from fas_jax.runtime.progress import progress_bar
 from fas_jax.training import network_steps, out_of_memory
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Validation, Watcher
+from fas_jax.training.freezing import NOTHING, Frozen
 from fas_jax.training.network_settings import NetworkTraining
 from fas_jax.training.network_steps import State
 from fas_jax.training.objectives import Objective
@@ -63,6 +64,7 @@ def train_network(
     *,
     title: str = "",
     watch: Watcher | None = None,
+    frozen: Frozen = NOTHING,
 ) -> Trained:
     """Trains until the last step, or until validation has not been better for as long as `settings.patience` says.
 
@@ -80,6 +82,7 @@ def train_network(
             same bits as an unbroken one. SIGTERM and SIGUSR1 save and end the program.
         title: For the progress bar and messages.
         watch: Is given what is seen at every validation, and what was seen before a resumption once more.
+        frozen: What stays as it is.
 
     Raises:
         UserError: The devices and `accumulate` do not divide a batch, or a step does not fit into their memory.
@@ -91,7 +94,7 @@ def train_network(
         patience=settings.patience,
         monitor="accuracy" if settings.monitor == "accuracy" else "loss",
     )
-    state, best = network_steps.start(params, stats, settings, seed), (params, stats)
+    state, best = network_steps.start(params, stats, settings, seed, frozen), (params, stats)
     progress, done = Progress.start(1, rule), 0
     if checkpoints and (found := checkpoints.restore(_kept(state, best, progress))):
         done, kept = found
@@ -99,11 +102,11 @@ def train_network(
         progress = Progress(*map(np.array, kept["progress"]))
     first = batches(done)
     mesh = _mesh(first, settings, execution, title)
-    step = network_steps.step_program(objective, settings, mesh, execution.mapping)
+    step = network_steps.step_program(objective, settings, mesh, execution.mapping, frozen)
     hyper = devices.place(np.array([settings.learning_rate, settings.weight_decay], np.float32), mesh)
     state = devices.place(state, mesh)
     shapes = out_of_memory.shapes_of((state, _divided(first, mesh), hyper))
-    advice = partial(out_of_memory.step_advice, objective, settings, mesh, execution.mapping, shapes, title)
+    advice = partial(out_of_memory.step_advice, objective, settings, mesh, execution.mapping, shapes, title, frozen)
     if watch:
         for before in range(progress.validations):
             watch(_seen(progress, before, np.nan))

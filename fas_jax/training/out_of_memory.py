@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from fas_jax.base.errors import UserError
 from fas_jax.runtime import devices
 from fas_jax.training import network_steps
+from fas_jax.training.freezing import NOTHING, Frozen
 from fas_jax.training.network_settings import NetworkTraining
 from fas_jax.training.objectives import Objective
 
@@ -40,6 +41,7 @@ def step_advice(
     mapping: devices.Mapping,
     shapes: tuple[Any, Mapping[str, Any], Any],
     title: str,
+    frozen: Frozen = NOTHING,
 ) -> str:
     """What to change so that a step fits: an `accumulate` that divides the batch, and what else saves memory.
 
@@ -50,12 +52,13 @@ def step_advice(
         mapping: As `step_program`.
         shapes: Of the step's state, batch ([devices, frames of a device, ...]) and rates.
         title: For the message.
+        frozen: What stays as it is.
     """
     shares, own = shapes[1]["frames"].shape[:2]
     height, width = shapes[1]["frames"].shape[2:4]
     parts = [count for count in range(settings.accumulate + 1, own + 1) if own % count == 0]
     limit = int(_USABLE * _capacity())
-    chosen, needed = _fitting(objective, settings, mesh, mapping, shapes, parts, limit)
+    chosen, needed = _fitting(objective, settings, mesh, mapping, shapes, parts, limit, frozen)
     now = f", in {settings.accumulate} parts" if settings.accumulate > 1 else ""
     where = "a device" if shares == 1 else f"{shares} devices"
     said = (
@@ -92,6 +95,7 @@ def _fitting(
     shapes: tuple[Any, ...],
     parts: list[int],
     limit: int,
+    frozen: Frozen,
 ) -> tuple[int, int]:
     """The least of these numbers of parts that fits, with the bytes it takes; 0 bytes where the compiler gives none.
 
@@ -100,7 +104,7 @@ def _fitting(
 
     def needed(count: int) -> int | None:
         changed = dataclasses.replace(settings, accumulate=count)
-        program = network_steps.step_program(objective, changed, mesh, mapping)
+        program = network_steps.step_program(objective, changed, mesh, mapping, frozen)
         try:
             return _bytes(program.lower(*shapes).compile())
         except jax.errors.JaxRuntimeError:

@@ -1,6 +1,6 @@
 """What a network is that trains on frames: stages one after the other, at whose ends it can be cut."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.models.backbones.base import Tensors, he_uniform
 from fas_jax.models.backbones.weights import Importer
 from fas_jax.models.trainable.layers import Mode, Params, Stats
-from fas_jax.models.trainable.published import Path, Weight, Weights
+from fas_jax.models.trainable.published import Path, Weight, Weights, matching
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class Trainable:
     as_map: Callable[[Array, tuple[int, int]], Float[Array, "b h w c"]] = _as_it_is
     """From what the last stage gives, in float32, and the map's size to the map."""
 
+    adapted: "Callable[[int], Trainable] | None" = None
+    """The network with bottleneck adapters of this width; None where a network has no places for them."""
+
     @property
     def dimension(self) -> int:
         """Length d of a feature vector, and channels of a feature map."""
@@ -87,6 +90,18 @@ class Trainable:
             return self
         behind = tuple(weight.name for stage in self.stages[count:] for weight in stage.weights)
         return replace(self, name=f"{self.name}/{stride}", stages=self.stages[:count], unused=(*self.unused, *behind))
+
+    def with_adapters(self, width: int) -> "Trainable":
+        """The network with bottleneck adapters of this width, which begin with adding nothing; itself for 0.
+
+        Raises:
+            UserError: It has no places for them.
+        """
+        if not width:
+            return self
+        if self.adapted is None:
+            raise UserError(f"{self.name} has no places for adapters; set adapters = 0, or choose a transformer")
+        return self.adapted(width)
 
     def apply(
         self, params: Params, stats: Stats, frames: Num[Array, "b h w 3"], mode: Mode
@@ -119,15 +134,41 @@ class Trainable:
             _put(trees[weight.running], path, value)
         return trees
 
-    def import_weights(self, tensors: Tensors) -> tuple[Params, Stats]:
-        """Parameters and running statistics from a published file's tensors; the classifier is not used.
-
-        Raises:
-            UserError: A tensor is missing, left over, of another shape or not finite; the message names it.
-        """
-        source = Importer(self.rename(tensors), self.name)
+    def shaped(self) -> tuple[Params, Stats]:
+        """Arrays of the right shapes that take no memory."""
         trees: tuple[Params, Stats] = ({}, {})
         for path, weight in self.arrays():
+            _put(trees[weight.running], path, np.broadcast_to(np.float32(0), weight.shape))
+        return trees
+
+    def import_weights(
+        self, tensors: Tensors, seed: int = 0, reset: Sequence[str] = (), may_be_missing: Sequence[str] = ()
+    ) -> tuple[Params, Stats]:
+        """Parameters and running statistics from a published file's tensors; the classifier is not used.
+
+        Args:
+            tensors: By name.
+            seed: Of what begins as `init` makes it.
+            reset: Patterns of names of tensors that begin as `init` makes them, whatever the file says.
+            may_be_missing: Patterns of names of tensors that do so if the file lacks them.
+
+        Raises:
+            UserError: A tensor is missing, left over, of another shape or not finite; the message names it. Or a
+                pattern matches none.
+        """
+        tensors, fresh = self.rename(tensors), self.named(reset, "reset")
+        excused = fresh | self.named(may_be_missing, "may_be_missing")
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in fresh}
+        absent = [weight for _, weight in self.arrays() if weight.name not in tensors]
+        if wrong := [weight.name for weight in absent if weight.published and weight.name not in excused]:
+            raise UserError(f"weights do not fit {self.name}: {_missing(wrong)}")
+        begun = self.init(seed) if absent else ({}, {})
+        source = Importer(tensors, self.name)
+        trees: tuple[Params, Stats] = ({}, {})
+        for path, weight in self.arrays():
+            if weight.name not in tensors:
+                _put(trees[weight.running], path, _get(begun[weight.running], path))
+                continue
             value = source.take(weight.name, weight.tensor_shape)
             if path[-1] == "variance" and (value < 0).any():
                 raise UserError(f"weights are damaged: tensor '{weight.name}' is a variance below zero")
@@ -147,6 +188,27 @@ class Trainable:
             if path[-1] == "variance":
                 found[weight.name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
         return found
+
+    def named(self, patterns: Sequence[str], setting: str) -> frozenset[str]:
+        """The names of published tensors that patterns match (`layer4.*`); see `published.matching` for errors."""
+        return matching([weight.name for _, weight in self.arrays()], patterns, setting, self.name)
+
+    def held(self, patterns: Sequence[str]) -> tuple[frozenset[Path], frozenset[Path]]:
+        """What patterns of names of tensors freeze.
+
+        Returns:
+            Paths of parameters, and paths of the normalisations whose statistics stay as they are.
+
+        Raises:
+            UserError: A pattern matches no tensor, or only one of a normalisation's mean and variance.
+        """
+        names = self.named(patterns, "freeze")
+        found = [(path, weight) for path, weight in self.arrays() if weight.name in names]
+        running = [path[:-1] for path, weight in found if weight.running]
+        for path, weight in found:
+            if weight.running and running.count(path[:-1]) != 2:
+                raise UserError(f"freeze: {weight.name!r} alone cannot stay; name running mean and variance")
+        return frozenset(path for path, weight in found if not weight.running), frozenset(running)
 
     def arrays(self) -> Iterator[tuple[Path, Weight]]:
         """Every array of the network: where it lies among all parameters or statistics, and what it is."""
@@ -171,6 +233,12 @@ class Renewed(dict[str, Any]):
         if stats:
             self[name] = stats
         return found
+
+
+def _missing(names: Sequence[str]) -> str:
+    some = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    tensors = f"tensor {some} is" if len(names) == 1 else f"tensors {some} are"
+    return f"{tensors} missing; name them in may_be_missing if they are to begin at random"
 
 
 def _put(tree: dict[str, Any], path: Path, value: Any) -> None:
