@@ -150,14 +150,15 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     method, task = cast(FrameSettings, job.method), job.task
     (item,) = method.inputs()
     present: np.ndarray = np.any(clips.mask(item), axis=1)
-    train, validation = (part[present[part]] for part in (task.train, task.validation))
+    train, validation, rendered = (part[present[part]] for part in (task.train, task.validation, task.rendered))
     objective = method.objective()
     backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
     start = initial(objective, backbone, stats, task.seed)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
+    parts = [part.tolist() for part in (train, validation, *([rendered] if len(rendered) else ()))]
     about = {
         "model": desk.name,
-        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint([train.tolist(), validation.tolist()])}],
+        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint(parts)}],
         "method": identity(method),
         "network": [objective.network.name, objective.network.version],
         "weights": sha256,
@@ -175,8 +176,11 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
         return _detector(method, tree, sha256)
     _both_classes(clips, validation, task.name)
     title = f"{desk.name}, {task.name}"
-    sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title)
-    batches = FrameBatches(clips.frames(item.name), sampler, method.augment, task.seed, codes_of(clips.videos))
+    sampler = make_sampler(
+        method.balanced, method.per_class, train, clips.videos, task.seed, title, rendered, method.rendered_share
+    )
+    frames, *further = (clips.frames(each.name) for each in (item, *method.training_inputs()))
+    batches = FrameBatches(frames, sampler, method.augment, task.seed, codes_of(clips.videos), tuple(further))
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
     with EventFiles(curves / "events", desk.name, [task.name]) if curves else nullcontext() as watch:

@@ -55,6 +55,10 @@ class FrameMethod(FrameSettings):
         from fas_jax.models.backbones.weights import package_file
 
         network = trainable.get(self.network)
+        if {self.rendition} & {*self.further_renditions}:
+            raise UserError(
+                f"methods.{name}: further_renditions names {self.rendition}, which is its rendition already"
+            )
         if self.weights == "random":
             return
         if self.weights == "package":

@@ -27,6 +27,8 @@ class FrameBatches:
     seed: int
     codes: dict[str, Int[np.ndarray, " n"]]
     """By name, a number for every clip that goes with its frame; see `codes_of`."""
+    further: tuple[StoredFrames, ...] = ()
+    """The same clips in other renditions; a clip's frame is of one of all that have frames of it, equally often."""
 
     def __call__(self, step: int) -> dict[str, Any]:
         """The batch of a step, which counts from 0.
@@ -38,8 +40,12 @@ class FrameBatches:
         images = np.empty((len(rows), self.frames.size, self.frames.size, 3), np.uint8)
         for slot, row in enumerate(rows.tolist()):
             rng = np.random.default_rng([self.seed, 12, step, slot])
-            number = int(rng.integers(int(self.frames.mask[row].sum())))
-            images[slot] = augment(self.frames.frame(row, number), rng, self.augmentation)
+            frames = self.frames
+            if self.further:
+                known = [frames, *(each for each in self.further if each.mask[row].any())]
+                frames = known[int(rng.integers(len(known)))]
+            number = int(rng.integers(int(frames.mask[row].sum())))
+            images[slot] = augment(frames.frame(row, number), rng, self.augmentation)
         codes = {name: values[rows] for name, values in self.codes.items()}
         return {"frames": images, "slots": np.arange(len(rows), dtype=np.int32), **codes}
 
