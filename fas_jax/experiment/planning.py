@@ -149,8 +149,8 @@ def tasks_of(
                 )
                 held = np.setdiff1d(train, own_train).astype(train.dtype)
                 part = f"without {inner.protocol.target}"
-                fitted = {"train": own_train, "validation": own_validation, "held": held}
-                tasks.append(replace(whole, name=inner.name, part=part, **fitted))
+                apart = replace(whole, name=inner.name, part=part, held=held)
+                tasks.append(replace(apart, train=own_train, validation=own_validation))
         elif folds:
             fold_of = subject_folds(clips.videos, train, folds, each.seed, setting, shared)
             for fold in range(folds):
