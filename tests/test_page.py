@@ -26,6 +26,7 @@ from fas_jax.reporting import breakdown_tables, charts, figures, grid, report, t
 from fas_jax.reporting.extra_tables import ExtraTable, read_extra_tables, write_extra_table
 from fas_jax.reporting.grid import Grid, Strong
 from fas_jax.reporting.learning import History, read_histories
+from fas_jax.reporting.naming import Models
 from fas_jax.reporting.page import Extras, write_page
 from tests.test_reporting import provenance, table
 
@@ -162,7 +163,7 @@ def test_groups_against_counting():
             else:
                 assert np.isnan(interval.low)
     assert sum(g.non_responses for g in results.groups if (g.model, g.dimension) == ("gru", "subject")) == 6
-    assert len(breakdown_tables.all_groups(results).rows) == len(results.groups)
+    assert len(breakdown_tables.all_groups(results, Models(())).rows) == len(results.groups)
 
 
 def test_the_worst_videos_are_the_worst():

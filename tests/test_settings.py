@@ -12,6 +12,7 @@ import pytest
 from fas_jax.base import settings
 from fas_jax.base.declarations import Declared, check_ranges, declared, how, key, what
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.rendered_settings import Rendered
 from fas_jax.base.settings import Features, Optimisation, Rendition, Synthesis, from_dict, to_dict
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.methods.registry import find_kind, kinds
@@ -30,6 +31,7 @@ def sections(kind, found=None):
 EVERY = {
     **sections(Experiment),
     **sections(Rendition),
+    **sections(Rendered),
     **{name: each for kind in kinds() for name, each in sections(find_kind(kind)).items()},
 }
 

@@ -90,11 +90,16 @@ def key(settings: Any, *classes: Declared) -> dict[str, Any]:
         elif isinstance(value, Mapping) and any(map(dataclasses.is_dataclass, value.values())):
             if own in wanted or own is not Declared.HOW:
                 found[field.name] = {name: key(each, *wanted) for name, each in value.items()}
-        elif own in wanted and not (field.metadata.get(_LATER) and value == field.default):
+        elif own in wanted and not (field.metadata.get(_LATER) and value == _default(field)):
             found[field.name] = value
     # JSON knows lists only: a key is compared with keys read from files.
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def check_ranges(settings: Any, where: str = "") -> None:

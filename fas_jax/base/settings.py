@@ -117,7 +117,7 @@ class Features:
     """The frozen feature stage (paper, section 3.2)."""
 
     backbone: str = what("densenet201")
-    """Name of the network."""
+    """Name of the network; 'none' where every method reads frames alone."""
     weights: str = what("")
     """Path of the published weights (.pth, .safetensors, .h5); 'package' for those that an installed package
     brings (EfficientNet-Lite0); or 'random', which has to be asked for."""

@@ -1,4 +1,4 @@
-"""Scores videos and images with a trained bundle."""
+"""Scores videos and images with a trained bundle, or with the one that comes with the package."""
 
 import sys
 from functools import partial
@@ -9,7 +9,7 @@ import tyro
 
 from fas_jax.base.errors import UserError
 from fas_jax.deployment.bundle import NO_DECISION
-from fas_jax.deployment.bundle_folder import find_bundles, load_bundle
+from fas_jax.deployment.bundle_folder import SHIPPED, find_bundles, load_bundle
 from fas_jax.pixels.decoding import start_workers
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
@@ -27,8 +27,9 @@ def main(
 
     Args:
         paths: Video or image files.
-        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. It may be left out if runs/ holds
-            only one.
+        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. Without it, the only one under
+            runs/; where nothing was trained, the model that comes with the package, which has seen rendered faces alone
+            and no real attack.
         detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads
             other methods' scores, or else the first.
     """
@@ -36,32 +37,37 @@ def main(
         raise UserError("name at least one video or image file")
     keep_programs()
     if bundle is None:
-        bundle = only_bundle(Path("runs"))
+        bundle = only_bundle(Path("runs")) or SHIPPED
         print(f"using {bundle}", file=sys.stderr)
     # They import what they need while the bundle is read here.
     start_workers(len(paths))
     loaded = load_bundle(bundle)
+    shipped = bundle.resolve() == SHIPPED
+    if shipped:
+        print("nothing was trained here: this is the model that comes with the package; it was", file=sys.stderr)
     if any(is_synthetic(source) for source in loaded.about["sources"]):
         print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)
+    elif share := loaded.rendered_share(detector or loaded.default):
+        print(f"{share:.0%} of its training clips were rendered", file=sys.stderr)
     weights = loaded.about["inputs"]["features"]["weights"]
     if weights.startswith("random"):
         print(f"the backbone's weights are {weights}", file=sys.stderr)
     undecided = 0
     for verdict in loaded.judge(paths, detector or loaded.default):
         undecided += verdict["decision"] == NO_DECISION
-        cli.print_json(verdict)
+        cli.print_json(verdict | ({"model": "shipped: trained on rendered faces alone"} if shipped else {}))
     return 1 if undecided else 0
 
 
-def only_bundle(runs: Path) -> Path:
-    """The one bundle of the runs in a folder.
+def only_bundle(runs: Path) -> Path | None:
+    """The one bundle of the runs in a folder; None where there is none.
 
     Raises:
-        UserError: There is none, or there are several, which the message lists.
+        UserError: There are several, which the message lists.
     """
     found = find_bundles(runs)
     if not found:
-        raise UserError(f"there is no bundle under {runs}/; run scripts/run.py first, or name one by --bundle")
+        return None
     if len(found) > 1:
         raise UserError("several bundles could be meant; name one of them by --bundle:\n" + "\n".join(map(str, found)))
     return found[0]

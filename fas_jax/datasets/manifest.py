@@ -278,9 +278,9 @@ def _contradictions(rows: list[_Row]) -> list[str]:
     return problems
 
 
-def _listing(path: Path, root: Path, dataset: str, rows: list[_Row]) -> Listing:
-    rows = sorted(rows, key=lambda row: (SPLITS.index(row.video.split), row.video.path))
-    layout = Layout(
+def manifest_layout(path: Path, dataset: str) -> Layout:
+    """The layout of a dataset of which a manifest is all that is known."""
+    return Layout(
         name="manifest",
         letter=dataset,
         title=f"{dataset}, listed in {path.name}",
@@ -292,8 +292,12 @@ def _listing(path: Path, root: Path, dataset: str, rows: list[_Row]) -> Listing:
         rules=lambda tree: Rules(lambda name: None),
         annotation=lambda name: ("", ""),
     )
+
+
+def _listing(path: Path, root: Path, dataset: str, rows: list[_Row]) -> Listing:
+    rows = sorted(rows, key=lambda row: (SPLITS.index(row.video.split), row.video.path))
     return Listing(
-        layout=layout,
+        layout=manifest_layout(path, dataset),
         root=root,
         dataset=dataset,
         videos=tuple(row.video for row in rows),

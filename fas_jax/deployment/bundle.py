@@ -21,6 +21,7 @@ from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.pixels.decoding import Undecoded, decode_files
 from fas_jax.pixels.pictures import unpack_frame
+from fas_jax.protocols.presets import is_synthetic
 
 NO_DECISION = "no decision"
 
@@ -56,6 +57,13 @@ class Bundle:
         """The detector that decides if none is named: the first that reads others' scores, else the first."""
         stacks = [name for name in self.decisions if score_inputs(self.detectors[name].method)]
         return next(iter([*stacks, *self.decisions]))
+
+    def rendered_share(self, name: str) -> float:
+        """The share of rendered clips in a detector's training: 1 where all its sources are rendered."""
+        sources = self.about["sources"]
+        if sources and all(map(is_synthetic, sources)):
+            return 1.0
+        return float(self.about.get("rendered", {}).get("share", {}).get(name, 0.0))
 
     def decision(self, name: str) -> Decision:
         """How a detector's score becomes a verdict.
@@ -124,13 +132,15 @@ class Bundle:
         """The verdict on each of some video or image files, JSON-able, in their order.
 
         `decision` is bona fide, attack, or - with a `reason` - no decision, which is never an acceptance. The digest
-        binds the verdict to the file's content. Where frames of it are damaged, `damaged_frames` counts them.
+        binds the verdict to the file's content. Where frames of it are damaged, `damaged_frames` counts them. Where
+        rendered clips were in the detector's training, `rendered_share` is their share.
         """
         name = name or self.default
-        decision, renditions = self.decision(name), self.renditions_for(name)
+        decision, renditions, share = self.decision(name), self.renditions_for(name), self.rendered_share(name)
         start = time.monotonic()
         for path, outcome in zip(paths, decode_files(paths, self.preparation, renditions), strict=True):
             verdict: dict[str, Any] = {"path": str(path), "detector": name, "threshold": decision.threshold}
+            verdict |= {"rendered_share": share} if share else {}
             if isinstance(outcome, Undecoded):
                 verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
             else:

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import inside, plain_name, read_json, sha256_file, write_json
+from fas_jax.base.files import inside, plain_name, read_json, sha256_file, write_json, write_text
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.base.settings import Features, Preparation, Rendition, from_dict, to_dict
 from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.card import card
 from fas_jax.methods.base import Detector, identity, method_to_dict
 from fas_jax.methods.registry import check_installed, method_from_dict, package_of
 from fas_jax.models import backbones
@@ -22,7 +23,9 @@ from fas_jax.pixels.renditions import rendition_key
 from fas_jax.runtime import devices
 
 FORMAT = 2
-ABOUT = "bundle.json"
+ABOUT, CARD = "bundle.json", "CARD.md"
+SHIPPED = Path(__file__).resolve().parent / "shipped"
+"""The bundle that comes with the package (configs/shipped.toml): trained on rendered faces alone."""
 _BACKBONE, _DETECTORS = "backbone.safetensors", "detectors"
 
 
@@ -38,7 +41,7 @@ def write_bundle(
     origin: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> None:
-    """Writes a bundle; `bundle.json`, which makes it whole, last.
+    """Writes a bundle with its card; `bundle.json`, which makes it whole, last.
 
     Args:
         folder: Made anew.
@@ -76,30 +79,29 @@ def write_bundle(
     except OSError:
         shutil.copyfile(shared, folder / _BACKBONE)
     network = backbones.get(origin["backbone"])
-    write_json(
-        folder / ABOUT,
-        {
-            "format": FORMAT,
-            **about,
-            "detectors": table,
-            "inputs": {
-                "preparation": to_dict(preparation),
-                "renditions": {
-                    name: {"settings": to_dict(rendition), "key": rendition_key(rendition)}
-                    for name, rendition in renditions.items()
-                    if name in read
-                },
-                "features": {
-                    "settings": {**to_dict(features), "weights": Path(features.weights).name},
-                    **_stage_key(network),
-                    "weights": origin["weights"],
-                    "weights_sha256": origin["weights_sha256"],
-                    "file": _BACKBONE,
-                    "sha256": sha256_file(folder / _BACKBONE),
-                },
+    told = {
+        "format": FORMAT,
+        **about,
+        "detectors": table,
+        "inputs": {
+            "preparation": to_dict(preparation),
+            "renditions": {
+                name: {"settings": to_dict(rendition), "key": rendition_key(rendition)}
+                for name, rendition in renditions.items()
+                if name in read
+            },
+            "features": {
+                "settings": {**to_dict(features), "weights": Path(features.weights).name},
+                **_stage_key(network),
+                "weights": origin["weights"],
+                "weights_sha256": origin["weights_sha256"],
+                "file": _BACKBONE,
+                "sha256": sha256_file(folder / _BACKBONE),
             },
         },
-    )
+    }
+    write_text(folder / CARD, card(told))
+    write_json(folder / ABOUT, told)
 
 
 def load_bundle(folder: Path) -> Bundle:

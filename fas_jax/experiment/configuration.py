@@ -16,6 +16,7 @@ import tyro
 
 from fas_jax.base.declarations import check_ranges, how, what
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.rendered_settings import Rendered
 from fas_jax.base.settings import (
     Data,
     Evaluation,
@@ -58,6 +59,10 @@ class Experiment:
     """Folder in which the run's own folder is made."""
     data: Data = what(Data)
     synthesis: Synthesis = what(Synthesis)
+    rendered: Mapping[str, Rendered] = what(dict, later=True)
+    """Rendered domains to train on, by name: tables [rendered.NAME]. Beside other data, methods that read frames train
+    on them too, and nothing validates or is tested on them. Without other data, or where a protocol names synth-NAME,
+    they are datasets like any other, such as in the protocol intra-NAME."""
     preparation: Preparation = what(Preparation)
     renditions: Mapping[str, Rendition] = what(default_renditions)
     """By name. Any table [renditions.NAME] replaces the default, which is one rendition `whole`: the paper's frames."""
@@ -80,9 +85,10 @@ class Experiment:
             raise UserError(f"seeds must be at least one number, each once, not {list(self.seeds)}")
         if not self.methods:
             raise UserError('there are no methods; write [methods.NAME] tables, or methods = "paper"')
-        for mapping in ("renditions", "methods"):
+        for mapping in ("renditions", "methods", "rendered"):
             names = getattr(self, mapping)
-            check_names(names, mapping)
+            if names or mapping != "rendered":
+                check_names(names, mapping)
             if len({attribute(name) for name in names}) < len(names):
                 raise UserError(f"{mapping} {', '.join(names)}: names must differ in more than '-' and '_'")
         for name, method in self.methods.items():
@@ -183,6 +189,8 @@ def experiment_from_dict(table: Mapping[str, Any], where: str) -> Experiment:
 def experiment_to_dict(experiment: Experiment) -> dict[str, Any]:
     """The plain dictionary, JSON-able, that `experiment_from_dict` reads back to an equal experiment."""
     table = to_dict(dataclasses.replace(experiment, methods={}))
+    if not experiment.rendered:  # which no file writes as an empty table
+        del table["rendered"]
     return {**table, "methods": {name: method_to_dict(method) for name, method in experiment.methods.items()}}
 
 

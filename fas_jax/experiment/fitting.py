@@ -189,7 +189,11 @@ def within_sources(experiment: Experiment) -> Experiment:
 def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus) -> dict[str, dict[str, str]]:
     """Fingerprints, by method and plan, of what detectors are fitted on: inputs, and who trains and validates."""
     who = {
-        each.name: [_keys(corpus, part) for part in (each.assignment.train, each.assignment.validation)]
+        each.name: [
+            _keys(corpus, part)
+            for part in (each.assignment.train, each.assignment.validation, each.rendered)
+            if part is not each.rendered or len(part)
+        ]
         for each in plans
     }
     found = {}

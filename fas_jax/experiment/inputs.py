@@ -18,6 +18,7 @@ from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import detector_data
 from fas_jax.experiment.planning import Plan
 from fas_jax.features.extraction import load_backbone
+from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Params
 from fas_jax.protocols.assignment import describe
 from fas_jax.reporting.materials import materials_of
@@ -31,6 +32,7 @@ def describe_inputs(
     """What the run's inputs were made from and with, JSON-able; reports and bundles repeat it."""
     stores = next(iter(corpus.stores.values()))
     first = stores[0].provenance
+    joined = rendered_beside(experiment, plans, corpus)
     return {
         "datasets": [
             {
@@ -52,12 +54,32 @@ def describe_inputs(
         "plans": [each.name for each in plans],
         "detectors": detector_data(experiment, plans, corpus),
         "assignments": [{"seed": each.seed, **describe(each.assignment, corpus.videos)} for each in plans],
+        **({"rendered": joined} if joined else {}),
         "backbone": first["backbone"],
         "weights": first["weights"],
         "weights_sha256": first["weights_sha256"],
         "versions": versions(),
         "made_with": {store.provenance["dataset"]: store.provenance.get("versions", {}) for store in stores},
     }
+
+
+def rendered_beside(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus) -> dict[str, Any]:
+    """What rendered videos joined the training: `clips` by dataset, and by method its `share` of rendered clips.
+
+    Where methods balance datasets, the share is the largest of all plans. Empty where none joined.
+    """
+    numbers = plans[0].rendered
+    rendered = corpus.videos[np.setdiff1d(numbers, corpus.failed(numbers))].dataset
+    tables = sorted(rendered.present())
+    if not tables:
+        return {}
+    sources = min(len(corpus.videos.dataset[each.assignment.train].present()) for each in plans)
+    share: dict[str, float] = {}
+    for name in in_order(experiment.methods):
+        method = experiment.methods[name]
+        read = [share[item.name] for item in score_inputs(method)]
+        share[name] = max([method.rendered_part(sources, len(tables)), *read])
+    return {"clips": {name: int((rendered == name).sum()) for name in tables}, "share": share}
 
 
 def keep_backbone(folder: Path, settings: Features) -> None:

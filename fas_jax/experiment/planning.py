@@ -1,7 +1,8 @@
 """Who trains, validates and is tested, for every protocol and seed of an experiment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -12,9 +13,9 @@ from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import CorpusClips
 from fas_jax.methods.data import WHOLE, Task
-from fas_jax.protocols.assignment import Assignment, assign_all
+from fas_jax.protocols.assignment import PARTS, Assignment, assign_all
 from fas_jax.protocols.cuts import subject_folds
-from fas_jax.protocols.presets import Protocol, find_preset
+from fas_jax.protocols.presets import SYNTHETIC, Protocol, find_preset
 
 TRAINING_DOMAIN: Final = "training-domain"
 LEFT_OUT: Final = "leave-one-source-out"
@@ -30,6 +31,8 @@ class Plan:
     seed: int
     assignment: Assignment
     """Indices into the corpus's videos."""
+    rendered: Int[np.ndarray, " k"] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Videos of rendered domains beside the assignment's: some methods train on them as well."""
 
     @property
     def name(self) -> str:
@@ -39,8 +42,30 @@ class Plan:
 
 def plan(experiment: Experiment, videos: VideoTable) -> tuple[Plan, ...]:
     """Who trains, validates and is tested, for every protocol and seed."""
-    assigned = assign_all(experiment.evaluation, experiment.seeds, videos)
-    return tuple(Plan(assignment.protocol, seed, assignment) for seed, assignment in assigned)
+    joining = videos.dataset.isin(joining_datasets(experiment, videos.dataset.present()))
+    others = np.flatnonzero(~joining).astype(np.int32)
+    assigned = assign_all(experiment.evaluation, experiment.seeds, videos[others])
+    rendered = np.flatnonzero(joining & (videos.split == "train")).astype(np.int32)
+    return tuple(
+        Plan(assignment.protocol, seed, _within(assignment, others), rendered) for seed, assignment in assigned
+    )
+
+
+def joining_datasets(experiment: Experiment, at_hand: Collection[str]) -> set[str]:
+    """The datasets of [rendered.NAME] that only join the training on others.
+
+    None are where there are no others; and a protocol that names a rendered dataset, as synth-NAME_to_M does, makes it
+    a source like any other.
+    """
+    asked = {part for name in experiment.evaluation.protocols for part in re.split(r"\+|_to_|^intra-", name)}
+    joining = {SYNTHETIC + name for name in experiment.rendered} - asked
+    return joining if {*at_hand} - joining else set()
+
+
+def _within(assignment: Assignment, numbers: Int[np.ndarray, " n"]) -> Assignment:
+    """The assignment of a part of a list, whose numbers in the list are given, as one of the list."""
+    parts = {part: numbers[getattr(assignment, part)] for part in PARTS}
+    return replace(assignment, **parts)
 
 
 def cross_source_plans(plans: Sequence[Plan], videos: VideoTable) -> list[tuple[int, Plan]]:
@@ -77,13 +102,14 @@ def cross_source_plans(plans: Sequence[Plan], videos: VideoTable) -> list[tuple[
             train_of, validation_of = parts
             own = np.sort(np.concatenate(left_out))
             protocol = replace(each.protocol, name=inner, display=inner, target=source)
-            found.append((number, Plan(protocol, each.seed, Assignment(protocol, train_of, validation_of, own))))
+            inner_of = Assignment(protocol, train_of, validation_of, own)
+            found.append((number, Plan(protocol, each.seed, inner_of, each.rendered)))
     return found
 
 
 def source_videos(plans: Sequence[Plan]) -> Int[np.ndarray, " k"]:
     """Those that any plan trains or validates on, and no others, rising."""
-    parts = [part for each in plans for part in (each.assignment.train, each.assignment.validation)]
+    parts = [part for each in plans for part in (each.assignment.train, each.assignment.validation, each.rendered)]
     return np.unique(np.concatenate(parts))
 
 
@@ -112,7 +138,8 @@ def tasks_of(
     for number, each in enumerate(plans):
         train = clips.find(each.assignment.train)
         validation = clips.find(each.assignment.validation)
-        whole = Task(number, each.name, each.protocol.name, each.seed, WHOLE, train, validation, held=validation)
+        rendered = clips.find(each.rendered)
+        whole = Task(number, each.name, each.protocol.name, each.seed, WHOLE, train, validation, validation, rendered)
         tasks = [whole]
         sources = [inner for own, inner in unseen if own == number]
         if folds and sources:
@@ -122,7 +149,8 @@ def tasks_of(
                 )
                 held = np.setdiff1d(train, own_train).astype(train.dtype)
                 part = f"without {inner.protocol.target}"
-                tasks.append(Task(number, inner.name, whole.protocol, each.seed, part, own_train, own_validation, held))
+                apart = replace(whole, name=inner.name, part=part, held=held)
+                tasks.append(replace(apart, train=own_train, validation=own_validation))
         elif folds:
             fold_of = subject_folds(clips.videos, train, folds, each.seed, setting, shared)
             for fold in range(folds):

@@ -14,6 +14,7 @@ import numpy as np
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import fingerprint
+from fas_jax.base.settings import Preparation
 from fas_jax.base.video_table import VideoTable
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.layouts import LAYOUTS, scan
@@ -26,7 +27,8 @@ from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted, fit_cross_source
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
-from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans, plan
+from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans, joining_datasets, plan
+from fas_jax.experiment.rendered import render_domains, rendered_listings
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import (
     Seconds,
@@ -39,6 +41,7 @@ from fas_jax.experiment.run import (
 from fas_jax.experiment.selection import check_selection, fit_selected
 from fas_jax.features.extraction import extract, load_backbone
 from fas_jax.features.shifted import extract_shifted
+from fas_jax.models.backbones import nothing
 from fas_jax.pixels.renditions import check_renditions, preparation_key
 from fas_jax.protocols.assignment import assign_all
 from fas_jax.protocols.origins import find_origins
@@ -175,7 +178,8 @@ def shifted_corpus(
 
 def renditions_read(experiment: Experiment) -> list[str]:
     """The renditions that some method reads, in the order of their first reader."""
-    items = [item for method in experiment.methods.values() for item in method.inputs()]
+    methods = experiment.methods.values()
+    items = [item for method in methods for item in (*method.inputs(), *method.training_inputs())]
     return list(dict.fromkeys(item.name for item in items if item.kind != "scores"))
 
 
@@ -206,6 +210,13 @@ def expected(experiment: Experiment) -> tuple[list[Plan], VideoTable]:
         UserError: As `check`.
     """
     listings = _listings(experiment)
+    joining = joining_datasets(experiment, [each.dataset for each in listings])
+    if joining and not any(each.rendered_part(1, 1) for each in experiment.methods.values()):
+        raise UserError(
+            f"no method trains on [rendered.NAME] tables ({', '.join(sorted(experiment.rendered))}); take them out, "
+            "add a method that reads frames, such as finetune, or set its rendered_share above 0"
+        )
+    listings = [each for each in listings if each.dataset not in joining]
     videos = VideoTable.of(video for listing in listings for video in listing.videos)
     assigned = assign_all(experiment.evaluation, experiment.seeds, videos, find_origins(listings))
     return [Plan(each.protocol, seed, each) for seed, each in assigned], videos
@@ -217,6 +228,12 @@ def _check_inputs(experiment: Experiment) -> None:
         if name not in experiment.renditions:
             raise unknown_name("rendition", name, experiment.renditions)
     check_renditions(experiment.renditions)
+    if experiment.features.backbone == nothing.NAME:
+        kinds = {name: {item.kind for item in each.inputs()} for name, each in experiment.methods.items()}
+        if on_features := [name for name, read in kinds.items() if "features" in read]:
+            raise UserError(
+                f"features.backbone is none, and {', '.join(on_features)} reads features; name a backbone and weights"
+            )
 
 
 def find_videos(experiment: Experiment) -> dict[str, Path]:
@@ -224,6 +241,7 @@ def find_videos(experiment: Experiment) -> dict[str, Path]:
     roots = _given_folders(experiment)
     for name, root in _rendered_folders(experiment).items():
         roots[name] = render_dataset(name.removeprefix(SYNTHETIC), root, experiment.synthesis)
+    render_domains(experiment)
     return roots
 
 
@@ -234,7 +252,7 @@ def _listings(experiment: Experiment) -> list[Listing]:
         planned_listing(LAYOUTS[name.removeprefix(SYNTHETIC)], root, experiment.synthesis)
         for name, root in _rendered_folders(experiment).items()
     ]
-    return [*given, *_manifests(experiment), *rendered]
+    return [*given, *_manifests(experiment), *rendered, *rendered_listings(experiment)]
 
 
 def _rendered_folders(experiment: Experiment) -> dict[str, Path]:
@@ -248,11 +266,12 @@ def _rendered_folders(experiment: Experiment) -> dict[str, Path]:
 def _given_folders(experiment: Experiment) -> dict[str, Path]:
     given = {name: Path(getattr(experiment.data, name)) for name in LAYOUTS if getattr(experiment.data, name)}
     count = len(given) + len(experiment.data.manifests) + len(_rendered_folders(experiment))
+    count = count or len(experiment.rendered)
     if not count or (count < 2 and not experiment.evaluation.protocols):
         raise UserError(
             "a cross-dataset table needs at least two datasets: give their folders in [data] (or --data.oulu-npu and "
             "so on) or their manifests, ask for rendered ones by --data.synthesize, or name a protocol within one "
-            "dataset, such as --evaluation.protocols intra-O-1"
+            "dataset, such as --evaluation.protocols intra-O-1 (intra-NAME for a table [rendered.NAME])"
         )
     for name, root in given.items():
         if not root.is_dir():
@@ -265,13 +284,27 @@ def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
     made = experiment.preparation, experiment.renditions
     layouts = [(name.removeprefix(SYNTHETIC), root) for name, root in roots.items()]
     listings = [(layout, str(root.resolve()), scan(root, layout)) for layout, root in layouts]
-    listings += [(f"manifest-{each.dataset}", str(each.root), each) for each in _manifests(experiment)]
+    further = [*_manifests(experiment), *rendered_listings(experiment)]
+    listings += [(f"manifest-{each.dataset}", str(each.root), each) for each in further]
     place, settings = Path(experiment.cache) / "prepared", preparation_key(*made)
     folders = [(place / f"{name}-{fingerprint([root, settings])[:16]}", listing) for name, root, listing in listings]
     if not devices.is_first():
         # What the first has just prepared; videos that failed by chance are not tried again by each process.
         return [Prepared.open(folder) for folder, _ in folders]
-    return [prepare_listing(listing, folder, *made) for folder, listing in folders]
+    return [
+        prepare_listing(listing, folder, _tolerant(experiment, listing), experiment.renditions)
+        for folder, listing in folders
+    ]
+
+
+def _tolerant(experiment: Experiment, listing: Listing) -> Preparation:
+    """The settings; rendered domains may have faces that nobody finds, dark or small as some are."""
+    own = listing.dataset in {SYNTHETIC + name for name in experiment.rendered}
+    return (
+        dataclasses.replace(experiment.preparation, allow_failures=len(listing.videos))
+        if own
+        else (experiment.preparation)
+    )
 
 
 def _manifests(experiment: Experiment) -> list[Listing]:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Features
 from fas_jax.models import backbones
-from fas_jax.models.backbones import Backbone, Params, Precision
+from fas_jax.models.backbones import Backbone, Params, Precision, nothing
 from fas_jax.models.backbones.weights import package_file, read_weights
 from fas_jax.runtime import devices
 from fas_jax.runtime.devices import AXIS, local_mesh, replicate
@@ -42,7 +42,11 @@ def load_backbone(settings: Features) -> tuple[Backbone, Params, dict[str, Any]]
     """
     devices.check()
     backbone = backbones.get(settings.backbone)
-    if settings.weights == "random":
+    if backbone is nothing.BACKBONE:
+        if settings.weights:
+            raise UserError(f"features.backbone is none, which has no weights; take out weights = {settings.weights!r}")
+        params, described, sha256 = backbone.init(0), "none", ""
+    elif settings.weights == "random":
         params = backbone.init(settings.weights_seed)
         described, sha256 = f"random (seed {settings.weights_seed})", _hash_of(params)
     else:

@@ -124,6 +124,15 @@ class Method(ABC):
     def inputs(self) -> Sequence[Input]:
         """What it reads."""
 
+    def training_inputs(self) -> Sequence[Input]:
+        """What fitting reads beside `inputs`, and scoring does not."""
+        return ()
+
+    def rendered_part(self, sources: int, tables: int) -> float:
+        """Share of its training clips that is drawn from [rendered.NAME] tables, of which there are some, beside so
+        many other datasets."""
+        return 0.0
+
     @classmethod
     @abstractmethod
     def fit(cls, jobs: Sequence[Job], clips: Clips, desk: Desk) -> Sequence[Detector | Failed]:

@@ -79,6 +79,9 @@ class Task:
     """Choose the epoch; seen by no gradient."""
     held: Rows
     """Scored by this fitting for methods that read its scores: the fold that is left out, or the validation clips."""
+    rendered: Rows = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Clips of rendered domains ([rendered.NAME]) that may be trained on beside `train`; methods on features leave them
+    out."""
 
 
 @runtime_checkable

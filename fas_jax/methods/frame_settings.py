@@ -62,6 +62,12 @@ class FrameSettings(NetworkTraining, Method):
     """Width of the bottleneck adapters in every block of a transformer, which begin with adding nothing; 0 for none."""
     rendition: str = what("whole")
     """Whose frames it reads: a name of [renditions.NAME]."""
+    further_renditions: tuple[str, ...] = what((), later=True)
+    """Further renditions of the same size, such as tighter and looser crops, whose frames training draws as often as
+    those of `rendition`; scores read `rendition` alone."""
+    rendered_share: float = what(0.5, later=True, at_least=0, at_most=1)
+    """Share of the clips of [rendered.NAME] tables in every class of a step, or in a step with balanced = none, rounded
+    to whole clips. With balanced = domain each of these tables counts as one more dataset instead."""
     balanced: Literal["class", "domain", "none"] = what("class")
     """What a step draws as many clips of: bona fide ones and attacks, both of these from every dataset, or nothing."""
     per_class: int = what(8, at_least=1)
@@ -99,6 +105,17 @@ class FrameSettings(NetworkTraining, Method):
         from fas_jax.models import trainable
 
         return trainable.get(self.network).with_adapters(self.adapters)
+
+    def training_inputs(self) -> Sequence[Input]:
+        """The frames of further renditions."""
+        return tuple(Input("frames", name) for name in self.further_renditions)
+
+    def rendered_part(self, sources: int, tables: int) -> float:
+        """See `Method.rendered_part`; of whole clips, as the sampler draws them."""
+        if self.balanced == "domain":
+            return tables / (sources + tables)
+        clips = self.per_class if self.balanced == "class" else 2 * self.per_class
+        return round(clips * self.rendered_share) / clips
 
     @abstractmethod
     def detector(self, params: Any, made: Made) -> Detector:

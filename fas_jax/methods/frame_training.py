@@ -209,16 +209,17 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     method, task = cast(FrameSettings, job.method), job.task
     (item,) = method.inputs()
     present: np.ndarray = np.sum(clips.mask(item), axis=1) >= method.least_frames
-    train, validation = (part[present[part]] for part in (task.train, task.validation))
-    datasets = np.asarray(clips.videos.dataset)
-    domains = len(np.unique(datasets[train]))
+    train, validation, rendered = (part[present[part]] for part in (task.train, task.validation, task.rendered))
+    seen = np.concatenate([train, rendered])
+    domains = len(np.unique(np.asarray(clips.videos.dataset)[seen]))
     objective = objective_for(method, domains)
     backbone, stats, sha256 = begin_with(objective.network, method, task.seed)
     start = initial(objective, backbone, stats, task.seed)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
+    parts = [part.tolist() for part in (train, validation, *([rendered] if len(rendered) else ()))]
     about = {
         "model": desk.name,
-        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint([train.tolist(), validation.tolist()])}],
+        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint(parts)}],
         "method": identity(method),
         "network": [objective.network.name, objective.network.version],
         "weights": sha256,
@@ -236,11 +237,23 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
         return _detector(method, tree, sha256, domains)
     _both_classes(clips, validation, task.name)
     title = f"{desk.name}, {task.name}"
-    sampler = make_sampler(method.balanced, method.per_class, train, clips.videos, task.seed, title, method.rare_every)
-    frames, take = clips.frames(item.name), Take.parse(method.take, title)
-    take.length(frames.burst, title)
-    codes = codes_of(clips.videos, train)
-    batches = FrameBatches(frames, sampler, method.augment, task.seed, codes, take, objective.views)
+    sampler = make_sampler(
+        method.balanced,
+        method.per_class,
+        train,
+        clips.videos,
+        task.seed,
+        title,
+        method.rare_every,
+        rendered,
+        method.rendered_share,
+    )
+    frames, *further = (clips.frames(each.name) for each in (item, *method.training_inputs()))
+    take = Take.parse(method.take, title)
+    for each in (frames, *further):
+        take.length(each.burst, title)
+    codes = codes_of(clips.videos, seen)
+    batches = FrameBatches(frames, sampler, method.augment, task.seed, codes, take, objective.views, tuple(further))
     made = Made(sha256, domains, frames.burst)
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
     rate = {"method": desk.name, "devices": devices.describe()}

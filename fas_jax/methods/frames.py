@@ -96,6 +96,10 @@ class FrameMethod(FrameSettings):
             raise UserError(f'methods.{name}: a {self.kind} reads {reads}; set take to {instead}, not "{self.take}"')
         if self.rare_every and self.balanced == "none":
             raise UserError(f'methods.{name}: rare_every draws attacks by species; balanced must not be "none"')
+        if {self.rendition} & {*self.further_renditions}:
+            raise UserError(
+                f"methods.{name}: further_renditions names {self.rendition}, which is its rendition already"
+            )
         if self.weights == "random":
             return
         if self.weights == "package":

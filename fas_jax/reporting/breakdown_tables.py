@@ -99,7 +99,7 @@ def breakdown_part(results: Results, models: Models) -> str:
     return "\n\n".join(parts)
 
 
-def all_groups(results: Results) -> Grid:
+def all_groups(results: Results, models: Models) -> Grid:
     """Every group of every model, as shares of one, for other programs."""
     header = ["protocol", "model", "dimension", "value", "attacks", "bona_fide", "subjects", "non_responses"]
     header += ["far", "far_low", "far_high", "frr", "frr_low", "frr_high"]
@@ -108,10 +108,10 @@ def all_groups(results: Results) -> Grid:
         counts = (g.attacks, g.bona_fide, g.subjects, g.non_responses)
         rates = (g.far, g.far_interval.low, g.far_interval.high, g.frr, g.frr_interval.low, g.frr_interval.high)
         rows.append([g.protocol, g.model, g.dimension, g.value, *map(str, counts), *map(_number, rates)])
-    return Grid(header, rows)
+    return _with_share(Grid(header, rows), models)
 
 
-def all_figures(results: Results) -> Grid:
+def all_figures(results: Results, models: Models) -> Grid:
     """Every figure of every summary in a row of its own, as shares of one, for other programs."""
     rows = []
     for each in summaries(results):
@@ -123,7 +123,16 @@ def all_figures(results: Results) -> Grid:
             wide = (full.low, full.high)
             counted = str(len(each.seeds))
             rows.append([each.protocol, each.model, name, *map(_number, values), counted, *map(_number, wide)])
-    return Grid(["protocol", "model", "figure", "mean", "std", "low", "high", "seeds", "full_low", "full_high"], rows)
+    header = ["protocol", "model", "figure", "mean", "std", "low", "high", "seeds", "full_low", "full_high"]
+    return _with_share(Grid(header, rows), models)
+
+
+def _with_share(grid: Grid, models: Models) -> Grid:
+    """With the share of rendered clips in each model's training, where any model has some."""
+    if not any(models.rendered.values()):
+        return grid
+    rows = [[*row, _number(models.rendered.get(str(row[1]), 0.0))] for row in grid.rows]
+    return Grid([*grid.header, "rendered_share"], rows)
 
 
 def _number(value: float) -> str:

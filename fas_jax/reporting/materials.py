@@ -55,12 +55,14 @@ class Materials:
     """Names of the table's protocols."""
     renditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """The renditions that each model reads, by its name for people."""
+    joined: tuple[str, ...] = ()
+    """Rendered datasets that joined the training of some models; nothing was validated or tested on them."""
 
     def caveats(self) -> list[str]:
         """What a reader must know before any figure, a sentence or two each; pages print them at their top."""
         found = []
-        rendered = self._datasets(lambda each: each.synthetic)
-        if rendered and all(each.synthetic for each in self.inputs):
+        rendered = self._datasets(lambda each: each.synthetic and each.dataset not in self.joined)
+        if rendered and not self._datasets(_is_real):
             found.append(
                 f"Rendered data ({_listed(rendered)}): this exercises the pipeline and says nothing about real attacks."
             )
@@ -154,7 +156,8 @@ def materials_in(provenance: Mapping[str, Any], models: Models, protocols: Itera
         for each in provenance["datasets"]
     ]
     renditions = {models.name(model): tuple(models.renditions(model)) for model in models.order}
-    return Materials(tuple(Material(**row) for row in rows), tuple(protocols), renditions)
+    joined = tuple((provenance.get("rendered") or {}).get("clips", ()))
+    return Materials(tuple(Material(**row) for row in rows), tuple(protocols), renditions, joined)
 
 
 def _material(store: Store, rendition: str) -> Material:

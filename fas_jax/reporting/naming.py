@@ -27,6 +27,8 @@ class Models:
     """By name, where its settings come from, if a reader must know (`Method.settings_from`)."""
     on_target: Sequence[str] = ()
     """Models whose epoch was chosen on the target; their names say so."""
+    rendered: Mapping[str, float] = field(default_factory=dict)
+    """By name, the share of rendered clips in the training; the names of models that have any say so."""
 
     @classmethod
     def of(cls, results: Results, provenance: Mapping[str, Any]) -> "Models":
@@ -34,11 +36,14 @@ class Models:
         methods = provenance.get("methods") or {}
         # A run in which nothing is tested has results of no model.
         reads, settings_from = (provenance.get(name) or {} for name in ("reads", "settings_from"))
-        return cls(results.models or tuple(methods), methods, reads, settings_from, provenance.get("on_target") or ())
+        on_target, rendered = provenance.get("on_target") or (), (provenance.get("rendered") or {}).get("share", {})
+        return cls(results.models or tuple(methods), methods, reads, settings_from, on_target, rendered)
 
     def name(self, model: str) -> str:
         """The name for people."""
-        return model_name(model, self.methods) + (" (epoch: oracle)" if model in self.on_target else "")
+        share = self.rendered.get(model, 0.0)
+        marks = [*(["epoch: oracle"] if model in self.on_target else []), *([f"{share:.0%} rendered"] if share else [])]
+        return model_name(model, self.methods) + (f" ({'; '.join(marks)})" if marks else "")
 
     def row_name(self, model: str) -> str:
         """The name for people, and where its settings come from, if a reader must know."""

@@ -10,7 +10,7 @@ from fas_jax.evaluation.significance import LEVEL, smallest_p
 from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import PRESETS
 from fas_jax.reporting.materials import materials_in
-from fas_jax.reporting.naming import Models, dataset_name, protocol_name
+from fas_jax.reporting.naming import Models, dataset_name, model_name, protocol_name
 from fas_jax.reporting.published import CITATION, PublishedRow
 from fas_jax.reporting.tables import domains_note, silent_videos, videos
 
@@ -39,6 +39,8 @@ def warnings(results: Results, models: Models, scores: ScoreTable, provenance: M
     if preset and preset.caveats:
         found.append(f"Preset {preset.name} is not the published protocol in full: {'; '.join(preset.caveats)}.")
     found += materials_in(provenance, models, results.protocols).caveats()
+    if joined := provenance.get("rendered"):
+        found.append(_joined(joined, models))
     for each in provenance["datasets"]:
         if failed := len(each.get("failures") or ()):
             found.append(f"{videos(failed)} of {each['dataset']} could not be read; see the list of failures.")
@@ -113,6 +115,21 @@ def notes(
     else:
         found.append(f"{refusal[0].upper()}{refusal[1:]}.")
     return found
+
+
+def _joined(joined: Mapping[str, Any], models: Models) -> str:
+    """Which rendered videos were in whose training."""
+    clips = ", ".join(f"{name}: {videos(count)}" for name, count in joined["clips"].items())
+    trained = [
+        f"{model_name(model, models.methods)} ({part:.0%} of its clips)"
+        for model in models.order
+        if (part := joined["share"].get(model, 0.0))
+    ]
+    others = "" if len(trained) == len(models.order) else " The other models were trained without them."
+    return (
+        f"Rendered videos ({clips}) were in the training of {', '.join(trained) or 'no model'}.{others} Nothing was "
+        "validated or tested on them."
+    )
 
 
 def _too_few_for_bold(results: Results) -> str:

@@ -78,10 +78,12 @@ def write_report(
     caption = f"{provenance.get('name', 'scores')}: {title}"
     warned = warnings(results, models, judged, provenance)
     write_text(run / "results.tex", grid.latex(named, caption, warned))
-    write_text(run / "results.csv", grid.to_csv(breakdown_tables.all_figures(results)))
-    write_text(run / "breakdown.csv", grid.to_csv(breakdown_tables.all_groups(results)))
+    write_text(run / "results.csv", grid.to_csv(breakdown_tables.all_figures(results, models)))
+    write_text(run / "breakdown.csv", grid.to_csv(breakdown_tables.all_groups(results, models)))
     write_pad_scores(run / PAD, scores)
-    kind = ", rendered data" if any(each["synthetic"] for each in provenance["datasets"]) else ""
+    joined = (provenance.get("rendered") or {}).get("clips", {})
+    rendered = {each["dataset"] for each in provenance["datasets"] if each["synthetic"]}
+    kind = ", rendered data" if rendered - set(joined) else ", rendered videos in training" if joined else ""
     # A rendered tree is a part of the official set by its plan, and is named rendered already.
     kind += (
         ", partial data"

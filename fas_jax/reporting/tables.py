@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
+from fas_jax.evaluation.resolution import hter_differences, smallest_difference
 from fas_jax.evaluation.results import Figures, Results, Summary
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import Rule
@@ -225,10 +226,18 @@ def comparison_table(results: Results, models: Models, full: bool = False) -> Gr
     return Grid(["model", *map(protocol_name, protocols), *([] if full else ["wins"])], rows)
 
 
+_SURE = f"{100 * CONFIDENCE:g} % t-interval over the targets"
+
+
 def domains_note(results: Results) -> str:
     """That subjects of some targets say nothing of other domains, and how little so few targets say."""
     count = len(results.protocols)
     said = f"even a model that wins all {count} has p = {2.0 ** (1 - count):.2g} by a sign test" if count > 1 else ""
+    least = 100 * smallest_difference(hter_differences(results))
+    if least <= 100:
+        said += f", and a mean difference of HTER would have to exceed about {least:.2g} points ({_SURE})"
+    elif not np.isnan(least):
+        said += f", and no difference of HTER could be shown ({_SURE})"
     return (
         "Intervals and p-values come from the subjects of these targets and claim nothing about other domains: for "
         f"that the target is the unit, and there {'is' if count == 1 else 'are'} {_targets(results.protocols)}"

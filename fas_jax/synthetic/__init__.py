@@ -3,6 +3,6 @@
 They exercise the pipeline and prove mechanisms, and say nothing about real attacks.
 """
 
-from fas_jax.synthetic.rendering import MARKER, VERSION, render_dataset, render_domain
+from fas_jax.synthetic.rendering import MARKER, VERSION, render_dataset, render_domain, render_variety
 
-__all__ = ["MARKER", "VERSION", "render_dataset", "render_domain"]
+__all__ = ["MARKER", "VERSION", "render_dataset", "render_domain", "render_variety"]

@@ -10,10 +10,12 @@ from pathlib import Path
 import cv2
 import pebble
 
+from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import TEMPORARY, atomic_path, read_json, remove_leftovers, write_json
 from fas_jax.base.locks import is_lock, locked
 from fas_jax.base.processes import SpawnWithoutMain
+from fas_jax.base.rendered_settings import Rendered
 from fas_jax.base.settings import Synthesis
 from fas_jax.runtime.progress import progress_bar
 from fas_jax.runtime.workers import check_workers, worker_count
@@ -25,6 +27,7 @@ from fas_jax.synthetic.plan import LETTERS, MSU_UPSIDE_DOWN, PlannedVideo, plann
 from fas_jax.synthetic.recording import record
 from fas_jax.synthetic.shifts import MANIFEST, RandomDomain, domain_conditions, domain_videos, manifest
 from fas_jax.synthetic.textures import Photograph
+from fas_jax.synthetic.variety import synthesis_of, variety_conditions, variety_manifest, variety_videos
 
 VERSION = 2
 """Of the renderer: a change that changes any frame raises it."""
@@ -83,6 +86,25 @@ def render_domain(domain: RandomDomain, root: Path, settings: Synthesis, split: 
         return domain_conditions(domain, settings.seed, video)
 
     return _fill(Path(root), _Tree(f"synth-{domain.name}", "manifest", videos, texts, conditions, about), settings)
+
+
+def render_variety(name: str, root: Path, settings: Rendered) -> Path:
+    """Renders the random domains of a table [rendered.NAME] and the manifest that lists them, as `render_dataset`.
+
+    Args:
+        name: Of the table, and of the dataset in the manifest.
+        root: Folder of the videos and of manifest.csv.
+        settings: How many domains, subjects and videos.
+    """
+    videos = variety_videos(name, settings)
+    texts = {MANIFEST: variety_manifest(name, videos)}
+    about = {"variety": {**key(settings), "faces": ""}}  # the marker has the pictures' digest
+
+    def conditions(video: PlannedVideo) -> Conditions:
+        return variety_conditions(name, settings, video)
+
+    tree = _Tree(f"synth-{name}", "manifest", videos, texts, conditions, about)
+    return _fill(Path(root), tree, synthesis_of(settings))
 
 
 def _fill(root: Path, tree: _Tree, settings: Synthesis) -> Path:

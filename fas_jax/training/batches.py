@@ -32,6 +32,8 @@ class FrameBatches:
     """Which frames of a clip."""
     views: int = 1
     """Copies of each frame, each changed by itself; with single frames only."""
+    further: tuple[StoredFrames, ...] = ()
+    """The same clips in other renditions; a clip's frame is of one of all that have frames of it, equally often."""
 
     def __call__(self, step: int) -> dict[str, Any]:
         """The batch of a step, which counts from 0.
@@ -50,8 +52,12 @@ class FrameBatches:
         mask = np.zeros((len(rows), length), bool)
         for slot, row in enumerate(rows.tolist()):
             rng = np.random.default_rng([self.seed, 12, step, slot])
-            numbers = take.numbers(int(self.frames.mask[row].sum()), burst, rng)
-            own = self.frames.some(row, numbers)
+            frames = self.frames
+            if self.further:
+                known = [frames, *(each for each in self.further if each.mask[row].any())]
+                frames = known[int(rng.integers(len(known)))]
+            numbers = take.numbers(int(frames.mask[row].sum()), frames.burst, rng)
+            own = frames.some(row, numbers)
             if take.sequence:
                 changed = augment_alike(own, rng, self.augmentation)
             else:

@@ -23,12 +23,16 @@ _CLASSES = ((BONA_FIDE, "bona fide"), (ATTACK, "attack"))
 
 
 class Pool(NamedTuple):
-    """Clips among which a sampler does not distinguish."""
+    """Clips among which a sampler does not distinguish, but for a fixed share of rendered ones."""
 
     name: str
     rows: Int[np.ndarray, " n"]
     species: tuple[Int[np.ndarray, " _"], ...] = ()
     """The same clips by PAI species, of which there are at least two, where some steps draw these in turn."""
+    rendered: Int[np.ndarray, " m"] = np.zeros(0, np.int32)
+    """Further clips, of rendered domains that join the training."""
+    taken: int = 0
+    """How many of a step's clips are of these."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +58,44 @@ class Sampler:
         turns = step // self.rare_every if self.rare_every else 0
         is_turn = self.rare_every and step % self.rare_every == self.rare_every - 1
         for number, pool in enumerate(self.pools):
+            turns_of = np.arange(self.share + 1) * pool.taken // self.share
+            rendered = np.diff(turns_of) > 0  # spread evenly, so that equal parts of a batch have the same share
+            own = self.share - pool.taken
             if not pool.species:
-                found[:, number] = self._drawn(pool.rows, self._places(step), number)
+                drawn = self._drawn(pool.rows, _places(step, own), 11, number)
             elif not is_turn:
-                found[:, number] = self._drawn(pool.rows, self._places(step - turns), number)
+                drawn = self._drawn(pool.rows, _places(step - turns, own), 11, number)
             else:
-                within, which = np.divmod(self._places(turns), len(pool.species))
+                drawn = np.empty(own, np.int32)
+                within, which = np.divmod(_places(turns, own), len(pool.species))
                 for each, rows in enumerate(pool.species):
-                    own = which == each
-                    found[own, number] = self._drawn(rows, within[own], number, each)
+                    drawn[which == each] = self._drawn(rows, within[which == each], 11, number, each)
+            found[~rendered, number] = drawn
+            found[rendered, number] = self._drawn(pool.rendered, _places(step, pool.taken), 14, number)
         return found.reshape(-1)
 
-    def _places(self, step: int) -> Int[np.ndarray, " share"]:
-        return np.arange(step * self.share, (step + 1) * self.share)
-
-    def _drawn(self, rows: Int[np.ndarray, " n"], places: Int[np.ndarray, " k"], *name: int) -> Int[np.ndarray, " k"]:
+    def _drawn(
+        self, rows: Int[np.ndarray, " n"], places: Int[np.ndarray, " k"], kind: int, pool: int, *name: int
+    ) -> Int[np.ndarray, " k"]:
         """What lies at these places of the endless line of random orders of some clips."""
         found = np.empty(len(places), np.int32)
+        if not len(places):
+            return found
         rounds, within = np.divmod(places, len(rows))
         for each in np.unique(rounds).tolist():
-            order = np.random.default_rng([self.seed, 11, name[0], each, *name[1:]]).permutation(len(rows))
+            order = np.random.default_rng([self.seed, kind, pool, each, *name]).permutation(len(rows))
             own = rounds == each
             found[own] = rows[order[within[own]]]
         return found
+
+
+def rendered_clips(share: int, rendered_share: float) -> int:
+    """How many of `share` clips are rendered: the nearest whole number."""
+    return round(share * rendered_share)
+
+
+def _places(step: int, count: int) -> Int[np.ndarray, " count"]:
+    return np.arange(step * count, (step + 1) * count)
 
 
 def make_sampler(
@@ -87,6 +106,8 @@ def make_sampler(
     seed: int,
     name: str,
     rare_every: int = 0,
+    rendered: Int[np.ndarray, " m"] | None = None,
+    rendered_share: float = 0.0,
 ) -> Sampler:
     """A sampler of some clips.
 
@@ -100,6 +121,8 @@ def make_sampler(
         name: What is trained, for errors.
         rare_every: Every so many steps, the attacks of a pool are as many of each PAI species, in turn: the k-th step,
             the 2k-th, and so on. A species with few clips then gives the same one several times. 0 never.
+        rendered: Clips of rendered domains that join these. Where datasets are balanced they count as datasets.
+        rendered_share: Their share of every class, or of a step where classes are not balanced.
 
     Raises:
         UserError: A class is missing, in a dataset where datasets are balanced, or has fewer clips than a step draws;
@@ -107,11 +130,17 @@ def make_sampler(
     """
     if balanced == "none" and rare_every:
         raise UserError(f'{name}: rare_every draws attacks by species; set balanced = "class" or "domain" with it')
+    if rendered is None or not len(rendered):
+        rendered, rendered_share = np.zeros(0, np.int32), 0.0
     if balanced == "none":
         pools, share = [Pool("training", rows)], 2 * share
+        added = [Pool("rendered training", rendered)]
+    elif balanced == "domain":
+        pools, added = _pools(balanced, np.concatenate([rows, rendered]), videos), []
     else:
-        pools = _pools(balanced, rows, videos)
-    for pool in pools:
+        pools, added = (_pools(balanced, part, videos) for part in (rows, rendered))
+    taken = rendered_clips(share, rendered_share) if added else 0
+    for pool in [*pools, *(added if taken else ())]:
         if not len(pool.rows):
             raise UserError(
                 f"{name}: there is no {pool.name} clip to train on; "
@@ -122,15 +151,17 @@ def make_sampler(
                 )
             )
     for pool in pools:
-        if len(pool.rows) < share:
+        if len(pool.rows) < share - taken:
             subjects = len(videos.subject[pool.rows].present())
             raise UserError(
-                f"{name}: a step draws {share} {pool.name} clips, and there are {len(pool.rows)} of {subjects} "
+                f"{name}: a step draws {share - taken} {pool.name} clips, and there are {len(pool.rows)} of {subjects} "
                 f"subject{'s' if subjects > 1 else ''}; set per_class to "
                 f"{min(len(each.rows) for each in pools) // (2 if balanced == 'none' else 1)} or less"
             )
     if rare_every:
         pools = [pool._replace(species=_species(pool.rows, videos)) for pool in pools]
+    if taken:
+        pools = [pool._replace(rendered=own.rows, taken=taken) for pool, own in zip(pools, added, strict=True)]
     return Sampler(tuple(pools), share, seed, rare_every)
 
 

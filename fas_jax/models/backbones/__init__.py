@@ -3,7 +3,7 @@
 from functools import partial
 
 from fas_jax.base.errors import unknown_name
-from fas_jax.models.backbones import densenet, densenet_weights, efficientnet_lite
+from fas_jax.models.backbones import densenet, densenet_weights, efficientnet_lite, nothing
 from fas_jax.models.backbones.base import IMAGENET, Backbone, Params, Precision, cast_kernels
 
 __all__ = ["BACKBONES", "Backbone", "Params", "Precision", "cast_kernels", "get"]
@@ -26,6 +26,7 @@ def _densenet(name: str) -> Backbone:
 BACKBONES: dict[str, Backbone] = {
     **{name: _densenet(name) for name in densenet.SHAPES},
     efficientnet_lite.BACKBONE.name: efficientnet_lite.BACKBONE,
+    nothing.NAME: nothing.BACKBONE,
 }
 
 

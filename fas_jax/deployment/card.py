@@ -1,0 +1,50 @@
+"""The card of a bundle: what its detectors were trained on, what they read, and what nobody may expect of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fas_jax.protocols.presets import is_synthetic
+
+ONLY_RENDERED = (
+    "It was trained on rendered videos alone. **It has seen no real face and no real attack**: its scores and its "
+    "threshold are a starting point for trying things out, and nothing that a door may depend on. Its error on real "
+    "faces is not known here; train on real data and measure."
+)
+
+
+def card(about: Mapping[str, Any]) -> str:
+    """The card as Markdown.
+
+    Args:
+        about: As in bundle.json.
+    """
+    sources, rendered = about["sources"], about.get("rendered", {"clips": {}, "share": {}})
+    lines = ["# Card of a bundle for face presentation attack detection", ""]
+    if sources and all(map(is_synthetic, sources)):
+        lines += [ONLY_RENDERED, ""]
+    elif any(map(is_synthetic, sources)):
+        lines += ["Some of its sources are rendered videos, which say nothing about real attacks.", ""]
+    if rendered["clips"]:
+        clips = ", ".join(f"{name} ({count})" for name, count in rendered["clips"].items())
+        lines += [f"Rendered videos beside the sources, used in training alone: {clips}.", ""]
+    lines += [
+        f"- Sources: {', '.join(sources)}; protocol {about['protocol']}, seed {about['seed']}.",
+        "- A score is P(bona fide); from the threshold on it means bona fide. A file without a face gets no decision.",
+        f"- Backbone of features: {about['inputs']['features']['backbone']}; weights "
+        f"{about['inputs']['features']['weights']}.",
+        "",
+        "| detector | kind | reads | threshold | rendered clips in training |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in about["detectors"].items():
+        read = "; ".join(f"{kind} of {item}" for kind, item in row["inputs"])
+        threshold = "none" if row["threshold"] is None else f"{row['threshold']:.4g}"
+        share = 1.0 if sources and all(map(is_synthetic, sources)) else rendered["share"].get(name, 0.0)
+        lines.append(f"| {name} | {row['method']['kind']} | {read} | {threshold} | {share:.0%} |")
+    lines.append("")
+    for name, row in about["inputs"]["renditions"].items():
+        settings = ", ".join(f"{key} {value}" for key, value in row["settings"].items() if value != "")
+        lines.append(f"- Rendition {name}: {settings}.")
+    run = about["lineage"]["run"]
+    lines += [f"- Made by the run {run}; bundle.json beside this card has all settings, hashes and versions.", ""]
+    return "\n".join(lines)
