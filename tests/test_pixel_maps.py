@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import OrderedDict
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,11 @@ from fas_jax.base.errors import UserError
 from fas_jax.experiment.configuration import experiment_from_dict
 from fas_jax.methods.deeppixbis import DeepPixBiS
 from fas_jax.models import trainable
+from fas_jax.models.backbones.densenet import Shape
+from fas_jax.models.trainable import densenet
+from fas_jax.training import network_steps
 from fas_jax.training.pixel_maps import PixelMaps, mean_log_odds, pixel_loss
+from tests.small_networks import drawn
 from tests.test_finetune import clips, fit
 from tests.tiny_network import TINY
 
@@ -118,3 +123,55 @@ def test_a_change_of_one_augmentation_leaves_the_methods_others():
     own = experiment_from_dict(table, "test").methods["net"]
     assert isinstance(own, DeepPixBiS)
     assert own.augment == dataclasses.replace(METHOD.augment, flip=0.25)
+
+
+def step_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng([2, step])
+    return rng.integers(0, 256, (8, 32, 32, 3), np.uint8), np.arange(8, dtype=np.int32) % 2
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+def test_fifty_steps_are_those_of_pytorch():
+    """Of a small DenseNet that is cut behind a transition, with the published optimiser's settings."""
+    torch = pytest.importorskip("torch")
+    from tests import torch_deeppixbis
+    from tests.torch_densenet import DenseNet
+
+    whole = densenet.network("densenet", Shape((2, 1, 1), 4, 6, 2))
+    weights, steps, side = drawn(whole), 50, 4
+    network = whole.cut(8)
+    objective, method = PixelMaps(network, side=side), DeepPixBiS(average=0.0)
+    backbone, stats = network.import_weights(weights)
+    head = objective.head(4)
+    state = network_steps.start({"backbone": backbone, "head": head}, stats, method, 0)
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("runs", "data"))
+    step = network_steps.step_program(objective, method, mesh, "shard_map")
+    own = []
+    for number in range(steps):
+        frames, labels = step_batch(number)
+        batch = {"frames": frames, "labels": labels, "slots": np.arange(8, dtype=np.int32)}
+        rates = np.array([method.learning_rate, method.weight_decay], np.float32)
+        state, loss = step(state, {name: each[None] for name, each in batch.items()}, rates)
+        own.append(float(loss))
+
+    peers = DenseNet((2, 1, 1), growth=4, stem=6, bottleneck=2)
+    peers.load_state_dict({name: torch.from_numpy(each) for name, each in weights.items()}, strict=False)
+    layers = list(peers.features.named_children())
+    count = 1 + [name for name, _ in layers].index("transition1")
+    stem = torch.nn.Sequential(OrderedDict(layers[:count]))
+    module = torch_deeppixbis.DeepPixBiS(stem, network.dimension, side).double()
+    for name, layer in (("dec", "map"), ("linear", "classifier")):
+        own_module = getattr(module, name)
+        own_module.weight.data.copy_(torch.from_numpy(head[layer]["kernel"].T.reshape(own_module.weight.shape)))
+        own_module.bias.data.zero_()
+    wanted = torch_deeppixbis.losses(module, steps, step_batch)
+
+    np.testing.assert_allclose(own, wanted, atol=1e-4)
+    for name, value in network.export_weights(state.params["backbone"], state.stats).items():
+        if not name.endswith("num_batches_tracked"):
+            peer = module.state_dict()[name.replace("features.", "enc.")].numpy()
+            np.testing.assert_allclose(value, peer, atol=1e-4 * max(1, np.abs(peer).max()), err_msg=name)
+    for name, layer in (("dec", "map"), ("linear", "classifier")):
+        peer = getattr(module, name).weight.detach().numpy().reshape(-1)
+        np.testing.assert_allclose(state.params["head"][layer]["kernel"][:, 0], peer, atol=1e-4)

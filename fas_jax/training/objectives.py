@@ -49,8 +49,8 @@ class Objective(ABC):
         Args:
             params: `backbone`, and `head` as `self.head` makes it.
             stats: Running statistics of the network.
-            batch: This device's share of what `FrameBatches` makes. `slots` are the places in the whole batch, and
-                `domains` are 0 to `self.domains` - 1.
+            batch: This device's share of what `FrameBatches` makes; for methods on sequences, `frames` [b t h w 3] with
+                `mask` [b t]. `slots` are the places in the whole batch, and `domains` are 0 to `self.domains` - 1.
             key: The same on all devices; what is drawn for a clip is to depend on its slot, not on the device.
             step: The step's number, which counts from 0.
             axis: Of the devices that share the batch. The mean over them of what is returned is the loss of the whole
