@@ -22,8 +22,9 @@ from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels import detection
 from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.crops import cut
 from fas_jax.pixels.detection import Box, Picture, check_detector, find_faces
-from fas_jax.pixels.faces import box_at, cut, read_boxes
+from fas_jax.pixels.faces import box_at, read_boxes
 from fas_jax.pixels.renditions import rendition_key, rendition_makers
 from fas_jax.synthetic import render_dataset
 from tests.test_faces import rotated

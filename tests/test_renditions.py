@@ -18,6 +18,7 @@ from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels import renditions as module
 from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.detection import Face
 from fas_jax.pixels.renditions import preparation_key, rendition_key, rendition_makers
 from fas_jax.pixels.video import decode_file, decode_images
 from tests.trees import decoded, moving_frames, write_video
@@ -78,13 +79,13 @@ def test_a_frame_is_converted_once_and_searched_once_for_each_model(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._reader, name)
 
-    def search(image: np.ndarray, model: str) -> tuple[float, ...]:
+    def search(image: np.ndarray, model: str, most_certain: bool) -> Face:
         searched.append((model, image.tobytes()))
-        return (16.0, 8.0, 24.0, 24.0)
+        return Face((16.0, 8.0, 24.0, 24.0))
 
     reader = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", Counting)
-    monkeypatch.setattr(module, "largest_face", search)
+    monkeypatch.setattr(module, "find_face", search)
     tight = Rendition(segment=5, max_frames=0, crop="detector", margin=0.0, size=8)
     several = {
         "whole": Rendition(segment=5, max_frames=0, size=8),
@@ -141,6 +142,7 @@ OTHER_RENDITION = {
     "position": "first",
     "max_frames": 2,
     "crop": "whole",
+    "preset": "ssdg",
     "margin": 0.1,
     "size": 16,
     "face_model": "yunet.onnx",

