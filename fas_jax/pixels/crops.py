@@ -14,12 +14,19 @@ from jaxtyping import Float, UInt8
 from fas_jax.base.crop_presets import CROP_PRESETS, CropPreset
 from fas_jax.base.settings import Rendition
 from fas_jax.pixels.detection import Box, Face
+from fas_jax.pixels.disturbances import MovedRendition
 
 Image = UInt8[np.ndarray, "h w 3"]
 
 
 def render(image: Image, face: Face | None, rendition: Rendition) -> UInt8[np.ndarray, "size size 3"]:
     """A BGR frame, or what a rendition cuts out of it around a face, as an RGB square."""
+    if isinstance(rendition, MovedRendition):
+        if face is None:
+            x, y, width, height = rendition.moved(Face((0, 0, image.shape[1], image.shape[0]))).box
+            image = _window(image, round(x), round(y), round(width), round(height))
+        else:
+            face = rendition.moved(face)
     if face is None:
         return resize(image, rendition.size)
     if not rendition.preset:
@@ -45,8 +52,13 @@ def cut(image: Image, box: Box, margin: float) -> UInt8[np.ndarray, "s s 3"]:
     # No frame shows a face many times its own size: such a box would only ask for memory.
     side = min(side, 2 * max(image.shape[:2]))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    return _window(image, left, top, side, side)
+
+
+def _window(image: Image, left: int, top: int, width: int, height: int) -> Image:
+    """A part of a frame; beyond the frame the border is repeated."""
+    rows = np.clip(np.arange(top, top + height), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, left + width), 0, image.shape[1] - 1)
     return image[rows][:, columns]
 
 
