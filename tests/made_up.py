@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Features, Preparation
 from fas_jax.datasets.frames import StoredFrames
 from fas_jax.deployment.bundle import Bundle, Decision
 from fas_jax.deployment.bundle_folder import load_bundle, write_bundle

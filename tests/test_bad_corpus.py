@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.pixels.decoding import Decoded, decode_videos
 from fas_jax.pixels.pictures import unpack_frame
 from tests.trees import moving_frames, write_audio, write_video

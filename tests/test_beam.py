@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.casia_fasd.casia_fasd_dataset_builder import Builder
 from fas_jax.datasets.preparation import prepare_dataset

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import RenditionInfo, Source
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.experiment.configuration import experiment_from_dict

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Optimisation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Optimisation
 from fas_jax.base.toml import to_toml
 from fas_jax.experiment.configuration import (
     Experiment,

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.pixels.content import DecodeError, kind_of
 from fas_jax.pixels.decoding import Decoded, Undecoded, decode_files, decode_video, decode_videos
 from fas_jax.pixels.pictures import read_picture

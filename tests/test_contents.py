@@ -9,7 +9,8 @@ import pytest
 from fas_jax.base import contents
 from fas_jax.base.contents import FileState
 from fas_jax.base.record import RenditionInfo
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets import preparation, shards
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.preparation import prepare_dataset

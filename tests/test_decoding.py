@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.pixels import decoding
 from fas_jax.pixels.decoding import Decoded, decode_files, decode_videos
 

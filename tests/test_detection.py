@@ -14,7 +14,8 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Preparation, Rendition, Synthesis
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation, Synthesis
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.manifest import read_manifest
@@ -22,8 +23,9 @@ from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels import detection
 from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.crops import cut
 from fas_jax.pixels.detection import Box, Picture, check_detector, find_faces
-from fas_jax.pixels.faces import box_at, cut, read_boxes
+from fas_jax.pixels.faces import box_at, read_boxes
 from fas_jax.pixels.renditions import rendition_key, rendition_makers
 from fas_jax.synthetic import render_dataset
 from tests.test_faces import rotated

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.runtime.devices import join

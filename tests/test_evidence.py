@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 from fas_jax.pixels import video
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.evidence import Film, Orientation, examine

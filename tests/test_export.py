@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.export import ABOUT, RUNNER, SCORE, WEIGHTS, scorer, serving_weights, write_serving
 from fas_jax.features.extraction import frame_features

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Features, Preparation
 from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared

@@ -7,7 +7,8 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.loading import FrameClips
@@ -15,7 +16,8 @@ from fas_jax.datasets.msu_mfsd import upside_down
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.pixels import detection
 from fas_jax.pixels.content import DecodeError
-from fas_jax.pixels.faces import box_at, cut, largest_face, parse_boxes
+from fas_jax.pixels.crops import cut
+from fas_jax.pixels.faces import box_at, find_face, parse_boxes
 from fas_jax.pixels.pictures import unpack_frame
 from tests.trees import MAKERS, decoded, moving_frames, msu_mfsd, read_video, write_video
 
@@ -213,9 +215,9 @@ def test_a_yunet_file_gives_boxes_in_the_frames_own_pixels(monkeypatch: pytest.M
     search = detection._yunet(Detector())
     monkeypatch.setattr(detection, "_detector", lambda model: search)
     bright, dark = np.full((720, 1280, 3), 200, np.uint8), np.zeros((720, 1280, 3), np.uint8)
-    assert largest_face(bright, "m") == (200, 100, 400, 480)
-    assert largest_face(bright[:360, :640], "m") == (100, 50, 200, 240)
-    assert largest_face(dark, "m") is None
+    assert getattr(find_face(bright, "m"), "box", None) == (200, 100, 400, 480)
+    assert getattr(find_face(bright[:360, :640], "m"), "box", None) == (100, 50, 200, 240)
+    assert find_face(dark, "m") is None
     # A frame without a face is counted, and the nearest other candidate takes its place.
     crop = dataclasses.replace(CROP, crop="detector", face_model="m", no_face="skip", max_frames=2)
     path = write_video(tmp_path / "a.avi", [dark, bright, dark, bright, bright], codec="mjpeg")

@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from fas_jax.base.declarations import Declared, declared
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import ClipInfo, Failure, RenditionInfo, Video
-from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Features, Preparation
 from fas_jax.datasets.loading import FrameBatch
 from fas_jax.datasets.prepared import Prepared, Shard
 from fas_jax.features import extraction, shifted

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.base.video_table import VideoTable
 from fas_jax.datasets.frames import StoredFrames
 from fas_jax.datasets.loading import FrameClips, made_ahead

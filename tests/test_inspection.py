@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from fas_jax.base.record import Video
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.studies.inspection import SAME, difference_hash, duplicates, write_inspection

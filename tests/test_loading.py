@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import scan
 from fas_jax.datasets.loading import FrameClips, prefetched, shard_frames
 from fas_jax.datasets.manifest import read_manifest

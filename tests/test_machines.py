@@ -92,7 +92,8 @@ import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, ({mebibytes} << 20, {mebibytes} << 20))
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.pixels.decoding import decode_files
 try:
     for found in decode_files([Path(sys.argv[1])], Preparation(workers=1), {{"whole": Rendition()}}):

@@ -9,7 +9,8 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import Video
-from fas_jax.base.settings import Data, Evaluation, Features, Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Data, Evaluation, Features, Preparation
 from fas_jax.datasets.builder import from_record
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layout import check_whole
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.datasets.preparation import prepare_dataset

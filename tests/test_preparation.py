@@ -19,7 +19,8 @@ import tensorflow_datasets as tfds
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import ClipInfo, RenditionInfo, Video
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets import preparation, shards
 from fas_jax.datasets.builder import RecordCodec, from_record
 from fas_jax.datasets.casia_fasd.casia_fasd_dataset_builder import Builder
@@ -160,7 +161,8 @@ import sys
 from pathlib import Path
 with Path(sys.argv[3]).open("a") as file:
     file.write("run ")
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 settings = Preparation(videos_per_shard=3, workers=1, allow_partial=True)
 prepare_dataset(Path(sys.argv[1]), Path(sys.argv[2]), settings, {"whole": Rendition(size=32)})

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.experiment.prepared_frames import stored_frames
 from fas_jax.features.store import FeatureStore

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_dataset, prepare_listing
 from tests.trees import casia_fasd, moving_frames

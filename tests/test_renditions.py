@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from fas_jax.base.declarations import Declared, declared
 from fas_jax.base.record import RenditionInfo, Source
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.pixels import renditions as module
 from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.detection import Face
 from fas_jax.pixels.renditions import preparation_key, rendition_key, rendition_makers
 from fas_jax.pixels.video import decode_file, decode_images
 from tests.trees import decoded, moving_frames, write_video
@@ -79,13 +81,13 @@ def test_a_frame_is_converted_once_and_searched_once_for_each_model(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._reader, name)
 
-    def search(image: np.ndarray, model: str) -> tuple[float, ...]:
+    def search(image: np.ndarray, model: str, most_certain: bool) -> Face:
         searched.append((model, image.tobytes()))
-        return (16.0, 8.0, 24.0, 24.0)
+        return Face((16.0, 8.0, 24.0, 24.0))
 
     reader = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", Counting)
-    monkeypatch.setattr(module, "largest_face", search)
+    monkeypatch.setattr(module, "find_face", search)
     tight = Rendition(segment=5, max_frames=0, crop="detector", margin=0.0, size=8)
     several = {
         "whole": Rendition(segment=5, max_frames=0, size=8),
@@ -144,6 +146,7 @@ OTHER_RENDITION = {
     "burst": 4,
     "bursts": 5,
     "crop": "whole",
+    "preset": "ssdg",
     "margin": 0.1,
     "size": 16,
     "face_model": "yunet.onnx",

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fas_jax.base.record import Source
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 from fas_jax.pixels import renditions as renditions_module
 from fas_jax.pixels import selection
 from fas_jax.pixels.renditions import rendition_makers

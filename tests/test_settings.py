@@ -13,7 +13,8 @@ from fas_jax.base import settings
 from fas_jax.base.declarations import Declared, check_ranges, declared, how, key, what
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.rendered_settings import Rendered
-from fas_jax.base.settings import Features, Optimisation, Rendition, Synthesis, from_dict, to_dict
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Features, Optimisation, Synthesis, from_dict, to_dict
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.methods.registry import find_kind, kinds
 

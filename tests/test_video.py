@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fas_jax.base.record import ClipInfo, Source
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.pictures import pack_frame, unpack_frame
 from fas_jax.pixels.renditions import colour, rendition_makers

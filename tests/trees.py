@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from fas_jax.base.record import ClipInfo, RenditionInfo, Source
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import decode_file
 

@@ -3,7 +3,7 @@
 GROUPS = {
     "From videos to a report": ("run", "synthesize", "prepare", "extract", "train", "collect", "evaluate"),
     "Judging videos": ("predict", "export", "export_weights"),
-    "Studies of a run": ("search", "audit_leakage", "oracle", "unlabelled", "frames_curve", "compare"),
+    "Studies of a run": ("search", "audit_leakage", "oracle", "unlabelled", "frames_curve", "robustness", "compare"),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),
     "Data, weights, processes": ("inspect_data", "convert_list", "fetch_weights", "launch"),
 }

@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import LAYOUTS
 from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import counts_table, prepare_dataset, prepare_listing

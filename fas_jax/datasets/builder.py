@@ -15,7 +15,8 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.record import ClipInfo, RenditionInfo, Source, Video, clip_info
-from fas_jax.base.settings import Preparation, Rendition, default_renditions
+from fas_jax.base.rendition import Rendition, default_renditions
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layout import BONA_FIDE_NAME, Layout, Listing, check_whole, list_videos
 from fas_jax.pixels.decoding import decode_video
 from fas_jax.pixels.renditions import preparation_key

@@ -10,7 +10,7 @@ from fas_jax.base.attributes import Attributes
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json
 from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Source, Video
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 
 VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".m4v", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg", ".3gp", ".flv")
 # Written into every rendered tree; its dataset is `synth-O` and so on, which no later stage can lose.

@@ -17,7 +17,8 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, remove_leftovers, write_json
 from fas_jax.base.locks import is_lock, locked
 from fas_jax.base.record import ATTACK, BONA_FIDE, SPLITS, Failure
-from fas_jax.base.settings import Preparation, Rendition, from_dict
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation, from_dict
 from fas_jax.base.versions import joined
 from fas_jax.datasets.builder import write_tfds_metadata
 from fas_jax.datasets.layout import Listing, check_whole, left_single, shortfall

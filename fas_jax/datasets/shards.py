@@ -18,7 +18,8 @@ from fas_jax.base.contents import FileState
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path, fingerprint, read_json, sha256_file, write_json
 from fas_jax.base.record import SPLITS, ClipInfo, Failure, RenditionInfo, Source, Video
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.base.versions import installed
 from fas_jax.datasets.builder import RECORD_VERSION, RecordCodec, shard_name
 from fas_jax.datasets.layout import Listing

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import sha256_file
 from fas_jax.base.record import ClipInfo
-from fas_jax.base.settings import Features, Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Features, Preparation
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.data import Batch, Scores

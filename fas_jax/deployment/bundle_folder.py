@@ -12,7 +12,8 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside, plain_name, read_json, sha256_file, write_json, write_text
 from fas_jax.base.parameters import load_tree, save_tree
-from fas_jax.base.settings import Features, Preparation, Rendition, from_dict, to_dict
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Features, Preparation, from_dict, to_dict
 from fas_jax.deployment.bundle import Bundle, Decision
 from fas_jax.deployment.card import card
 from fas_jax.methods.base import Detector, identity, method_to_dict

@@ -17,6 +17,7 @@ import tyro
 from fas_jax.base.declarations import check_ranges, how, what
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.rendered_settings import Rendered
+from fas_jax.base.rendition import Rendition, default_renditions
 from fas_jax.base.settings import (
     Data,
     Evaluation,
@@ -25,11 +26,9 @@ from fas_jax.base.settings import (
     Folds,
     Optimisation,
     Preparation,
-    Rendition,
     Search,
     Synthesis,
     check_names,
-    default_renditions,
     from_dict,
     to_dict,
 )

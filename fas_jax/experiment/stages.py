@@ -245,6 +245,12 @@ def find_videos(experiment: Experiment) -> dict[str, Path]:
     return roots
 
 
+def list_videos(experiment: Experiment) -> list[Listing]:
+    """The videos of every dataset, which are rendered first where they are to be."""
+    roots = find_videos(experiment).items()
+    return [*(scan(root, name.removeprefix(SYNTHETIC)) for name, root in roots), *_manifests(experiment)]
+
+
 def _listings(experiment: Experiment) -> list[Listing]:
     """Every dataset at hand, those included that are still to be rendered."""
     given = [scan(root, layout) for layout, root in _given_folders(experiment).items()]

@@ -20,7 +20,8 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
 from fas_jax.base.processes import SpawnWithoutMain
 from fas_jax.base.record import ClipInfo, Source
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.pixels.content import PICTURES, DecodeError, kind_of
 from fas_jax.pixels.pictures import pack_frame
 from fas_jax.pixels.renditions import rendition_makers

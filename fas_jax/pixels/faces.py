@@ -1,10 +1,4 @@
-"""Where the face is, and the crop of it: from the dataset's annotation, from a detector, or not at all.
-
-A crop is a square around the face's box, cut from the frame at its full resolution and resized once, by the rule of
-`fas_jax.pixels.renditions.resize`: shrinking averages all pixels, because sampling some of them would fold print dots
-and pixel grids into moiré that depends on the camera and not on the attack. Beyond the frame's border the border is
-repeated: a black margin would tell how near to the border a face is. Crops are stored without loss.
-"""
+"""Where the face is: from the dataset's annotation, from a detector, or not at all; `crops` cuts it out."""
 
 import math
 import re
@@ -17,7 +11,7 @@ from jaxtyping import UInt8
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import inside
 from fas_jax.base.record import Source
-from fas_jax.pixels.detection import Box, find_faces
+from fas_jax.pixels.detection import Box, Face, find_faces
 
 KINDS = ("boxes", "corners", "eyes")
 # Smallest side of a box, in pixels, that is a face and not a slip of the annotation.
@@ -115,23 +109,14 @@ def box_at(boxes: Mapping[int, Box], index: int) -> Box | None:
     return mixed[0], mixed[1], mixed[2], mixed[3]
 
 
-def cut(image: UInt8[np.ndarray, "h w 3"], box: Box, margin: float) -> UInt8[np.ndarray, "s s 3"]:
-    """The square around a box, its longer side and twice the margin wide; beyond the frame the border is repeated."""
-    x, y, width, height = box
-    side = max(2, round(max(width, height) * (1 + 2 * margin)))
-    # No frame shows a face many times its own size: such a box would only ask for memory.
-    side = min(side, 2 * max(image.shape[:2]))
-    left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
-    return image[rows][:, columns]
-
-
-def largest_face(image: UInt8[np.ndarray, "h w 3"], model: str) -> Box | None:
-    """The box of the largest face that the detector finds in a BGR frame, or None.
+def find_face(image: UInt8[np.ndarray, "h w 3"], model: str, most_certain: bool = False) -> Face | None:
+    """The largest face, or the one with the highest score, that a detector finds in a BGR frame; None without one.
 
     Every frame speaks for itself: kept frames lie a second apart, in which a hand-held attack moves by more than the
     margin, so a box between two others' would name a face what need not be one.
     """
     found = find_faces(image, model)
-    return found[0].box if found and min(found[0].box[2:]) >= SMALLEST else None
+    if not found:
+        return None
+    face = max(found, key=lambda each: each.score) if most_certain else found[0]
+    return face if min(face.box[2:]) >= SMALLEST else None

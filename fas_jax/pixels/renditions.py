@@ -5,21 +5,24 @@ of a frame, such as the search for a face, is done once.
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from fas_jax.base.crop_presets import CROP_PRESETS
 from fas_jax.base.declarations import key
-from fas_jax.base.errors import UserError
+from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.record import RenditionInfo, Source
-from fas_jax.base.settings import Preparation, Rendition, check_names
-from fas_jax.pixels.detection import Box, check_detector, identity
-from fas_jax.pixels.faces import AnnotationError, box_at, cut, largest_face, read_boxes
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation, check_names
+from fas_jax.pixels.crops import render
+from fas_jax.pixels.detection import Box, Face, check_detector, identity
+from fas_jax.pixels.faces import AnnotationError, box_at, find_face, read_boxes
 from fas_jax.pixels.selection import (
     Frames,
     Watcher,
@@ -31,13 +34,15 @@ from fas_jax.pixels.selection import (
     spread,
 )
 
-Locate = Callable[[int, UInt8[np.ndarray, "h w 3"]], Box | None]
-"""From a frame's index and its BGR pixels to the face's box."""
+Locate = Callable[[int, UInt8[np.ndarray, "h w 3"]], Face | None]
+"""From a frame's index and its BGR pixels to the face."""
 
 # Raised when face crops are chosen otherwise for the same settings.
 FACE_CHOICE = 2
 # Settings without effect, by crop.
 _UNUSED = {"whole": ("margin", "face_model", "no_face"), "annotation": ("face_model",), "detector": ()}
+# What decides the pixels of a preset's crop, besides settings of its rendition.
+_GEOMETRY = ("shape", "margin", "scale", "targets", "eyes_middle", "most_certain")
 _NO_BOX: Box = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -54,9 +59,15 @@ def rendition_key(rendition: Rendition) -> dict[str, Any]:
         "segment" if rendition.seconds else "seconds",
         "max_frames" if rendition.burst > 1 else "bursts",
     }
+    if preset := CROP_PRESETS.get(rendition.preset):
+        unused |= {"margin", "preset"}
     found = {name: value for name, value in key(rendition).items() if name not in unused}
     if "face_model" in found:
         found |= {"face_model": identity(rendition.face_model), "face_choice": FACE_CHOICE}
+    if preset and preset.shape != "whole":
+        # What it is, whatever it is called.
+        geometry = {name: getattr(preset, name) for name in _GEOMETRY}
+        found["preset"] = json.loads(json.dumps(geometry))
     return found
 
 
@@ -73,8 +84,24 @@ def check_renditions(renditions: Mapping[str, Rendition]) -> None:
         for field, least in leasts.items():
             if getattr(rendition, field) < least:
                 raise UserError(f"renditions.{name}: {field} must be at least {least}, not {getattr(rendition, field)}")
+        if rendition.preset:
+            _check_preset(name, rendition)
         if rendition.crop == "detector":
             check_detector(rendition.face_model)
+
+
+def _check_preset(name: str, rendition: Rendition) -> None:
+    """Raises `UserError` unless a rendition's other settings leave its preset as it is."""
+    if rendition.preset not in CROP_PRESETS:
+        raise UserError(f"renditions.{name}: {unknown_name('preset', rendition.preset, CROP_PRESETS)}")
+    preset, where = CROP_PRESETS[rendition.preset], f"renditions.{name}: preset {rendition.preset!r}"
+    if rendition.crop == "annotation" and preset.reads_points:
+        raise UserError(f"{where} needs five points of a face, which annotations do not have; use crop = 'detector'")
+    crops = ("whole",) if preset.shape == "whole" else ("detector", "annotation")
+    for field, own in (("crop", crops), ("margin", (Rendition().margin,)), ("size", (preset.size,))):
+        value = getattr(rendition, field)
+        if value not in own:
+            raise UserError(f"{where} has its own {field}, and {field} = {value!r} contradicts it; leave {field} out")
 
 
 class RenditionMaker(Watcher):
@@ -89,7 +116,7 @@ class RenditionMaker(Watcher):
         self._kept: dict[int, tuple[UInt8[np.ndarray, "s s 3"], Box | None]] = {}
         self._last: tuple[int, np.ndarray] | None = None
         self._before_middle: list[tuple[int, UInt8[np.ndarray, "h w 3"]]] = []
-        self._face: tuple[bool, Box | None] = False, None
+        self._face: tuple[bool, Face | None] = False, None
         self._shown = self._no_face = 0
 
     @property
@@ -177,24 +204,23 @@ class RenditionMaker(Watcher):
         """Renders a frame."""
         self._keep(index, image, self._search(index, image))
 
-    def _search(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> tuple[bool, Box | None]:
-        """Whether a frame is to be kept, and the box of its face; None takes the whole frame."""
+    def _search(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> tuple[bool, Face | None]:
+        """Whether a frame is to be kept, and its face; None takes the whole frame."""
         if self.reason:
             return False, None
         self._shown += 1
-        box = self._locate(index, image) if self._locate else None
-        if self._locate and box is None:
+        face = self._locate(index, image) if self._locate else None
+        if self._locate and face is None:
             self._no_face += 1
             if self.settings.no_face == "fail":
                 self.reason = f"no face in frame {index}"
             return self.settings.no_face == "whole", None
-        return True, box
+        return True, face
 
-    def _keep(self, index: int, image: UInt8[np.ndarray, "h w 3"], face: tuple[bool, Box | None]) -> None:
-        wanted, box = face
+    def _keep(self, index: int, image: UInt8[np.ndarray, "h w 3"], found: tuple[bool, Face | None]) -> None:
+        wanted, face = found
         if wanted:
-            own = cut(image, box, self.settings.margin) if box else image
-            self._kept[index] = resize(own, self.settings.size), box
+            self._kept[index] = render(image, face, self.settings), face.box if face else None
 
     def made(self) -> tuple[RenditionInfo, UInt8[np.ndarray, "t s s 3"]]:
         """What was made, and its RGB frames."""
@@ -221,13 +247,14 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
     Raises:
         UserError: The detector's model cannot be loaded.
     """
-    found: dict[tuple[str, int], Box | None] = {}
+    found: dict[tuple[str, bool, int], Face | None] = {}
 
-    def detected(model: str) -> Locate:
-        def locate(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Box | None:
-            if (model, index) not in found:
-                found[model, index] = largest_face(image, model)
-            return found[model, index]
+    def detected(model: str, most_certain: bool) -> Locate:
+        def locate(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Face | None:
+            place = (model, most_certain, index)
+            if place not in found:
+                found[place] = find_face(image, model, most_certain)
+            return found[place]
 
         return locate
 
@@ -239,29 +266,23 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
         if rendition.crop == "whole":
             return RenditionMaker(rendition)
         if rendition.crop == "detector":
-            return RenditionMaker(rendition, detected(rendition.face_model))
+            preset = CROP_PRESETS.get(rendition.preset)
+            return RenditionMaker(rendition, detected(rendition.face_model, bool(preset and preset.most_certain)))
         if source.box:
-            return RenditionMaker(rendition, lambda index, image: source.box)  # type: ignore[arg-type, return-value]
+            given = Face(source.box)  # type: ignore[arg-type]
+            return RenditionMaker(rendition, lambda index, image: given)
         try:
             boxes = read_boxes(root, source)
         except AnnotationError as error:
             return RenditionMaker(rendition, reason=str(error))
-        return RenditionMaker(rendition, lambda index, image: box_at(boxes, index))
+
+        def annotated(index: int, image: UInt8[np.ndarray, "h w 3"]) -> Face | None:
+            box = box_at(boxes, index)
+            return Face(box) if box else None
+
+        return RenditionMaker(rendition, annotated)
 
     return {name: maker(each) for name, each in renditions.items()}
-
-
-def resize(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """A BGR image as an RGB square."""
-    # Shrinking must average all pixels: sampling some of them folds print dots and pixel grids into moiré
-    # that depends on the camera's resolution, which is a trace of the dataset and not of the attack.
-    height, width = image.shape[:2]
-    smaller = (min(width, size), min(height, size))
-    if smaller != (width, height):
-        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
-    if smaller != (size, size):
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def colour(frames: UInt8[np.ndarray, "t h w 3"]) -> tuple[float, ...]:

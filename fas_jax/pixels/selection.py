@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from fas_jax.base.settings import Rendition
+from fas_jax.base.rendition import Rendition
 
 Item = TypeVar("Item")
 Show = Callable[[int, UInt8[np.ndarray, "h w 3"]], None]

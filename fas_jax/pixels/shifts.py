@@ -49,8 +49,7 @@ _Factor = Callable[[Frame, np.random.Generator], Frame]
 def _light(drawn: np.random.Generator) -> _Factor:
     """Exposure by 1/2 to 2, gamma from 0.7 to 1.4, evenly in logarithms."""
     exposure, gamma = np.exp(drawn.uniform(np.log([0.5, 0.7]), np.log([2.0, 1.4])))
-    table = 255 * np.clip(exposure * (np.arange(256) / 255) ** gamma, 0, 1)
-    return lambda frame, _: _rounded(table)[frame]
+    return lambda frame, _: exposed(frame, exposure, gamma)
 
 
 def _colour(drawn: np.random.Generator) -> _Factor:
@@ -68,45 +67,59 @@ def _colour(drawn: np.random.Generator) -> _Factor:
 def _blur(drawn: np.random.Generator) -> _Factor:
     """A Gaussian of 0.2 to 1 % of the width."""
     sigma = drawn.uniform(0.002, 0.01)
-    return lambda frame, _: cv2.GaussianBlur(frame, (0, 0), max(0.3, sigma * frame.shape[1]))
+    return lambda frame, _: blurred(frame, sigma)
 
 
 def _resolution(drawn: np.random.Generator) -> _Factor:
     """Down to 30 to 80 % of the side, and up again."""
     share = drawn.uniform(0.3, 0.8)
-
-    def apply(frame: Frame, _: np.random.Generator) -> Frame:
-        height, width = frame.shape[:2]
-        smaller = max(1, round(share * width)), max(1, round(share * height))
-        small = cv2.resize(frame, smaller, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
-
-    return apply
+    return lambda frame, _: reduced(frame, share)
 
 
 def _noise(drawn: np.random.Generator) -> _Factor:
     """Shot noise and read noise: a deviation of 2 to 12 levels at white, a fifth of it at black."""
     level = drawn.uniform(2, 12)
-
-    def apply(frame: Frame, of_frame: np.random.Generator) -> Frame:
-        values = frame.astype(np.float32)
-        deviation = level * np.sqrt(0.04 + 0.96 * values / 255)
-        return _rounded(values + deviation * of_frame.standard_normal(values.shape, np.float32))
-
-    return apply
+    return lambda frame, of_frame: noisy(frame, level, of_frame)
 
 
 def _compression(drawn: np.random.Generator) -> _Factor:
     """JPEG of quality 20 to 70."""
     quality = int(drawn.integers(20, 71))
+    return lambda frame, _: compressed(frame, quality)
 
-    def apply(frame: Frame, _: np.random.Generator) -> Frame:
-        made, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if made else None
-        assert image is not None  # what has just been encoded
-        return np.ascontiguousarray(image[..., ::-1])
 
-    return apply
+def exposed(frame: Frame, exposure: float, gamma: float = 1.0) -> Frame:
+    """Values (0 to 1) to the power of gamma, times the exposure."""
+    table = 255 * np.clip(exposure * (np.arange(256) / 255) ** gamma, 0, 1)
+    return _rounded(table)[frame]
+
+
+def blurred(frame: Frame, sigma: float) -> Frame:
+    """Blurred by a Gaussian of this share of the width, of 0.3 pixels at least."""
+    return cv2.GaussianBlur(frame, (0, 0), max(0.3, sigma * frame.shape[1]))
+
+
+def reduced(frame: Frame, share: float) -> Frame:
+    """Shrunk to a share of the side, and enlarged again."""
+    height, width = frame.shape[:2]
+    smaller = max(1, round(share * width)), max(1, round(share * height))
+    small = cv2.resize(frame, smaller, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def noisy(frame: Frame, level: float, generator: np.random.Generator) -> Frame:
+    """With noise whose deviation is `level` at white and a fifth of it at black."""
+    values = frame.astype(np.float32)
+    deviation = level * np.sqrt(0.04 + 0.96 * values / 255)
+    return _rounded(values + deviation * generator.standard_normal(values.shape, np.float32))
+
+
+def compressed(frame: Frame, quality: int) -> Frame:
+    """As it comes back from JPEG."""
+    made, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if made else None
+    assert image is not None  # what has just been encoded
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

@@ -162,7 +162,8 @@ def _frames(paths: tuple[Path, ...], count: int, side: int) -> tuple[Any, str]:
     """uint8 frames [count side side 3], and what they are."""
     import numpy as np
 
-    from fas_jax.base.settings import Preparation, Rendition
+    from fas_jax.base.rendition import Rendition
+    from fas_jax.base.settings import Preparation
     from fas_jax.pixels.decoding import Undecoded, decode_files
     from fas_jax.pixels.pictures import unpack_frame
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.oulu_npu import LAYOUT
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.runtime import cli

@@ -13,7 +13,8 @@ import cv2
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.settings import Preparation, Rendition
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layout import VIDEO_SUFFIXES
 from fas_jax.pixels.decoding import IN_FLIGHT, Undecoded, decode_videos
 from fas_jax.runtime import cli

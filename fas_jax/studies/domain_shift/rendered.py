@@ -15,7 +15,8 @@ import numpy as np
 from fas_jax.base.declarations import check_ranges, how, key, what
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
-from fas_jax.base.settings import Execution, Features, Preparation, Rendition, Synthesis
+from fas_jax.base.rendition import Rendition
+from fas_jax.base.settings import Execution, Features, Preparation, Synthesis
 from fas_jax.base.video_table import VideoTable
 from fas_jax.datasets.layout import Listing
 from fas_jax.datasets.manifest import read_manifest
