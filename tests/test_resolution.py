@@ -6,7 +6,7 @@ from scipy import stats
 
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.resolution import hter_differences, smallest_difference
-from fas_jax.reporting.tables import domains_note
+from fas_jax.reporting.domains import domains_note
 from tests.test_reporting import MODELS, table
 
 

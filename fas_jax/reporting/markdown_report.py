@@ -7,6 +7,7 @@ from fas_jax.evaluation.results import DEFINITIONS, Results
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.reporting import calibration_tables, tables
 from fas_jax.reporting.breakdown_tables import EXPLANATION, breakdown_part
+from fas_jax.reporting.domains import domains_note
 from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.folds import fold_table
 from fas_jax.reporting.grid import bullets, markdown, plain, quoted
@@ -90,7 +91,7 @@ def full_report(
     if results.comparisons:
         parts += [
             "## Differences to the best model",
-            f"{tables.COMPARISONS} {tables.domains_note(results)}",
+            f"{tables.COMPARISONS} {domains_note(results)}",
             markdown(tables.comparison_table(results, models)),
             tables.FULL_COMPARISONS,
             markdown(tables.comparison_table(results, models, full=True)),

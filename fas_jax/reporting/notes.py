@@ -9,10 +9,11 @@ from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.evaluation.significance import LEVEL, smallest_p
 from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import PRESETS
+from fas_jax.reporting.domains import domains_note
 from fas_jax.reporting.materials import materials_in
 from fas_jax.reporting.naming import Models, dataset_name, model_name, protocol_name
 from fas_jax.reporting.published import CITATION, PublishedRow
-from fas_jax.reporting.tables import domains_note, silent_videos, videos
+from fas_jax.reporting.tables import silent_videos, videos
 
 NO_ESTIMATE = (
     "There is no estimate of the error on an unknown dataset: no protocol of this run leaves one of these datasets out "

@@ -18,6 +18,7 @@ from fas_jax.evaluation.calibration import RAW
 from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting import breakdown_tables, calibration_tables, charts, tables
+from fas_jax.reporting.domains import domains_note
 from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.folds import fold_table
@@ -89,7 +90,7 @@ def write_page(
         }
     if results.comparisons:
         sections["Differences"] = (
-            _text(f"{tables.COMPARISONS} {tables.domains_note(results)}")
+            _text(f"{tables.COMPARISONS} {domains_note(results)}")
             + to_html(tables.comparison_table(results, models))
             + _details(
                 "Full intervals",

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from fas_jax.evaluation.intervals import CONFIDENCE, Interval
-from fas_jax.evaluation.resolution import hter_differences, smallest_difference
 from fas_jax.evaluation.results import Figures, Results, Summary
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import Rule
 from fas_jax.protocols.presets import OFFICIAL
+from fas_jax.reporting.domains import targets_in_words
 from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.grid import NOT_SCORED, UNDEFINED, Grid, Strong
-from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name, summaries, target_of
+from fas_jax.reporting.naming import Models, dataset_name, ordered_protocols, protocol_name, summaries
 from fas_jax.reporting.published import PublishedRow
 
 NON_RESPONSES = "Reasons (validation and test videos, each counted once a reason, however many models and seeds):"
@@ -222,27 +222,8 @@ def comparison_table(results: Results, models: Models, full: bool = False) -> Gr
             else:
                 p = "" if np.isnan(pair.p_holm) else f", p {pair.p_holm:.2g}"
                 cells.append(f"{100 * pair.difference:+.2f}{pair.interval.format('+.1f')}{p}")
-        rows.append(cells if full else [*cells, f"{_wins(results, model)} of {_targets(protocols)}"])
+        rows.append(cells if full else [*cells, f"{_wins(results, model)} of {targets_in_words(protocols)}"])
     return Grid(["model", *map(protocol_name, protocols), *([] if full else ["wins"])], rows)
-
-
-_SURE = f"{100 * CONFIDENCE:g} % t-interval over the targets"
-
-
-def domains_note(results: Results) -> str:
-    """That subjects of some targets say nothing of other domains, and how little so few targets say."""
-    count = len(results.protocols)
-    said = f"even a model that wins all {count} has p = {2.0 ** (1 - count):.2g} by a sign test" if count > 1 else ""
-    least = 100 * smallest_difference(hter_differences(results))
-    if least <= 100:
-        said += f", and a mean difference of HTER would have to exceed about {least:.2g} points ({_SURE})"
-    elif not np.isnan(least):
-        said += f", and no difference of HTER could be shown ({_SURE})"
-    return (
-        "Intervals and p-values come from the subjects of these targets and claim nothing about other domains: for "
-        f"that the target is the unit, and there {'is' if count == 1 else 'are'} {_targets(results.protocols)}"
-        f"{f', where {said}' if said else ''}."
-    )
 
 
 def _lowest(results: Results, protocol: str) -> list[str]:
@@ -256,13 +237,6 @@ def _lowest(results: Results, protocol: str) -> list[str]:
 def _wins(results: Results, model: str) -> int:
     """Protocols under which a model alone has the lowest HTER."""
     return sum(_lowest(results, protocol) == [model] for protocol in results.protocols)
-
-
-def _targets(protocols: Sequence[str]) -> str:
-    """How many there are, as targets where every protocol has another one."""
-    targets = {target for protocol in protocols if (target := target_of(protocol))}
-    word = "target" if len(targets) == len(protocols) else "protocol"
-    return f"{len(protocols)} {word}{'' if len(protocols) == 1 else 's'}"
 
 
 def non_responses(results: Results, models: Models, scores: ScoreTable) -> tuple[list[str], Grid]:
