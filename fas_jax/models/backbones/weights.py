@@ -23,6 +23,8 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "densenet169-b2777c0a.pth": ("sha256", "b2777c0a"),
     "densenet201-c1103571.pth": ("sha256", "c1103571"),
     "efficientnet-lite0-57934424.pth": ("sha256", "57934424"),
+    "resnet18-5c106cde.pth": ("sha256", "5c106cde"),
+    "resnet18-f37072fd.pth": ("sha256", "f37072fd"),
     "densenet121_weights_tf_dim_ordering_tf_kernels.h5": ("md5", "9d60b8095a5708f2dcce2bca79d332c7"),
     "densenet169_weights_tf_dim_ordering_tf_kernels.h5": ("md5", "d699b8f76981ab1b30698df4c175e90b"),
     "densenet201_weights_tf_dim_ordering_tf_kernels.h5": ("md5", "1ceb130c1ea1b78c3bf6114dbdfd8807"),
