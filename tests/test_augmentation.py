@@ -1,5 +1,7 @@
 """Augmentations: pure, of the same size and type, and each does what it says."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -50,6 +52,26 @@ def test_a_change_is_a_pure_function_of_image_and_generator(name, seed, height):
     assert (found.shape, found.dtype) == (image.shape, np.uint8)
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(CHANGES[name](image, rng(seed)), found)
+
+
+def test_a_crop_by_area_keeps_between_its_least_area_and_all():
+    """The mean share is that of an even area, not of an even side."""
+    ramp = np.repeat(np.arange(200, dtype=np.uint8)[None], 200, 0)[:, :, None].repeat(3, 2)
+    shares = np.array([np.ptp(augmentation.crop(ramp, rng(seed), 0.8, "area")) / 199 for seed in range(400)])
+    assert 0.2**0.5 - 0.02 < shares.min() < 0.5
+    assert shares.max() > 0.97
+    np.testing.assert_allclose((shares**2).mean(), 0.6, atol=0.03)
+
+
+def test_frames_are_turned_before_the_crop_with_black_corners_where_that_is_asked_for():
+    settings = dataclasses.replace(NONE, rotation=180.0, crop=0.5, turn_first=True)
+    image = np.full((40, 40, 3), 200, np.uint8)
+    found = [augment(image, rng(seed), settings) for seed in range(30)]
+    assert any((each == 0).any() for each in found)
+    # A crop hides corners, so that some frames have none.
+    assert any((each == 200).all() for each in found)
+    after = dataclasses.replace(settings, turn_first=False)
+    assert all((augment(image, rng(seed), after) == 200).all() for seed in range(30))
 
 
 @pytest.mark.parametrize("name", CHANGES)

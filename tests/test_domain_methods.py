@@ -8,6 +8,8 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.evaluation import metrics
+from fas_jax.methods.base import identity
+from fas_jax.methods.finetune import Finetune
 from fas_jax.methods.frame_training import equal_error
 from fas_jax.methods.safas import Safas
 from fas_jax.methods.ssdg import Ssdg
@@ -86,6 +88,13 @@ def test_the_monitored_eer_is_that_of_evaluations(seed):
     gap = abs(rates.far - rates.frr)
     assert abs(equal_error(scores, labels) - rates.hter) <= max(gap, 1e-9)
     assert np.isnan(equal_error(np.append(scores, np.nan), np.append(labels, 0)))
+
+
+def test_settings_that_joined_later_are_in_no_key_of_finetune():
+    known = identity(Finetune())
+    assert not {"drop_at", "decay_all", "take"} & known.keys()
+    assert not {"crop_by", "turn_first"} & known["augment"].keys()
+    assert identity(Finetune(drop_at=(5,)))["drop_at"] == [5]
 
 
 def test_defaults_have_the_publications_losses_and_finetunes_optimiser():

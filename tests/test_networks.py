@@ -184,6 +184,12 @@ def test_schedules(schedule, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+def test_the_rate_falls_at_chosen_steps():
+    settings = NetworkTraining(schedule="step", warm_up=0, drop_at=(3, 5), drop_every=1, drop_factor=0.5)
+    found = [float(network_steps.rate_at(settings, step)) for step in range(8)]
+    np.testing.assert_allclose(found, [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25])
+
+
 def test_a_loss_that_is_no_number_ends_the_training_and_marks_it():
     def batches(step):
         batch = batch_of(step)

@@ -1,7 +1,7 @@
 """The commands, a module each: `main` with its options, and `command`, which runs it on the command line."""
 
 GROUPS = {
-    "From videos to a report": ("run", "synthesize", "prepare", "extract", "train", "collect", "evaluate"),
+    "From videos to a report": ("run", "synthesize", "prepare", "extract", "train", "collect", "evaluate", "reproduce"),
     "Judging videos": ("predict", "export", "export_weights"),
     "Studies of a run": ("search", "audit_leakage", "oracle", "unlabelled", "frames_curve", "robustness", "compare"),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),

@@ -1,4 +1,4 @@
-"""The rows of the paper's Table I, and when they may stand beside ours. Imports no JAX."""
+"""What others have published: the rows of the paper's Table I, and figures of releases. Imports no JAX."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -53,6 +53,43 @@ TABLE_I = (
     _row("CNN-GRU", (4.74, 99.02), (36.41, 99.34), (17.41, 87.18), (17.94, 94.93)),
     _row("Meta-Model", (3.12, 99.89), (23.71, 99.66), (11.19, 90.95), (12.23, 97.70)),
 )
+
+
+@dataclass(frozen=True)
+class Release:
+    """A method that was published with its code."""
+
+    display: str
+    preset: str
+    """By which its figures were found."""
+    values: Mapping[str, tuple[float, float | None]]
+    """(HTER %, AUC %) by protocol."""
+    source: str
+    weights: str
+    """How the SHA-256 of the weights that its training begins with begins, as far as their publisher tells it."""
+    weights_file: str
+    """The name under which they were published."""
+
+
+RELEASES: dict[str, Release] = {
+    "ssdg": Release(
+        "SSDG-R",
+        "ssdg2020",
+        next(row.values for row in TABLE_I if row.method == "SSDG-R"),
+        "Jia, Zhang, Shan, Chen: Single-Side Domain Generalization for Face Anti-Spoofing. CVPR 2020.",
+        "5c106cde",
+        "resnet18-5c106cde.pth",
+    ),
+    "safas": Release(
+        "SA-FAS",
+        "safas2023",
+        _row("SA-FAS", (5.95, 96.55), (8.78, 95.37), (6.58, 97.54), (10.00, 96.23)).values,
+        "Sun, Liu, Liu, Li, Chu: Rethinking Domain Generalization for Face Anti-spoofing. CVPR 2023.",
+        "5c106cde",
+        "resnet18-5c106cde.pth",
+    ),
+}
+"""By kind of method. The figures are those of the best epoch on the target."""
 
 
 def published_rows(provenance: Mapping[str, Any], protocols: Iterable[str]) -> tuple[PublishedRow, ...]:

@@ -28,6 +28,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "resnet50-11ad3fa6.pth": ("sha256", "11ad3fa6"),
     "vit_b_16-c867db91.pth": ("sha256", "c867db91"),
     "efficientnet-lite0-57934424.pth": ("sha256", "57934424"),
+    "resnet18-5c106cde.pth": ("sha256", "5c106cde"),
     "efficientnet-lite2-9656183e.pth": ("sha256", "9656183e"),
     "densenet121_weights_tf_dim_ordering_tf_kernels.h5": ("md5", "9d60b8095a5708f2dcce2bca79d332c7"),
     "densenet169_weights_tf_dim_ordering_tf_kernels.h5": ("md5", "d699b8f76981ab1b30698df4c175e90b"),
