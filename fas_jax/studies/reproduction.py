@@ -57,14 +57,14 @@ def configuration(method: str, target: str) -> Experiment:
 
 def with_weights(experiment: Experiment, weights: str) -> Experiment:
     """The experiment with other weights to begin with: a path, or 'random'."""
-    methods = {name: dataclasses.replace(each, weights=weights) for name, each in experiment.methods.items()}
+    methods = {name: dataclasses.replace(each, weights=weights) for name, each in experiment.methods.items()}  # type: ignore[call-arg]
     return dataclasses.replace(experiment, methods=methods)
 
 
 def smoke(experiment: Experiment) -> Experiment:
     """The experiment on a few tiny rendered videos, with random weights and two steps: whether everything runs."""
     tiny = {"steps": 2, "validate_every": 1, "per_class": 1, "weights": "random"}
-    methods = {name: dataclasses.replace(each, **tiny) for name, each in experiment.methods.items()}  # type: ignore[arg-type]
+    methods = {name: dataclasses.replace(each, **tiny) for name, each in experiment.methods.items()}
     renditions = {
         name: dataclasses.replace(each, preset="", crop="whole", size=48, segment=4, max_frames=2)
         for name, each in experiment.renditions.items()
