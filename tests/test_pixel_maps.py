@@ -168,7 +168,8 @@ def test_fifty_steps_are_those_of_pytorch():
     wanted = torch_deeppixbis.losses(module, steps, step_batch)
 
     np.testing.assert_allclose(own, wanted, atol=1e-4)
-    for name, value in network.export_weights(state.params["backbone"], state.stats).items():
+    trained, statistics = jax.tree.map(np.asarray, (state.params["backbone"], state.stats))
+    for name, value in network.export_weights(trained, statistics).items():
         if not name.endswith("num_batches_tracked"):
             peer = module.state_dict()[name.replace("features.", "enc.")].numpy()
             np.testing.assert_allclose(value, peer, atol=1e-4 * max(1, np.abs(peer).max()), err_msg=name)

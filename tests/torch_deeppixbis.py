@@ -43,5 +43,5 @@ def losses(module: DeepPixBiS, steps: int, batch_of: Callable[[int], tuple[np.nd
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        found.append(float(loss))
+        found.append(float(loss.detach()))
     return found
