@@ -45,6 +45,6 @@ def card(about: Mapping[str, Any]) -> str:
     for name, row in about["inputs"]["renditions"].items():
         settings = ", ".join(f"{key} {value}" for key, value in row["settings"].items() if value != "")
         lines.append(f"- Rendition {name}: {settings}.")
-    run = about["lineage"]["run"]
-    lines += [f"- Made by the run {run}; bundle.json beside this card has all settings, hashes and versions.", ""]
+    made = f"Made by the run {run}; b" if (run := about.get("lineage", {}).get("run")) else "B"
+    lines += [f"- {made}undle.json beside this card has all settings, hashes and versions.", ""]
     return "\n".join(lines)
