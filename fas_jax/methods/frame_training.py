@@ -30,6 +30,7 @@ from fas_jax.training.batches import FrameBatches, codes_of
 from fas_jax.training.checkpoints import Checkpoints, describe_differences
 from fas_jax.training.drawing import make_sampler
 from fas_jax.training.events import EventFiles
+from fas_jax.training.freezing import Frozen
 from fas_jax.training.networks import train_network
 from fas_jax.training.objectives import Objective
 from fas_jax.training.stopping import Validated
@@ -128,18 +129,19 @@ def initial(objective: Objective, backbone: Any, stats: Any, seed: int) -> dict[
     return {"backbone": backbone, "head": objective.head(seed), "stats": stats}
 
 
-def begin_with(network: Trainable, weights: str, seed: int) -> tuple[Any, Any, str]:
+def begin_with(network: Trainable, method: FrameSettings, seed: int) -> tuple[Any, Any, str]:
     """A network's parameters and statistics, and the SHA-256 of the file that they are of, empty for random ones.
 
     Raises:
         UserError: The weights are not there or do not fit; the message names the tensor.
     """
+    weights = method.weights
     if weights == "random":
         return *network.init(seed), ""
     path = package_file(*network.package) if weights == "package" and network.package else Path(weights)
     tensors, sha256 = read_weights(path)
     try:
-        return *network.import_weights(tensors), sha256
+        return *network.import_weights(tensors, seed, method.reset, method.may_be_missing), sha256
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -166,7 +168,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     datasets = np.asarray(clips.videos.dataset)
     domains = len(np.unique(datasets[train]))
     objective = objective_for(method, domains)
-    backbone, stats, sha256 = begin_with(objective.network, method.weights, task.seed)
+    backbone, stats, sha256 = begin_with(objective.network, method, task.seed)
     start = initial(objective, backbone, stats, task.seed)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
     about = {
@@ -214,6 +216,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
             Checkpoints(unfinished, about) if unfinished else None,
             title=title,
             watch=watch,
+            frozen=_frozen(objective.network, method),
         )
     tree = {
         "params": {**found.params, "stats": found.stats},
@@ -229,10 +232,16 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     return _detector(method, tree, sha256, domains)
 
 
+def _frozen(network: Trainable, method: FrameSettings) -> Frozen:
+    params, stats = network.held(method.freeze)
+    return Frozen(frozenset(("backbone", *path) for path in params), stats)
+
+
 def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str, domains: int) -> Detector | Failed:
     if failed := int(tree["failed"][0]):
         return Failed(f"its loss or gradient was no longer finite in step {failed}")
-    return FrameDetector(method, jax.tree.map(np.asarray, tree["params"]), sha256, domains)
+    params = {"stats": {}, **tree["params"]}  # of a network without any, files hold none
+    return FrameDetector(method, jax.tree.map(np.asarray, params), sha256, domains)
 
 
 def _validated(method: FrameSettings, clips: Clips, rows: Rows, domains: int, params: Any, stats: Any) -> Validated:

@@ -45,17 +45,24 @@ class FrameMethod(FrameSettings):
 
         domains = int(about.get("domains", 1))
         objective = objective_for(self, domains)
-        expected = jax.eval_shape(lambda: initial(objective, *objective.network.init(0), 0))
+        params = {"stats": {}, **params}  # of a network without any, files hold none
+        expected = jax.eval_shape(lambda: initial(objective, *objective.network.shaped(), 0))
         if jax.tree.map(np.shape, params) != jax.tree.map(lambda leaf: leaf.shape, expected):
             raise UserError(f"the parameters of a {self.kind} do not have the shapes of its network, {self.network}")
         return FrameDetector(self, params, str(about["weights"]), domains)
 
     def check(self, name: str) -> None:
-        """Refuses an unknown network, and weights that are not there, before any work begins."""
-        from fas_jax.models import trainable
+        """Refuses an unknown network, patterns that match nothing, and weights that are not there, before any work."""
         from fas_jax.models.backbones.weights import package_file
 
-        network = trainable.get(self.network)
+        network = self.backbone()
+        try:
+            own = self.objective().network
+            own.held(self.freeze)
+            own.named(self.reset, "reset")
+            own.named(self.may_be_missing, "may_be_missing")
+        except UserError as error:
+            raise UserError(f"methods.{name}: {error}") from error
         if self.weights == "random":
             return
         if self.weights == "package":

@@ -66,11 +66,10 @@ class Safas(FrameMethod):
 
     def objective(self) -> DomainHeads:
         """See `FrameSettings.objective`."""
-        from fas_jax.models import trainable
         from fas_jax.training.domain_heads import DomainHeads
 
         return DomainHeads(
-            trainable.get(self.network),
+            self.backbone(),
             self.precision,
             self.momentum,
             self.rematerialise,

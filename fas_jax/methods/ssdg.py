@@ -73,11 +73,10 @@ class Ssdg(FrameMethod):
 
     def objective(self) -> SingleSide:
         """See `FrameSettings.objective`."""
-        from fas_jax.models import trainable
         from fas_jax.training.single_side import SingleSide
 
         return SingleSide(
-            trainable.get(self.network),
+            self.backbone(),
             self.precision,
             self.momentum,
             self.rematerialise,

@@ -64,7 +64,7 @@ def with_weights(experiment: Experiment, weights: str) -> Experiment:
 def smoke(experiment: Experiment) -> Experiment:
     """The experiment on a few tiny rendered videos, with random weights and two steps: whether everything runs."""
     tiny = {"steps": 2, "validate_every": 1, "per_class": 1, "weights": "random"}
-    methods = {name: dataclasses.replace(each, **tiny) for name, each in experiment.methods.items()}  # type: ignore[arg-type]
+    methods = {name: dataclasses.replace(each, **tiny) for name, each in experiment.methods.items()}
     renditions = {
         name: dataclasses.replace(each, crop="whole", size=48, segment=4, max_frames=2)
         for name, each in experiment.renditions.items()

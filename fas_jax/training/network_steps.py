@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt32
 
 from fas_jax.runtime import devices
+from fas_jax.training.freezing import NOTHING, Frozen
 from fas_jax.training.network_settings import NetworkTraining
 from fas_jax.training.objectives import Objective
 
@@ -37,14 +38,14 @@ class State(NamedTuple):
     """The first step whose loss or gradient was not finite; 0 where there was none."""
 
 
-def start(params: Any, stats: Any, settings: NetworkTraining, seed: int) -> State:
-    """What training begins with."""
+def start(params: Any, stats: Any, settings: NetworkTraining, seed: int, frozen: Frozen = NOTHING) -> State:
+    """What training begins with. What is frozen has no state of the optimiser."""
     params, stats = jax.tree.map(jnp.array, (params, stats))
     zero = jnp.zeros((), jnp.int32)
     # Copies, because a step is given the buffers of its state, each once.
     averaged = jax.tree.map(jnp.copy, (params, stats))
     key = jax.random.key_data(jax.random.key(seed))
-    optimiser = _optimiser(settings).init(params)
+    optimiser = _optimiser(settings).init(frozen.divide(params)[0])
     return State(params, stats, optimiser, averaged, key, zero, jnp.zeros(()), jnp.zeros_like(zero))
 
 
@@ -71,6 +72,7 @@ def train_step(
     state: State,
     batch: Mapping[str, Array],
     hyper: Float[Array, " 2"],
+    frozen: Frozen = NOTHING,
 ) -> tuple[State, Float[Array, ""]]:
     """One step, as a device sees it that has its share of the batch; `hyper` is learning rate and weight decay.
 
@@ -78,13 +80,16 @@ def train_step(
         The state after it, and the loss of the batch.
     """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    gradient, loss, stats = mean_gradient(objective, settings, state.params, state.stats, batch, key, state.step)
+    trained, held = frozen.divide(state.params)
+    gradient, loss, stats = mean_gradient(
+        objective, settings, state.params, state.stats, batch, key, state.step, frozen
+    )
     size = optax.tree.norm(gradient)
     decayed = partial(_decayed, settings)
     # Optax raises its decays to the power of an integer count, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
         if settings.optimiser != "adamw":
-            gradient = jax.tree.map(lambda g, p: g + hyper[1] * decayed(p), gradient, state.params)
+            gradient = jax.tree.map(lambda g, p: g + hyper[1] * decayed(p), gradient, trained)
         updates, optimiser = _optimiser(settings).update(gradient, state.optimiser)
     rate = hyper[0] * rate_at(settings, state.step)
     decay = hyper[1] if settings.optimiser == "adamw" else jnp.zeros(())
@@ -92,12 +97,21 @@ def train_step(
     def moved(own: Array, params: Any, updates: Any) -> Any:
         return jax.tree.map(lambda p, u: p - own * (u + decay * decayed(p)), params, updates)
 
-    params = {name: moved(rate * _factor(settings, name), each, updates[name]) for name, each in state.params.items()}
-    params = objective.after(params, state.step)
+    params = {name: moved(rate * _factor(settings, name), each, updates[name]) for name, each in trained.items()}
+    params = objective.after(frozen.join(params, held), state.step)
     count = state.step.astype(jnp.float32)
     # Less at the beginning, when the average would still hold what training began with.
     kept = jnp.minimum(settings.average, (1 + count) / (10 + count))
-    averaged = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, state.averaged, (params, stats))
+
+    def average(old: Any, new: Any) -> Any:
+        return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, old, new)
+
+    # Of what is held not even the rounding of an average changes.
+    before, after = (frozen.divide_stats(each) for each in (state.averaged[1], stats))
+    averaged = (
+        frozen.join(average(frozen.divide(state.averaged[0])[0], frozen.divide(params)[0]), held),
+        frozen.join(average(before[0], after[0]), after[1]),
+    )
     # The gradient too: some compilers make 0 of the maximum of 0 and NaN, and so hide it from the loss.
     broken = (state.failed == 0) & ~jnp.isfinite(loss + size)
     failed = jnp.where(broken, state.step + 1, state.failed)
@@ -112,22 +126,31 @@ def mean_gradient(
     batch: Mapping[str, Array],
     key: Array,
     step: Int[Array, ""],
+    frozen: Frozen = NOTHING,
 ) -> tuple[Any, Float[Array, ""], Any]:
     """Gradient and loss of the whole batch, the same on all devices, and the statistics as they run on.
 
+    The gradient is that of what is not frozen, and has nothing else in it.
+
     A batch that is accumulated is computed in parts, whose gradients are averaged; statistics run on from part to part.
     """
-    own = devices.varying(params)
-    gradient_of = jax.value_and_grad(objective.loss, has_aux=True)
+    own, held = devices.varying(frozen.divide(params))
+
+    def loss_of(trained: Any, stats: Any, piece: Mapping[str, Array]) -> tuple[Array, Any]:
+        whole, marked = frozen.join(trained, held), frozen.mark(stats)
+        loss, stats = objective.loss(whole, marked, piece, key, step, devices.DATA)
+        return loss, frozen.unmark(stats)
+
+    gradient_of = jax.value_and_grad(loss_of, has_aux=True)
 
     def part(carry: Any, piece: Any) -> tuple[Any, None]:
         gradient, total, stats = carry
-        (loss, stats), more = gradient_of(own, stats, piece, key, step, devices.DATA)
+        (loss, stats), more = gradient_of(own, stats, piece)
         return (jax.tree.map(jnp.add, gradient, more), total + loss, stats), None
 
     count = settings.accumulate
     if count == 1:
-        (loss, stats), gradient = gradient_of(own, stats, dict(batch), key, step, devices.DATA)
+        (loss, stats), gradient = gradient_of(own, stats, dict(batch))
     else:
         pieces = {name: values.reshape(count, -1, *values.shape[1:]) for name, values in batch.items()}
         none = jax.tree.map(jnp.zeros_like, own), devices.varying(jnp.zeros(())), stats
@@ -137,17 +160,21 @@ def mean_gradient(
     return jax.tree.map(lambda each: each / parts, gradient), loss / parts, stats
 
 
-def step_program(objective: Objective, settings: NetworkTraining, mesh: Mesh, mapping: devices.Mapping) -> Any:
+def step_program(
+    objective: Objective, settings: NetworkTraining, mesh: Mesh, mapping: devices.Mapping, frozen: Frozen = NOTHING
+) -> Any:
     """`train_step` on all devices of the mesh; the batch has an axis of these first. The state is given up."""
     # What is an argument does not compile anew.
     same = dataclasses.replace(settings, learning_rate=1.0, weight_decay=0.0, loaders=0, validate_every=1, patience=1)
-    return _program(objective, same, mesh, mapping)
+    return _program(objective, same, mesh, mapping, frozen)
 
 
 @lru_cache
-def _program(objective: Objective, settings: NetworkTraining, mesh: Mesh, mapping: devices.Mapping) -> Any:
+def _program(
+    objective: Objective, settings: NetworkTraining, mesh: Mesh, mapping: devices.Mapping, frozen: Frozen
+) -> Any:
     inputs = (devices.SAME, devices.BY_ROW, devices.SAME)
-    step: Callable[..., Any] = partial(train_step, objective, settings)
+    step: Callable[..., Any] = partial(train_step, objective, settings, frozen=frozen)
     return devices.parallel(step, mesh, inputs, devices.SAME, mapping=mapping, donate=(0,))
 
 

@@ -19,6 +19,7 @@ from fas_jax.runtime.progress import progress_bar
 from fas_jax.training import network_steps
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.fitting import Validation, Watcher
+from fas_jax.training.freezing import NOTHING, Frozen
 from fas_jax.training.network_settings import NetworkTraining
 from fas_jax.training.network_steps import State
 from fas_jax.training.objectives import Objective
@@ -60,6 +61,7 @@ def train_network(
     *,
     title: str = "",
     watch: Watcher | None = None,
+    frozen: Frozen = NOTHING,
 ) -> Trained:
     """Trains until the last step, or until validation has not been better for as long as `settings.patience` says.
 
@@ -77,6 +79,7 @@ def train_network(
             same bits as an unbroken one. SIGTERM saves and ends the program.
         title: For the progress bar and messages.
         watch: Is given what is seen at every validation, and what was seen before a resumption once more.
+        frozen: What stays as it is.
 
     Raises:
         UserError: The devices and `accumulate` do not divide a batch.
@@ -88,14 +91,14 @@ def train_network(
         patience=settings.patience,
         monitor="accuracy" if settings.monitor == "accuracy" else "loss",
     )
-    state, best = network_steps.start(params, stats, settings, seed), (params, stats)
+    state, best = network_steps.start(params, stats, settings, seed, frozen), (params, stats)
     progress, done = Progress.start(1, rule), 0
     if checkpoints and (found := checkpoints.restore(_kept(state, best, progress))):
         done, kept = found
         state, best = kept["state"], devices.fetch(kept["best"])
         progress = Progress(*map(np.array, kept["progress"]))
     mesh = _mesh(batches(done), settings, execution, title)
-    step = network_steps.step_program(objective, settings, mesh, execution.mapping)
+    step = network_steps.step_program(objective, settings, mesh, execution.mapping, frozen)
     hyper = devices.place(np.array([settings.learning_rate, settings.weight_decay], np.float32), mesh)
     state = devices.place(state, mesh)
     if watch:

@@ -87,13 +87,14 @@ def in_chunks(
     return lax.map(network, frames.reshape(-1, size, *frames.shape[1:])).reshape(count, -1)
 
 
-IMAGENET = "RGB / 255, minus (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)"
+IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET = f"RGB / 255, minus {IMAGENET_MEAN}, over {IMAGENET_SPREAD}"
 
 
 def imagenet_normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """Pixels with ImageNet's channel means taken off, in units of its standard deviations."""
-    mean = np.array([0.485, 0.456, 0.406], np.float32)
-    deviation = np.array([0.229, 0.224, 0.225], np.float32)
+    mean = np.array(IMAGENET_MEAN, np.float32)
+    deviation = np.array(IMAGENET_SPREAD, np.float32)
     return (frames.astype(jnp.float32) / np.float32(255) - per_channel(mean)) / per_channel(deviation)
 
 

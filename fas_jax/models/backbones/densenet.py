@@ -137,7 +137,7 @@ def _features(
         if b < len(shape.layers):
             transition = params[f"transition{b}"]
             # Pooling and the 1x1 convolution commute; pooled first, the product is four times smaller.
-            x = _mean_2x2(_scale_shift_relu(transition, x))
+            x = mean_2x2(_scale_shift_relu(transition, x))
             x = product(x, transition["kernel"], precision).astype(between)
     return jnp.mean(_scale_shift_relu(params["head"], x), axis=(1, 2))
 
@@ -238,7 +238,7 @@ def _convolve(x: Array, kernel: Array, stride: int, padding: int, order: str = "
     )
 
 
-def _mean_2x2(x: Float[Array, "b h w c"]) -> Array:
+def mean_2x2(x: Float[Array, "b h w c"]) -> Array:
     """Average pooling; an odd last row or column is left out, as in the published networks."""
     h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     # Added up slice by slice: a reduction takes a CPU four times as long.

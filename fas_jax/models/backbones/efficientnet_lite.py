@@ -10,6 +10,7 @@ There are two forms of the same network. `plain` gives the channel-wise convolut
 are rounded; the rest is float32.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,7 +60,13 @@ class Block:
         return self.stride == 1 and self.inputs == self.outputs
 
 
-def _blocks() -> tuple[Block, ...]:
+def make_blocks(width: float = 1.0, depth: float = 1.0) -> tuple[Block, ...]:
+    """The blocks of Lite0, or of a larger one; stem, head and the repeats of the first and last row stay as they are.
+
+    Args:
+      width: factor of the channels, which are rounded to a multiple of 8.
+      depth: factor of the repeats, which are rounded up.
+    """
     # Repeats, kernel, stride of the first, expansion, outputs: the paper's table 1.
     stages = (
         (1, 3, 1, 1, 16),
@@ -72,14 +79,17 @@ def _blocks() -> tuple[Block, ...]:
     )
     blocks = []
     inputs = STEM
-    for repeats, kernel, stride, expand, outputs in stages:
-        for i in range(repeats):
+    for number, (repeats, kernel, stride, expand, channels) in enumerate(stages):
+        outputs = int(channels * width + 4) // 8 * 8
+        outputs += 8 if outputs < 0.9 * channels * width else 0
+        count = repeats if number in (0, len(stages) - 1) else math.ceil(repeats * depth)
+        for i in range(count):
             blocks.append(Block(kernel, stride if i == 0 else 1, expand, inputs, outputs))
             inputs = outputs
     return tuple(blocks)
 
 
-BLOCKS = _blocks()
+BLOCKS = make_blocks()
 
 
 def init(seed: int) -> Params:

