@@ -60,7 +60,7 @@ def test_a_crop_by_area_keeps_between_its_least_area_and_all():
     shares = np.array([np.ptp(augmentation.crop(ramp, rng(seed), 0.8, "area")) / 199 for seed in range(400)])
     assert 0.2**0.5 - 0.02 < shares.min() < 0.5
     assert shares.max() > 0.97
-    np.testing.assert_allclose((shares**2).mean(), 0.6, atol=0.03)
+    np.testing.assert_allclose((shares**2).mean(), 0.6, atol=0.06)  # of an even side it would be 0.41
 
 
 def test_frames_are_turned_before_the_crop_with_black_corners_where_that_is_asked_for():

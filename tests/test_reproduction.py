@@ -62,6 +62,7 @@ def test_the_values_of_each_target_are_the_releases():
         "O": (2.0, 0.1, (1500,)),
     }
     assert all((each.learning_rate, each.steps, each.per_class) == (1e-3, 4000, 10) for each in ssdg.values())
+    assert all(each.reset == ("layer4.*",) for each in ssdg.values())
     for target, each in safas.items():
         # An epoch is one frame of each source video, 96 a step; see the reference figures of the datasets.
         videos = sum(count for name, count in {"O": 4950, "C": 600, "I": 1200, "M": 280}.items() if name != target)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from fas_jax.base.settings import Data
 from fas_jax.runtime import cli
 
 
@@ -48,13 +49,7 @@ def main(
     found, said = {}, []
     for each in target:
         experiment = reproduction.configuration(method, each)
-        data = dataclasses.replace(
-            experiment.data,
-            oulu_npu=oulu_npu,
-            casia_fasd=casia_fasd,
-            replay_attack=replay_attack,
-            msu_mfsd=msu_mfsd,
-        )
+        data = Data(oulu_npu=oulu_npu, casia_fasd=casia_fasd, replay_attack=replay_attack, msu_mfsd=msu_mfsd)
         experiment = dataclasses.replace(experiment, data=data, cache=cache, runs=runs)
         experiment = reproduction.with_weights(experiment, weights) if weights else experiment
         experiment = reproduction.smoke(experiment) if smoke else experiment

@@ -98,7 +98,7 @@ def train_step(
         return jax.tree.map(lambda p, u: p - own * (u + decay * decayed(p)), params, updates)
 
     params = {name: moved(rate * _factor(settings, name), each, updates[name]) for name, each in trained.items()}
-    params, _ = frozen.divide(objective.after(frozen.join(params, held), state.step))
+    params = objective.after(frozen.join(params, held), state.step)
     count = state.step.astype(jnp.float32)
     # Less at the beginning, when the average would still hold what training began with.
     kept = jnp.minimum(settings.average, (1 + count) / (10 + count))
@@ -109,13 +109,12 @@ def train_step(
     # Of what is held not even the rounding of an average changes.
     before, after = (frozen.divide_stats(each) for each in (state.averaged[1], stats))
     averaged = (
-        frozen.join(average(frozen.divide(state.averaged[0])[0], params), held),
+        frozen.join(average(frozen.divide(state.averaged[0])[0], frozen.divide(params)[0]), held),
         frozen.join(average(before[0], after[0]), after[1]),
     )
     # The gradient too: some compilers make 0 of the maximum of 0 and NaN, and so hide it from the loss.
     broken = (state.failed == 0) & ~jnp.isfinite(loss + size)
     failed = jnp.where(broken, state.step + 1, state.failed)
-    params = frozen.join(params, held)
     return State(params, stats, optimiser, averaged, state.key, state.step + 1, state.loss + loss, failed), loss
 
 
