@@ -133,7 +133,7 @@ class Execution:
     events: bool = how(True)
     """Writes learning curves for TensorBoard into the run's folder: tensorboard --logdir RUN/events."""
     snapshots: bool = how(False)
-    """Keeps every method's parameters at every validation, for scripts/oracle.py, which otherwise trains again."""
+    """Keeps every method's parameters at every validation, for fas-jax oracle, which otherwise trains again."""
     profile: str = how("")
     """Folder for the profiler's trace of some steps of each program; none without it."""
 
@@ -184,7 +184,7 @@ class Evaluation:
     threshold: str = what("pooled")
     """pooled or balanced: the equal error rate of all videos that set it together, or with every source dataset
     weighing the same (neither errs less than the other by more than 0.2 points of HTER in
-    scripts/compare_thresholds.py). apcer:0.01: the lowest at which no PAI species has a higher APCER. cost:10,1: the
+    fas-jax compare-thresholds). apcer:0.01: the lowest at which no PAI species has a higher APCER. cost:10,1: the
     cheapest, where an accepted attack costs 10 and a rejected bona fide 1. fixed:0.5: that value."""
     selection: Literal["training-domain", "leave-one-source-out", "oracle"] = what("training-domain")
     """Whose videos choose epochs and the search's settings, by the names of the literature. training-domain: those of
@@ -201,7 +201,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Search:
-    """Random search over methods and hyper-parameters on the sources alone (scripts/search.py).
+    """Random search over methods and hyper-parameters on the sources alone (fas-jax search).
 
     What is drawn, each method says itself: [methods.NAME.search].
     """

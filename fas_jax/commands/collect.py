@@ -10,7 +10,7 @@ from fas_jax.runtime import cli
 
 
 def main(run: Annotated[Path, tyro.conf.Positional]) -> None:
-    """Puts together what `scripts/train.py --task N` has trained, and writes the report as scripts/evaluate.py does.
+    """Puts together what `fas-jax train --task N` has trained, and writes the report as fas-jax evaluate does.
 
     It names the tasks that are not done or have failed. Afterwards the run is like any other, and its folder `tasks`
     may be removed.

@@ -19,7 +19,7 @@ def main(
     """Compares the models of two evaluated runs on the same test videos, paired over subjects, in one page.
 
     Args:
-        one: Folder of an evaluated run, or a CSV of scores as scripts/evaluate.py takes it.
+        one: Folder of an evaluated run, or a CSV of scores as fas-jax evaluate takes it.
         other: The same, for the second side.
         out: Folder for the page, as HTML, Markdown and CSV.
         threshold: Rule for both sides: pooled, balanced (every source dataset with the same weight), apcer:0.01,

@@ -17,7 +17,7 @@ def main(
     strip: str = "",
     video: str = "",
 ) -> None:
-    """Converts lists of frames or crops to a manifest, which --data.manifests and scripts/prepare.py read.
+    """Converts lists of frames or crops to a manifest, which --data.manifests and fas-jax prepare read.
 
     It reads lists in the manner of SSDG (JSON with photo_path and photo_label) and of FLIP (text, casia_real_train.txt
     and so on, also those of WMCA, CASIA-CeFA, CASIA-SURF and CelebA-Spoof). The frames count as chosen: no rendition

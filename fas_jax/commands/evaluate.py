@@ -18,7 +18,7 @@ def main(
     threshold: str = "pooled",
     cache: Path | None = None,
 ) -> None:
-    """Writes the report of a run that scripts/train.py has trained, or of a table of scores.
+    """Writes the report of a run that fas-jax train has trained, or of a table of scores.
 
     Give either the run's folder, or --scores and --out. The latter needs no JAX and no models of this package.
 

@@ -12,7 +12,7 @@ def main(bundle: Path, out: Path, detector: str = "") -> None:
     They run where jax, flatbuffers, numpy and safetensors are installed; run.py beside them shows how.
 
     Args:
-        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder.
+        bundle: Folder of a bundle, which fas-jax run writes into its run's folder.
         out: Folder for the programs.
         detector: The detector to export, by its name in the run's [methods.NAME] tables; without it, the bundle's
             default.

@@ -13,7 +13,7 @@ def main(bundle: Path, out: Path, detector: str = "") -> None:
     reads it, too.
 
     Args:
-        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder.
+        bundle: Folder of a bundle, which fas-jax run writes into its run's folder.
         out: The file to write; its name ends in .safetensors.
         detector: The detector, by its name in the run's [methods.NAME] tables; without it, the bundle's default.
     """

@@ -20,10 +20,10 @@ def main(
 
     What is there already is kept after a check of its hash, so the command can be interrupted and repeated, also
     with another number of processes. Several processes, each with its own devices, share the work under
-    scripts/launch.py.
+    fas-jax launch.
 
     Args:
-        prepared: Folders that scripts/prepare.py wrote.
+        prepared: Folders that fas-jax prepare wrote.
         out: Folder in which each rendition of each dataset gets its own feature store.
         features: The feature stage.
         rendition: Names of the renditions; all that each dataset was prepared in, if none is given.

@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Writes frames.html, .csv and .json from feature stores with many frames a clip.
 
-    Prepare with scripts/prepare.py --max-frames 15 first, then extract. Beware the length trap: where the number of
+    Prepare with fas-jax prepare --max-frames 15 first, then extract. Beware the length trap: where the number of
     kept frames differs between classes, more frames let a recurrent model read the length; the audit shows it.
 
     Args:

@@ -16,7 +16,7 @@ def main(prepared: Annotated[Path, tyro.conf.Positional], out: Path, samples: in
     species and subject, durations, frame rates and sizes, sample clips, failures, and duplicates across splits.
 
     Args:
-        prepared: Folder that scripts/prepare.py has made.
+        prepared: Folder that fas-jax prepare has made.
         out: The HTML file to write.
         samples: Clips shown of every class and PAI species.
     """

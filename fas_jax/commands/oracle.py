@@ -14,7 +14,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], cache: Path | None = None) 
 
     Takes the snapshots that --training.snapshots kept, or else trains the run a second time from its stored inputs,
     which takes as long as the training did. The table is printed, and shown beside the honest figures by the next
-    scripts/evaluate.py RUN.
+    fas-jax evaluate RUN.
 
     Args:
         run: Folder of a trained run.

@@ -27,7 +27,7 @@ def main(
 
     Args:
         paths: Video or image files.
-        bundle: Folder of a bundle, which scripts/run.py writes into its run's folder. Without it, the only one under
+        bundle: Folder of a bundle, which fas-jax run writes into its run's folder. Without it, the only one under
             runs/; where nothing was trained, the model that comes with the package, which has seen rendered faces alone
             and no real attack.
         detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads

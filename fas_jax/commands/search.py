@@ -9,7 +9,7 @@ def main(settings: Experiment) -> None:
     """Searches methods and hyper-parameters at random, by cross-validation within the sources.
 
     Each method says what is drawn for it: --methods.NAME.search. Tables, a figure of what mattered and ready settings
-    for scripts/train.py go to RUN/search/PROTOCOL. The target is not read. An interrupted search goes on, and one with
+    for fas-jax train go to RUN/search/PROTOCOL. The target is not read. An interrupted search goes on, and one with
     more --search.trials adds to what it finds there.
     """
     from fas_jax.runtime import devices

@@ -18,7 +18,7 @@ def main(settings: Experiment, asked: argparse.Namespace) -> int:
 
     --dry-run prints what training would take (fittings, steps, hours, disk), and does nothing. --list-tasks prints the
     tasks that independent jobs can do (a method, a protocol, a seed), and --task N does the one of this number;
-    scripts/collect.py puts them together. Exit codes of --task: 0 done, 1 the training failed and its task is marked,
+    fas-jax collect puts them together. Exit codes of --task: 0 done, 1 the training failed and its task is marked,
     2 an error to mend, 143 or 138 stopped by SIGTERM or SIGUSR1 (the same command goes on).
     """
     from fas_jax.experiment import dry_run, stages, tasks
@@ -42,7 +42,7 @@ def main(settings: Experiment, asked: argparse.Namespace) -> int:
     run = stages.train(settings)
     if devices.is_first():
         count = sum(len(each) for each in run.fitted.detectors.values())
-        print(f"{count} detectors are trained; scripts/evaluate.py {run.folder} scores them.")
+        print(f"{count} detectors are trained; fas-jax evaluate {run.folder} scores them.")
     return 0
 
 

@@ -14,7 +14,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], cache: Path | None = None) 
 
     The videos are those of the target's training and development splits, in streams with shares of attacks of 0, 10, 50
     and 90 %; the target's test videos judge. The table is printed, and shown beside the strict figures by the next
-    scripts/evaluate.py RUN; the strict figures stay as they are. The ledger notes the reading as target-unlabelled.
+    fas-jax evaluate RUN; the strict figures stay as they are. The ledger notes the reading as target-unlabelled.
 
     Args:
         run: Folder of a trained run.

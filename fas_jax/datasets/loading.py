@@ -162,7 +162,7 @@ class FrameClips:
         except (RuntimeError, ValueError, IndexError) as error:
             raise UserError(
                 f"{self.where} is damaged at clip {index} ({str(error).splitlines()[0]}); delete "
-                f"{self.where / SUMMARY} and run scripts/prepare.py again"
+                f"{self.where / SUMMARY} and run fas-jax prepare again"
             ) from error
 
 
@@ -182,7 +182,7 @@ def _decoded_clips(prepared: Prepared, shard: Shard, rendition: str) -> Iterator
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"{prepared.path(shard)} is damaged ({str(error).splitlines()[0]}); delete {prepared.directory / SUMMARY} "
-            "and run scripts/prepare.py again"
+            "and run fas-jax prepare again"
         ) from error
 
 

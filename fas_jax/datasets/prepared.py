@@ -67,7 +67,7 @@ class Prepared:
         """
         directory = Path(directory)
         if not (directory / SUMMARY).exists():
-            raise UserError(f"{directory} is not a finished prepared dataset (no {SUMMARY}); run scripts/prepare.py")
+            raise UserError(f"{directory} is not a finished prepared dataset (no {SUMMARY}); run fas-jax prepare")
         table = read_json(directory / SUMMARY)
         try:
             prepared = cls(
@@ -93,7 +93,7 @@ class Prepared:
             size = path.stat().st_size if path.exists() else None
             if size != shard.size:
                 found = "is missing" if size is None else f"has {size} bytes instead of {shard.size}"
-                raise UserError(f"{path} {found}; delete {directory / SUMMARY} and run scripts/prepare.py again")
+                raise UserError(f"{path} {found}; delete {directory / SUMMARY} and run fas-jax prepare again")
         return prepared
 
     def path(self, shard: Shard) -> Path:

@@ -114,12 +114,12 @@ def load_bundle(folder: Path) -> Bundle:
     """
     folder = Path(folder)
     if not (folder / ABOUT).exists():
-        raise UserError(f"{folder} is no bundle (no {ABOUT}); scripts/run.py writes them into the run's folder")
+        raise UserError(f"{folder} is no bundle (no {ABOUT}); fas-jax run writes them into the run's folder")
     about = read_json(folder / ABOUT)
     if about.get("format") != FORMAT:
         raise UserError(
-            f"{folder} has bundle format {about.get('format')}, not {FORMAT}; make it again by scripts/train.py and "
-            "scripts/evaluate.py of this version"
+            f"{folder} has bundle format {about.get('format')}, not {FORMAT}; make it again by fas-jax train and "
+            "fas-jax evaluate of this version"
         )
     devices.check()
     inputs, where = about["inputs"], str(folder / ABOUT)

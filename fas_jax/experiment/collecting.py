@@ -49,7 +49,7 @@ def collect(folder: Path) -> Path:
     if missing := [each for each in tasks if not found[each.number]]:
         listed = "; ".join(f"{each.number} {each.method}, {each.plan}" for each in missing)
         raise UserError(
-            f"{len(missing)} of {len(tasks)} tasks of {folder} are not done: {listed}. Run scripts/train.py with the "
+            f"{len(missing)} of {len(tasks)} tasks of {folder} are not done: {listed}. Run fas-jax train with the "
             f"run's settings and --task, for {numbers([each.number for each in missing])}"
         )
     failed = [each for each in tasks if found[each.number] != "done"]

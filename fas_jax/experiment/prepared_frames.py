@@ -44,7 +44,7 @@ def stored_frames(
         rendition = store.provenance["rendition"]
         if prepared.fingerprint != store.provenance["prepared"]:
             raise UserError(
-                f"{folder} holds other frames than the features in {store.path} were made of; run scripts/train.py "
+                f"{folder} holds other frames than the features in {store.path} were made of; run fas-jax train "
                 "with the run's settings again"
             )
         part[first:last], place[first:last] = len(parts), wanted[first:last] - start

@@ -100,7 +100,7 @@ def read_run(folder: Path) -> Experiment:
     """
     path = Path(folder) / CONFIG
     if not path.exists():
-        raise UserError(f"{folder} is no run (no {CONFIG}); scripts/run.py and scripts/train.py make runs")
+        raise UserError(f"{folder} is no run (no {CONFIG}); fas-jax run and fas-jax train make runs")
     table = read_json(path)
     if table.pop("format", 1) != FORMAT:
         raise UserError(
@@ -141,7 +141,7 @@ def read_inputs(folder: Path) -> dict[str, Any]:
         UserError: The run has not been trained.
     """
     if not (Path(folder) / INPUTS).exists():
-        raise UserError(f"{folder} has not been trained yet; run scripts/train.py with its settings first")
+        raise UserError(f"{folder} has not been trained yet; run fas-jax train with its settings first")
     found: dict[str, Any] = read_json(Path(folder) / INPUTS)
     return found
 
@@ -166,7 +166,7 @@ def open_inputs(folder: Path, cache: Path | None = None, which: str = "stores") 
             if not path.exists():
                 raise UserError(
                     f"the features that {folder} was trained on are not in {path}; name the cache that holds them by "
-                    "--cache, or extract them again by scripts/train.py with the run's settings"
+                    "--cache, or extract them again by fas-jax train with the run's settings"
                 )
             store = FeatureStore.open(path)
             if store.fingerprint != row["fingerprint"]:

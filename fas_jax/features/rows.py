@@ -215,8 +215,8 @@ def _stamp(file: BinaryIO) -> tuple[int, int]:
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path} cannot be read ({error.strerror}); run scripts/extract.py again")
+    return UserError(f"{path} cannot be read ({error.strerror}); run fas-jax extract again")
 
 
 def _changed(path: Path) -> UserError:
-    return UserError(f"{path} was changed or damaged after it was written; run scripts/extract.py again")
+    return UserError(f"{path} was changed or damaged after it was written; run fas-jax extract again")

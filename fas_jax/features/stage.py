@@ -154,7 +154,7 @@ def _weights_path(backbone: Backbone, weights: str) -> Path:
         named = "" if backbone.package is None else "'package' for those of an installed package, "
         raise UserError(
             f"no weights for {backbone.name}: set features.weights to the path of published weights (.pth, "
-            f".safetensors, .h5; scripts/fetch_weights.py gets them), {named}or 'random' to go without (results then "
+            f".safetensors, .h5; fas-jax fetch-weights gets them), {named}or 'random' to go without (results then "
             "mean nothing)"
         )
     return Path(weights)

@@ -93,7 +93,7 @@ class FeatureStore:
         """
         path = Path(path)
         if not (path / MANIFEST).exists():
-            raise UserError(f"{path} holds no finished feature store; run scripts/extract.py (again)")
+            raise UserError(f"{path} holds no finished feature store; run fas-jax extract (again)")
         manifest = read_json(path / MANIFEST)
         try:
             seal = manifest.pop("fingerprint")
@@ -123,9 +123,9 @@ class FeatureStore:
                     rows, _ = read_header(file)
                 videos = [Video(**row["video"]) for row in rows]
             except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-                raise UserError(f"{path} cannot be read ({error}); run scripts/extract.py again") from error
+                raise UserError(f"{path} cannot be read ({error}); run fas-jax extract again") from error
             if len(videos) != unit.clips:
-                raise UserError(f"{path} names {len(videos)} clips, not {unit.clips}; run scripts/extract.py again")
+                raise UserError(f"{path} names {len(videos)} clips, not {unit.clips}; run fas-jax extract again")
             yield from videos
 
     def rows(self, videos: VideoTable, wanted: Int[np.ndarray, " m"]) -> StoredFeatures:

@@ -64,7 +64,7 @@ class DeepPixBiS(FrameMethod):
     augment: Augmentation = what(_published)
     """How training frames are changed at random."""
     search: FinetuneSearch = how(FinetuneSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def objective(self) -> PixelMaps:
         """See `FrameSettings.objective`."""

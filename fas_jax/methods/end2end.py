@@ -53,7 +53,7 @@ class End2End(FrameMethod):
     dropout: float = what(0.2, at_least=0, below=1)
     """Share of the features that a step sets to zero before the recurrent layer, the same ones in all frames."""
     search: FinetuneSearch = how(FinetuneSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     @property
     def least_frames(self) -> int:

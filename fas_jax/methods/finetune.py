@@ -36,7 +36,7 @@ class Finetune(FrameMethod):
     kind = "finetune"
 
     search: FinetuneSearch = how(FinetuneSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def objective(self) -> Classification:
         """See `FrameSettings.objective`."""

@@ -68,7 +68,7 @@ class MeanFeature(Logistic):
     kind = "mean-feature"
 
     search: LogisticSearch = how(LogisticSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def inputs(self) -> Sequence[Input]:
         """The features of its rendition."""

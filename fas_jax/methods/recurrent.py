@@ -44,7 +44,7 @@ class Recurrent(FeatureHead):
     initialisation: Literal["he", "orthogonal", "glorot"] = what("he")
     """Of the recurrent weights."""
     search: RecurrentSearch = how(RecurrentSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def architecture(self, width: int) -> Architecture:
         """See `HeadSettings.architecture`."""

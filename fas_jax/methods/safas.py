@@ -62,7 +62,7 @@ class Safas(FrameMethod):
     align_from: int = what(60, at_least=0)
     """The step from which heads are aligned, after every step; the release begins after 20 of 100 epochs."""
     search: SafasSearch = how(SafasSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def objective(self) -> DomainHeads:
         """See `FrameSettings.objective`."""

@@ -69,7 +69,7 @@ class Ssdg(FrameMethod):
     weight_norm: Literal["release", "paper"] = what("release")
     """What has length 1 in the classifier: the two classes' weights of each feature, or the weights of each class."""
     search: SsdgSearch = how(SsdgSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def objective(self) -> SingleSide:
         """See `FrameSettings.objective`."""

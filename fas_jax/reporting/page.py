@@ -288,10 +288,10 @@ def _provenance(models: Models, provenance: Mapping[str, Any]) -> str:
     if failures := tables.failures(provenance):
         parts.append(_details(f"Videos that could not be read ({len(failures)})", _list(failures)))
     if settings := provenance.get("experiment"):
-        text = "Save the settings below as settings.toml, then: python scripts/run.py --config settings.toml"
+        text = "Save the settings below as settings.toml, then: fas-jax run --config settings.toml"
         parts.append(_text(text) + _details("Settings", f"<pre>{escape(to_toml(settings))}</pre>"))
     if command := provenance.get("scores"):
-        parts.append(_text(f"Made by: python scripts/evaluate.py --scores {command} --out FOLDER"))
+        parts.append(_text(f"Made by: fas-jax evaluate --scores {command} --out FOLDER"))
     for name in filter(provenance.get, ("versions", "seconds", "devices")):
         content = escape(json.dumps(provenance[name], indent=1, ensure_ascii=False))
         parts.append(_details(name.capitalize(), f"<pre>{content}</pre>"))

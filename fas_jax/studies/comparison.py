@@ -183,7 +183,7 @@ def _read(path: Path, name: str) -> Side:
     if not path.is_dir():
         return Side(name, ScoreTable.read_csv(path), {})
     if not (path / "scores.csv").exists():
-        raise UserError(f"{path} holds no scores.csv; run scripts/evaluate.py {path} first")
+        raise UserError(f"{path} holds no scores.csv; run fas-jax evaluate {path} first")
     provenance = path / "provenance.json"
     return Side(name, ScoreTable.read_csv(path / "scores.csv"), read_json(provenance) if provenance.exists() else {})
 

@@ -1,4 +1,4 @@
-"""The result of a random search on disk: table, what mattered, and settings that scripts/train.py takes."""
+"""The result of a random search on disk: table, what mattered, and settings that fas-jax train takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _BY_SOURCE = (
 )
 _OPTIMISM = (
     "The best of many scores is better than the setting is: it is no estimate of the error on new videos, which "
-    "scripts/evaluate.py gives."
+    "fas-jax evaluate gives."
 )
 _EFFECTS = (
     "Spearman's rank correlation of a number and the HTER (negative: the larger the better), or, of a name, the "
@@ -158,7 +158,7 @@ def _markdown(experiment: Experiment, found: Found, effects: Sequence[Mattered],
         parts += ["![What mattered](mattered.png)"]
     files = ", ".join(f"{name}.toml" for name in _best(outcomes))
     if files:
-        parts.append(f"`python scripts/train.py --config FILE` trains a setting as it stands in {files}.")
+        parts.append(f"`fas-jax train --config FILE` trains a setting as it stands in {files}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -128,7 +128,7 @@ def chosen(search: Search, protocols: Sequence[Protocol]) -> tuple[Protocol, ...
 
 
 def apply(experiment: Experiment, protocol: Protocol, setting: Setting) -> Experiment:
-    """The experiment with which scripts/train.py trains that protocol with that setting."""
+    """The experiment with which fas-jax train trains that protocol with that setting."""
     method = setting.apply(experiment.methods[setting.method])
     return dataclasses.replace(
         experiment,
