@@ -35,7 +35,7 @@ def start(prepared: Prepared, out: Path, *options: str, processes: int = 1, devi
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
     command = [sys.executable, str(ROOT / "scripts" / "extract.py"), str(prepared.directory), "--out", str(out)]
     command += [*OPTIONS, *options]

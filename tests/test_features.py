@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -469,8 +470,9 @@ def test_four_devices_give_the_features_of_one(tmp_path):
     for count in (1, 4):
         path = tmp_path / f"{count}.npy"
         environment = {
+            **os.environ,
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}",
             "PYTHONPATH": str(Path(__file__).parent.parent),
         }
         subprocess.run([sys.executable, "-c", DEVICES, str(path), str(count)], check=True, env=environment)

@@ -31,7 +31,9 @@ SETTINGS = Training(batch_size=12, max_epochs=12, validate_every=2, patience=99,
 
 
 def trial(devices: int, mapping: str, out: Path, run_devices: int = 1, large: str = "") -> dict[str, np.ndarray]:
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = os.environ | {
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    }
     command = [sys.executable, "-m", "tests.device_trial", mapping, str(out), str(run_devices), large]
     subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1], timeout=300)
     return dict(np.load(out))
