@@ -17,6 +17,7 @@ from fas_jax.datasets.manifest import read_manifest
 from fas_jax.datasets.preparation import prepare_listing
 from fas_jax.experiment.configuration import experiment_from_dict
 from fas_jax.pixels import renditions as module
+from fas_jax.pixels.detection import Face
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.selection import bursts_around, kept_indices
 from fas_jax.pixels.video import DecodeError, decode_file, decode_images
@@ -90,12 +91,12 @@ def test_by_time_they_lie_around_the_frames_that_are_kept_by_time(film: Path) ->
 def test_a_face_is_searched_once_a_burst(film: Path, monkeypatch: pytest.MonkeyPatch, no_face: str) -> None:
     searched = []
 
-    def search(image: np.ndarray, model: str) -> tuple[float, ...] | None:
+    def search(image: np.ndarray, model: str, most_certain: bool) -> Face | None:
         index = int(np.argwhere((image[40].astype(int)[:, 2] - image[40, :, 1]) > 100)[0, 0])
         searched.append(index)
-        return None if index == 9 else (22.0, 18.0, 16.0, 16.0)
+        return None if index == 9 else Face((22.0, 18.0, 16.0, 16.0))
 
-    monkeypatch.setattr(module, "largest_face", search)
+    monkeypatch.setattr(module, "find_face", search)
     settings = dataclasses.replace(PLAIN, crop="detector", bursts=2, no_face=no_face)
     if no_face == "fail":
         with pytest.raises(DecodeError, match="no face in frame 9"):

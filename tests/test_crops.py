@@ -218,7 +218,7 @@ def test_boxes_of_annotations_can_be_cut_by_a_preset(tmp_path: Path) -> None:
 
 def test_the_page_and_the_help_list_every_preset() -> None:
     root = Path(__file__).parents[1]
-    page, text = (root / "docs/crops.md").read_text(), (root / "fas_jax/base/settings.py").read_text()
+    page, text = (root / "docs/crops.md").read_text(), (root / "fas_jax/base/rendition.py").read_text()
     for name, preset in CROP_PRESETS.items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
         assert f"| {preset.size} |" in row
