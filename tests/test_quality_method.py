@@ -15,8 +15,9 @@ from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
 from fas_jax.methods.base import Desk, Failed, Job
 from fas_jax.methods.data import Batch, Task
 from fas_jax.methods.inputs import Input
-from fas_jax.methods.quality import CLASSIFIERS, Quality
+from fas_jax.methods.quality import Quality
 from fas_jax.methods.quality_fitting import QualityDetector
+from fas_jax.methods.quality_settings import CLASSIFIERS
 from fas_jax.models.boosted_trees import fit_trees, tree_logits
 from tests.stores import clip_info
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from fas_jax.methods.base import Detector, Failed, Job
 from fas_jax.methods.data import BLOCK, Batch, Clips, Scores
-from fas_jax.methods.quality import CLASSIFIERS, Quality
+from fas_jax.methods.quality_settings import CLASSIFIERS, QualitySettings
 from fas_jax.models.boosted_trees import RANKS as TREE_RANKS
 from fas_jax.models.boosted_trees import fit_trees, tree_logits
 from fas_jax.models.logistic import fit_logistic
@@ -29,7 +29,7 @@ def expected_ranks(classifier: str) -> dict[str, int]:
 class QualityDetector:
     """A fitted classifier."""
 
-    method: Quality
+    method: QualitySettings
     params: Mapping[str, np.ndarray]
     """`mean` and `scale` float64 [d]; then `weights` [s d] and `bias` [s] of s regressions, or those of trees."""
     about: dict[str, Any]
@@ -48,7 +48,7 @@ class QualityDetector:
         """See `Detector.apply`: measures of native pixels are no function of arrays of one size."""
 
 
-def clip_measures(method: Quality, batch: Batch) -> Float[np.ndarray, "n d"]:
+def clip_measures(method: QualitySettings, batch: Batch) -> Float[np.ndarray, "n d"]:
     """Means of the measures over a clip's frames that define them, of all renditions; NaN where none does."""
     parts = []
     for item in method.inputs():
@@ -61,7 +61,7 @@ def clip_measures(method: Quality, batch: Batch) -> Float[np.ndarray, "n d"]:
 
 def fit_quality(job: Job, clips: Clips) -> Detector | Failed:
     """See `Method.fit`."""
-    method, task = cast(Quality, job.method), job.task
+    method, task = cast(QualitySettings, job.method), job.task
     rows = np.concatenate([task.train, task.validation])
     numbers = _read(method, clips, rows)
     known = np.isfinite(numbers).mean(1) >= _DEFINED
@@ -88,7 +88,7 @@ def fit_quality(job: Job, clips: Clips) -> Detector | Failed:
     return QualityDetector(method, fitted(classifier, train), {"classifier": classifier, "auc": found})
 
 
-def _read(method: Quality, clips: Clips, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
+def _read(method: QualitySettings, clips: Clips, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n d"]:
     # `read` wants rows in order; a clip may train and validate.
     unique, back = np.unique(rows, return_inverse=True)
     parts = [
@@ -110,7 +110,7 @@ def _divisions(
 
 
 def _fit(
-    method: Quality,
+    method: QualitySettings,
     classifier: str,
     numbers: Float[np.ndarray, "n d"],
     labels: Int[np.ndarray, " n"],
@@ -154,7 +154,7 @@ def _logits(params: Mapping[str, np.ndarray], numbers: Float[np.ndarray, "n d"])
     return found
 
 
-def _reasons(method: Quality, batch: Batch, numbers: Float[np.ndarray, "n d"]) -> list[str]:
+def _reasons(method: QualitySettings, batch: Batch, numbers: Float[np.ndarray, "n d"]) -> list[str]:
     defined = np.isfinite(numbers).mean(1)
     found = []
     for row in range(len(numbers)):
