@@ -26,6 +26,8 @@ from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.logistic import Colour, Logistic, MeanFeature, Metadata
 from fas_jax.methods.logistic_fitting import LogisticDetector
+from fas_jax.methods.quality import Quality
+from fas_jax.methods.quality_fitting import QualityDetector
 from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
 from fas_jax.methods.registry import score_inputs
 from fas_jax.methods.stack import LstmStack
@@ -42,6 +44,7 @@ METHODS: dict[str, Method] = {
     "mean-feature": MeanFeature(),
     "colour": Colour(),
     "metadata": Metadata(),
+    "quality": Quality(renditions=("whole",)),
     "finetune": Finetune(network="tiny", weights="random", score_frames=8),
     "deeppixbis": DeepPixBiS(network="tiny", weights="random", score_frames=8, stride=4, map_side=8),
     "end2end": End2End(network="tiny", weights="random", score_frames=8, hidden=5),
@@ -59,6 +62,11 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
         objective = method.objective()
         params = initial(objective, *objective.network.init(seed), seed)
         return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, Made())
+    if isinstance(method, Quality):
+        rng = np.random.default_rng(seed)
+        params = {"mean": rng.normal(size=width), "scale": rng.uniform(0.5, 1, width)}
+        params |= {"weights": rng.normal(size=(2, width)), "bias": rng.normal(size=2)}
+        return QualityDetector(method, params, {"classifier": "species", "auc": {}})
     assert isinstance(method, Logistic)
     numbers = method.numbers(make_batch(method.inputs(), [2, 3], width))
     rng = np.random.default_rng(seed)

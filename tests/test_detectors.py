@@ -81,6 +81,9 @@ def test_the_pure_function_scores_as_the_detector_does(name):
     if any(item.kind == "facts" for item in METHODS[name].inputs()):
         assert function is None  # facts are no arrays of pixels
         return
+    if name == "quality":
+        assert function is None  # its frames have any size
+        return
     data = {item: values.frame if isinstance(values, Scores) else values for item, values in batch.data.items()}
     clip, frame = jax.jit(function)(detector.params, data, dict(batch.mask))
     wanted = scores_of(name, batch)

@@ -508,7 +508,7 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(tree: Path, tmp_path: Path)
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from fas_jax.base.settings import Preparation, Rendition\n"
+        "from fas_jax.base.rendition import Rendition\nfrom fas_jax.base.settings import Preparation\n"
         "from fas_jax.datasets.preparation import prepare_dataset\n"
         "from fas_jax.base.errors import UserError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -3,7 +3,16 @@
 GROUPS = {
     "From videos to a report": ("run", "synthesize", "prepare", "extract", "train", "collect", "evaluate", "reproduce"),
     "Judging videos": ("predict", "export", "export_weights"),
-    "Studies of a run": ("search", "audit_leakage", "oracle", "unlabelled", "frames_curve", "robustness", "compare"),
+    "Studies of a run": (
+        "search",
+        "audit_leakage",
+        "oracle",
+        "unlabelled",
+        "frames_curve",
+        "robustness",
+        "quality_table",
+        "compare",
+    ),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),
     "Data, weights, processes": ("inspect_data", "convert_list", "fetch_weights", "launch"),
 }

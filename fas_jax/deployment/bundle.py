@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +14,7 @@ from fas_jax.base.files import sha256_file
 from fas_jax.base.record import ClipInfo
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
+from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.data import Batch, Scores
@@ -25,6 +26,8 @@ from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.protocols.presets import is_synthetic
 
 NO_DECISION = "no decision"
+Frames: TypeAlias = UInt8[np.ndarray, "_ _ _ 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
+"""Of one clip, RGB."""
 
 
 class Decision(NamedTuple):
@@ -95,13 +98,12 @@ class Bundle:
         read = [item.name for each in self.methods_for(name).values() for item in each.inputs()]
         return {each: rendition for each, rendition in self.renditions.items() if each in read}
 
-    def score(
-        self, frames: Mapping[str, UInt8[np.ndarray, "t h w 3"]], info: ClipInfo | None = None, name: str = ""
-    ) -> Scores:
+    def score(self, frames: Mapping[str, Frames], info: ClipInfo | None = None, name: str = "") -> Scores:
         """The score of one clip by one detector.
 
         Args:
-            frames: RGB, by rendition, as `renditions` says: of its size, and no more than its `most_frames`.
+            frames: RGB, by rendition, as `renditions` says: of its size, and no more than its `most_frames`. Those of a
+                rendition with native pixels may be a list of frames of several sizes.
             info: What decoding found; needed by detectors that read facts, and for a rendition without frames, of
                 which it gives the reason.
             name: The detector; `default` if empty.
@@ -146,7 +148,7 @@ class Bundle:
                 verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
             else:
                 frames = {
-                    each: np.stack([unpack_frame(packed) for packed in stored])
+                    each: self._joined(each, [unpack_frame(packed) for packed in stored])
                     for each, stored in outcome.frames.items()
                     if stored
                 }
@@ -159,7 +161,7 @@ class Bundle:
             yield verdict | {"seconds": round(time.monotonic() - start, 3)}
             start = time.monotonic()
 
-    def _batch(self, frames: Mapping[str, np.ndarray], info: ClipInfo | None, items: Sequence[Input]) -> Batch:
+    def _batch(self, frames: Mapping[str, Frames], info: ClipInfo | None, items: Sequence[Input]) -> Batch:
         data: dict[Input, Any] = {}
         mask: dict[Input, Any] = {}
         absent: dict[Input, list[str]] = {}
@@ -178,12 +180,20 @@ class Bundle:
                         "none"
                     )
                 absent[item] = [made.reason]
-                own = np.zeros((0, self.renditions[item.name].size, self.renditions[item.name].size, 3), np.uint8)
+                own = self._joined(item.name, [])
             self._check(item.name, own)
-            data[item], mask[item] = (
-                self._padded(item.name, own) if item.kind == "frames" else self._features(item.name, own)
-            )
+            if not self.renditions[item.name].size:
+                data[item], mask[item] = self._padded(item.name, measures_of(list(own)))
+            elif item.kind == "frames":
+                data[item], mask[item] = self._padded(item.name, np.asarray(own))
+            else:
+                data[item], mask[item] = self._features(item.name, np.asarray(own))
         return Batch(data, mask, absent)
+
+    def _joined(self, rendition: str, frames: Sequence[np.ndarray]) -> Frames:
+        """Frames of a rendition; native ones may differ in size."""
+        size = self.renditions[rendition].size
+        return np.stack(frames) if size and frames else np.zeros((0, size, size, 3), np.uint8) if size else frames
 
     def _features(self, rendition: str, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [1 t d] and mask [1 t] of a clip, padded as in training, so that all lengths run one program."""
@@ -202,14 +212,16 @@ class Bundle:
         padded = np.pad(values, ((0, length - count), *((0, 0),) * (values.ndim - 1)))
         return padded[None], np.arange(length)[None] < count
 
-    def _check(self, rendition: str, frames: np.ndarray) -> None:
+    def _check(self, rendition: str, frames: Frames) -> None:
         """Raises `UserError` unless these are frames of a rendition."""
         size, most = self.renditions[rendition].size, self.renditions[rendition].most_frames
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
-            raise UserError(
-                f"frames of rendition {rendition} must be uint8 [t {size} {size} 3], RGB, not {frames.dtype} "
-                f"{list(frames.shape)}"
-            )
+        wanted = f"[t {size} {size} 3]" if size else "[t h w 3], or a list of [h w 3]"
+        for each in frames if isinstance(frames, Sequence) else [frames]:
+            shape = each.shape if isinstance(frames, Sequence) else each.shape[1:]
+            if each.dtype != np.uint8 or len(shape) != 3 or shape != (size or shape[0], size or shape[1], 3):
+                raise UserError(
+                    f"frames of rendition {rendition} must be uint8 {wanted}, RGB, not {each.dtype} {list(each.shape)}"
+                )
         count, burst = len(frames), self.renditions[rendition].burst
         if count % burst:
             raise UserError(

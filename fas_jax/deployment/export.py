@@ -73,9 +73,11 @@ def exported_rendition(bundle: Bundle, name: str) -> str:
     """The one rendition that a detector reads.
 
     Raises:
-        UserError: It reads several.
+        UserError: It reads several, or measures of native pixels, which are a program for each size of frames.
     """
     names = list(bundle.renditions_for(name))
+    if native := [each for each in names if not bundle.renditions[each].size]:
+        raise UserError(f"detector {name} reads measures of native pixels ({', '.join(native)}) and cannot be exported")
     if len(names) != 1:
         raise UserError(f"detector {name} reads {len(names)} renditions ({', '.join(names)}); an export reads one")
     return names[0]

@@ -227,6 +227,19 @@ def _check_inputs(experiment: Experiment) -> None:
     for name in renditions_read(experiment):
         if name not in experiment.renditions:
             raise unknown_name("rendition", name, experiment.renditions)
+    for name, method in experiment.methods.items():
+        for item in method.inputs():
+            native = item.kind != "scores" and not experiment.renditions[item.name].size
+            if item.kind == "features" and method.measures and not native:
+                raise UserError(
+                    f"methods.{name} reads measures of native pixels, which rendition {item.name} does not keep; give "
+                    "it one with size = 0"
+                )
+            if item.kind == "frames" and native:
+                raise UserError(
+                    f"methods.{name} reads frames of one size, and rendition {item.name} keeps native pixels; give it "
+                    "one with a size"
+                )
     check_renditions(experiment.renditions)
     if experiment.features.backbone == nothing.NAME:
         kinds = {name: {item.kind for item in each.inputs()} for name, each in experiment.methods.items()}

@@ -24,6 +24,7 @@ from fas_jax.base.record import ClipInfo, RenditionInfo, Video
 from fas_jax.base.settings import Features, to_dict
 from fas_jax.datasets.loading import prefetched, shard_frames
 from fas_jax.datasets.prepared import Prepared, Shard
+from fas_jax.features.measured import measure_frames
 from fas_jax.features.stage import (
     OutOfMemoryError,
     as_stored,
@@ -63,6 +64,7 @@ _POLL = 0.2
 def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
     """Brings the feature store of a rendition up to date with a prepared dataset.
 
+    The features of a rendition with native pixels (size 0) are measures of image quality, whatever the backbone.
     What is there already is not computed again, and where another job computes the same, this one waits for it. The
     store has a row for every prepared clip; one that lacks the rendition has no frame, and the reason is in its
     `ClipInfo`.
@@ -82,7 +84,8 @@ def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, p
       UserError: there is no such rendition, as `load_backbone`, the memory does not do, a device failed, or the store
         cannot be written.
     """
-    prepared.rendition(rendition)
+    if not prepared.rendition(rendition)["size"]:
+        return measure_frames(prepared, rendition, Path(out), progress)
     over_devices(settings.batch_size)  # refuses an impossible one before there is a folder
     while True:
         backbone, params, origin = load_backbone(settings)

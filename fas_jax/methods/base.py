@@ -114,6 +114,9 @@ class Method(ABC):
     epochs: ClassVar[bool] = False
     """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
     where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""
+    measures: ClassVar[bool] = False
+    """Whether the features that it reads have to be measures of image quality, which renditions with native pixels
+    have."""
     settings_from: ClassVar[str] = ""
     """Where its default settings come from, if a reader of its figures must know, such as `published (target-tuned)`;
     reports say so in its row. It holds whatever a configuration changes: what it leaves was still chosen there."""

@@ -28,6 +28,7 @@ _BUILT_IN = {
     "mean-feature": "fas_jax.methods.logistic:MeanFeature",
     "colour": "fas_jax.methods.logistic:Colour",
     "metadata": "fas_jax.methods.logistic:Metadata",
+    "quality": "fas_jax.methods.quality:Quality",
     "finetune": "fas_jax.methods.finetune:Finetune",
     "deeppixbis": "fas_jax.methods.deeppixbis:DeepPixBiS",
     "end2end": "fas_jax.methods.end2end:End2End",

@@ -19,18 +19,17 @@ from fas_jax.pixels.disturbances import MovedRendition
 Image = UInt8[np.ndarray, "h w 3"]
 
 
-def render(image: Image, face: Face | None, rendition: Rendition) -> UInt8[np.ndarray, "size size 3"]:
-    """A BGR frame, or what a rendition cuts out of it around a face, as an RGB square."""
+def render(image: Image, face: Face | None, rendition: Rendition) -> UInt8[np.ndarray, "_ _ 3"]:
+    """A BGR frame, or what a rendition cuts out of it around a face, as RGB of its size, or with native pixels."""
     if isinstance(rendition, MovedRendition):
         if face is None:
             x, y, width, height = rendition.moved(Face((0, 0, image.shape[1], image.shape[0]))).box
             image = _window(image, round(x), round(y), round(width), round(height))
         else:
             face = rendition.moved(face)
-    if face is None:
-        return resize(image, rendition.size)
-    if not rendition.preset:
-        return resize(cut(image, face.box, rendition.margin), rendition.size)
+    if face is None or not rendition.preset:
+        pixels = image if face is None else cut(image, face.box, rendition.margin)
+        return resize(pixels, rendition.size) if rendition.size else native(pixels, face is not None)
     preset = CROP_PRESETS[rendition.preset]
     if preset.shape == "aligned":
         return align(image, points_of(face), preset)
@@ -126,4 +125,15 @@ def resize(image: Image, size: int) -> UInt8[np.ndarray, "size size 3"]:
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
     if smaller != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def native(image: Image, face: bool) -> UInt8[np.ndarray, "y x 3"]:
+    """A BGR image as RGB with its own pixels; of a face, the middle square of the largest of some sides."""
+    if face:
+        side = min(image.shape[:2])
+        # 2^k and 3 * 2^k: as many programs as faces differ in size, not one for each.
+        largest = max((n * 2**k for k in range(16) for n in (2, 3) if n * 2**k <= side), default=side)
+        top, left = ((length - largest) // 2 for length in image.shape[:2])
+        image = image[top : top + largest, left : left + largest]
     return np.ascontiguousarray(image[..., ::-1])

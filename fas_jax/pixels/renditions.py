@@ -7,7 +7,7 @@ of a frame, such as the search for a face, is done once.
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def check_renditions(renditions: Mapping[str, Rendition]) -> None:
     """Raises `UserError` unless these can be made: names, ranges, and a detector that can be loaded."""
     check_names(renditions, "renditions")
     for name, rendition in renditions.items():
-        leasts = {"segment": 1, "seconds": 0, "max_frames": 0, "burst": 1, "bursts": 1, "size": 1, "margin": 0}
+        leasts = {"segment": 1, "seconds": 0, "max_frames": 0, "burst": 1, "bursts": 1, "size": 0, "margin": 0}
         for field, least in leasts.items():
             if getattr(rendition, field) < least:
                 raise UserError(f"renditions.{name}: {field} must be at least {least}, not {getattr(rendition, field)}")
@@ -113,7 +113,7 @@ class RenditionMaker(Watcher):
         self.settings = rendition
         self._locate = locate
         self._offset = offset_in(rendition.segment, rendition.position)
-        self._kept: dict[int, tuple[UInt8[np.ndarray, "s s 3"], Box | None]] = {}
+        self._kept: dict[int, tuple[UInt8[np.ndarray, "h w 3"], Box | None]] = {}
         self._last: tuple[int, np.ndarray] | None = None
         self._before_middle: list[tuple[int, UInt8[np.ndarray, "h w 3"]]] = []
         self._face: tuple[bool, Face | None] = False, None
@@ -123,12 +123,13 @@ class RenditionMaker(Watcher):
     def afterwards(self) -> bool:
         """Whether it chooses its frames once the video's end is known, by `choose`, and wants none before.
 
-        The search for a face costs more than decoding: only frames that may be kept are searched. By time, a segment's
-        last frame shows in the one after it. Bursts begin before the frame that they are kept around.
+        The search for a face costs more than decoding: only frames that may be kept are searched; and only those that
+        are kept are held in native size. By time, a segment's last frame shows in the one after it. Bursts begin before
+        the frame that they are kept around.
         """
         settings = self.settings
-        searched = settings.crop == "detector" and settings.max_frames
-        return bool(settings.seconds or settings.burst > 1 or searched) and not self.reason
+        late = (settings.crop == "detector" or not settings.size) and settings.max_frames
+        return bool(settings.seconds or settings.burst > 1 or late) and not self.reason
 
     def choose(self, frames: Frames) -> None:
         """Renders the frames that are kept of a video whose frames can be shown in rounds.
@@ -222,15 +223,14 @@ class RenditionMaker(Watcher):
         if wanted:
             self._kept[index] = render(image, face, self.settings), face.box if face else None
 
-    def made(self) -> tuple[RenditionInfo, UInt8[np.ndarray, "t s s 3"]]:
-        """What was made, and its RGB frames."""
+    def made(self) -> tuple[RenditionInfo, list[UInt8[np.ndarray, "_ _ 3"]]]:
+        """What was made, and its RGB frames, of one size unless faces keep their native pixels."""
         kept = spread(sorted(self._kept), self.settings.most_frames)
         if not kept and not self.reason:
             self.reason = f"no face in any of its {self._shown} frames"
         if self.reason:
-            nothing = np.zeros((0, self.settings.size, self.settings.size, 3), np.uint8)
-            return RenditionInfo(no_face=self._no_face, reason=self.reason), nothing
-        frames = np.stack([self._kept[index][0] for index in kept])
+            return RenditionInfo(no_face=self._no_face, reason=self.reason), []
+        frames = [self._kept[index][0] for index in kept]
         boxes = (value for index in kept for value in (self._kept[index][1] or _NO_BOX)) if self._locate else ()
         info = RenditionInfo(
             frame_indices=tuple(kept),
@@ -285,11 +285,13 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
     return {name: maker(each) for name, each in renditions.items()}
 
 
-def colour(frames: UInt8[np.ndarray, "t h w 3"]) -> tuple[float, ...]:
+def colour(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> tuple[float, ...]:
     """Mean, then standard deviation, of R, G and B over all pixels of a clip, rounded to float32."""
-    pixels = frames.reshape(-1, 3).astype(np.int64)
+    count, total, squares = 0, np.zeros(3, np.int64), np.zeros(3, np.int64)
     # Exact integer sums: the same on every machine and for every order of summation.
-    count, total, squares = len(pixels), pixels.sum(axis=0), (pixels * pixels).sum(axis=0)
+    for frame in frames:
+        pixels = frame.reshape(-1, 3).astype(np.int64)
+        count, total, squares = count + len(pixels), total + pixels.sum(axis=0), squares + (pixels**2).sum(axis=0)
     spread_ = [math.sqrt(count * int(q) - int(s) ** 2) / count for q, s in zip(squares, total, strict=True)]
     return tuple(float32(value) for value in [*(int(s) / count for s in total), *spread_])
 
