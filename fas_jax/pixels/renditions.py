@@ -223,13 +223,14 @@ class RenditionMaker(Watcher):
         if wanted:
             self._kept[index] = render(image, face, self.settings), face.box if face else None
 
-    def made(self) -> tuple[RenditionInfo, list[UInt8[np.ndarray, "_ _ 3"]]]:
-        """What was made, and its RGB frames, of one size unless faces keep their native pixels."""
+    def made(self) -> tuple[RenditionInfo, Any]:
+        """What was made, and its RGB frames: uint8 [t s s 3], or a list of [h w 3] where they keep native pixels."""
         kept = spread(sorted(self._kept), self.settings.most_frames)
         if not kept and not self.reason:
             self.reason = f"no face in any of its {self._shown} frames"
         if self.reason:
-            return RenditionInfo(no_face=self._no_face, reason=self.reason), []
+            nothing = np.zeros((0, self.settings.size, self.settings.size, 3), np.uint8)
+            return RenditionInfo(no_face=self._no_face, reason=self.reason), nothing
         frames = [self._kept[index][0] for index in kept]
         boxes = (value for index in kept for value in (self._kept[index][1] or _NO_BOX)) if self._locate else ()
         info = RenditionInfo(
@@ -238,7 +239,7 @@ class RenditionMaker(Watcher):
             boxes=tuple(float32(value) for value in boxes),
             no_face=self._no_face,
         )
-        return info, frames
+        return info, np.stack(frames) if self.settings.size else frames
 
 
 def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendition]) -> dict[str, RenditionMaker]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ READ_IMAGES = 8
 
 def decode_file(
     path: Path, makers: Mapping[str, RenditionMaker], upside_down: bool | None = None
-) -> tuple[ClipInfo, dict[str, list[UInt8[np.ndarray, "_ _ 3"]]]]:
+) -> tuple[ClipInfo, dict[str, Any]]:
     """What a video file is and, by rendition, its kept frames in RGB; none where a rendition could not be made.
 
     Memory holds the rendered candidates only (one of each segment), and full frames up to a limit where faces are
@@ -76,7 +77,7 @@ def decode_file(
 
 def decode_images(
     paths: Sequence[Path], makers: Mapping[str, RenditionMaker], fps: float = 0.0
-) -> tuple[ClipInfo, dict[str, list[UInt8[np.ndarray, "_ _ 3"]]]]:
+) -> tuple[ClipInfo, dict[str, Any]]:
     """As `decode_file`, for a clip whose frames are PNG or JPEG files; of these only the kept ones are read.
 
     Raises:
@@ -205,7 +206,7 @@ def _show_frames(capture: cv2.VideoCapture, makers: Mapping[str, Watcher], film:
 
 def _made(
     makers: Mapping[str, RenditionMaker],
-) -> tuple[dict[str, RenditionInfo], dict[str, list[UInt8[np.ndarray, "_ _ 3"]]]]:
+) -> tuple[dict[str, RenditionInfo], dict[str, Any]]:
     made = {name: maker.made() for name, maker in makers.items()}
     _check_possible(makers)
     return {name: info for name, (info, _) in made.items()}, {name: frames for name, (_, frames) in made.items()}
