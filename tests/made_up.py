@@ -30,6 +30,8 @@ from fas_jax.methods.quality import Quality
 from fas_jax.methods.quality_fitting import QualityDetector
 from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
 from fas_jax.methods.registry import score_inputs
+from fas_jax.methods.safas import Safas
+from fas_jax.methods.ssdg import Ssdg
 from fas_jax.methods.stack import LstmStack
 from fas_jax.models import backbones
 from tests import tiny_network  # noqa: F401 - it registers the network
@@ -46,6 +48,8 @@ METHODS: dict[str, Method] = {
     "metadata": Metadata(),
     "quality": Quality(renditions=("whole",)),
     "finetune": Finetune(network="tiny", weights="random", score_frames=8),
+    "ssdg": Ssdg(network="tiny", weights="random", score_frames=8, width=8),
+    "safas": Safas(network="tiny", weights="random", score_frames=8),
     "deeppixbis": DeepPixBiS(network="tiny", weights="random", score_frames=8, stride=4, map_side=8),
     "end2end": End2End(network="tiny", weights="random", score_frames=8, hidden=5),
 }

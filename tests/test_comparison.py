@@ -99,7 +99,7 @@ def test_two_runs_by_the_script(tmp_path):
     assert same.returncode == 2
     assert "are the same" in same.stderr
     (tmp_path / "three").mkdir()
-    assert "run scripts/evaluate.py" in run(tmp_path / "one", tmp_path / "three").stderr
+    assert "run fas-jax evaluate" in run(tmp_path / "one", tmp_path / "three").stderr
 
 
 def test_equal_scores_have_no_difference():

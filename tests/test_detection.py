@@ -128,7 +128,7 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.
 def test_the_environment_gets_the_package_that_is_asked_for() -> None:
     root = Path(__file__).parents[1]
     assert runpy.run_path(str(root / "scripts/bootstrap.py"))["ALONE"] == (detection.PACKAGE,)
-    for name in ("README.md", "fas_jax/base/settings.py"):
+    for name in ("README.md", "fas_jax/base/rendition.py"):
         assert f"--no-deps {detection.PACKAGE}" in (root / name).read_text()
 
 

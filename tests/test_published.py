@@ -10,6 +10,7 @@ from fas_jax.base.settings import Features, Preparation
 from fas_jax.deployment.bundle import Bundle, Decision
 from fas_jax.deployment.published import write_published
 from fas_jax.methods.finetune import Finetune
+from fas_jax.methods.frame_settings import Made
 from fas_jax.methods.frame_training import FrameDetector
 from fas_jax.models import backbones
 from tests.tiny_network import TINY
@@ -17,7 +18,7 @@ from tests.tiny_network import TINY
 
 def test_a_trained_network_is_written_under_its_published_names_and_read_back(tmp_path):
     params, stats = TINY.init(4)
-    detector = FrameDetector(Finetune(network="tiny"), {"backbone": params, "stats": stats, "head": {}}, "")
+    detector = FrameDetector(Finetune(network="tiny"), {"backbone": params, "stats": stats, "head": {}}, Made())
     bundle = Bundle(
         about={},
         detectors={"net": detector},

@@ -124,7 +124,7 @@ OWN, JOINED = np.arange(26), np.arange(26, 50)
 
 
 def sampler(balanced, count, share, seed=0, joined=JOINED):
-    return make_sampler(balanced, count, OWN, VIDEOS, seed, "net", joined, share)
+    return make_sampler(balanced, count, OWN, VIDEOS, seed, "net", rendered=joined, rendered_share=share)
 
 
 @given(

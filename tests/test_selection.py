@@ -17,6 +17,7 @@ from fas_jax.base.record import Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.pixels import renditions as renditions_module
 from fas_jax.pixels import selection
+from fas_jax.pixels.detection import Face
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.selection import fill, indices_by_time, kept_indices, spread, told_times
 from fas_jax.pixels.video import DecodeError, decode_file, decode_images
@@ -171,12 +172,12 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A stand-in for the detector, which knows the frames by their shade; the frames that it was asked for, in turn."""
     numbers: list[int] = []
 
-    def search(image: np.ndarray, model: str) -> tuple[float, ...] | None:
+    def search(image: np.ndarray, model: str, most_certain: bool) -> Face | None:
         number = round(float(image.mean()) / 8) - 1
         numbers.append(number)
-        return None if number in FACELESS else (16.0 + number, 8.0, 24.0, 24.0)
+        return None if number in FACELESS else Face((16.0 + number, 8.0, 24.0, 24.0))
 
-    monkeypatch.setattr(renditions_module, "largest_face", search)
+    monkeypatch.setattr(renditions_module, "find_face", search)
     return numbers
 
 

@@ -23,7 +23,7 @@ def test_a_detector_of_another_file_under_the_same_path_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     write(path, 0)
     method = dataclasses.replace(METHODS["finetune"], weights=str(path))
-    assert method.files()["weights"] == begin_with(TINY, str(path), 0)[2]
+    assert method.files()["weights"] == begin_with(TINY, method, 0)[2]
 
     def store(files):
         return DetectorStore(tmp_path, "net", method, {"whole": "data", "broken": "data"}, files)
@@ -52,5 +52,6 @@ def test_random_weights_are_of_no_file():
 
 def test_weights_of_another_network_are_named(tmp_path):
     write(tmp_path / "tiny.safetensors", 0)
+    method = dataclasses.replace(METHODS["finetune"], weights=str(tmp_path / "tiny.safetensors"))
     with pytest.raises(UserError, match=r"do not fit resnet18.*these are weights of tiny: set network"):
-        begin_with(trainable.get("resnet18"), str(tmp_path / "tiny.safetensors"), 0)
+        begin_with(trainable.get("resnet18"), method, 0)

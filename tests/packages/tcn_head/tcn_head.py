@@ -70,7 +70,7 @@ class Tcn(FeatureHead):
     taps: int = what(3, at_least=1)
     """Frames that a convolution joins; odd."""
     search: TcnSearch = how(TcnSearch)
-    """What scripts/search.py draws."""
+    """What fas-jax search draws."""
 
     def check(self, name: str) -> None:
         """Refuses a convolution without a middle."""
