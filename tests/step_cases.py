@@ -12,7 +12,8 @@ from fas_jax.training.objectives import Objective
 from fas_jax.training.single_side import SingleSide
 from tests.tiny_network import TINY
 
-STEPS, DOMAINS, SEED = 50, 3, 4
+# At another seed (4) a rectifier or triplet turns on or off within rounding, and the steps part.
+STEPS, DOMAINS, SEED = 50, 3, 5
 PLAIN = {"steps": STEPS, "warm_up": 0, "schedule": "step", "average": 0.0, "weight_decay": 5e-4, "decay_all": True}
 OBJECTIVES: dict[str, Objective] = {
     "finetune": Classification(TINY),
