@@ -112,6 +112,7 @@ def test_tasks_in_any_order_are_one_run(whole, tiny_cache, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (run / "models").iterdir()} == models
 
 
+@pytest.mark.slow
 def test_tasks_without_networks_are_one_run_too(tiny_cache, tmp_path):
     """Quick: methods that compile nothing."""
     wanted = [experiment(tiny_cache, tmp_path / name) for name in ("one", "other")]
