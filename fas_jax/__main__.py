@@ -1,6 +1,7 @@
 """The command line `fas-jax COMMAND`, also `python -m fas_jax COMMAND`. Imports only the command that is asked for."""
 
 import ast
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,11 +13,12 @@ from fas_jax.base.errors import UserError, unknown_name
 def main() -> None:
     """Runs the command that the first argument names, with the options behind it."""
     asked, *options = sys.argv[1:] or ["--help"]
-    if asked in ("-h", "--help"):
-        print(overview())
-        return
-    if asked == "--version":
-        print(__version__)
+    if asked in ("-h", "--help", "--version"):
+        try:
+            print(__version__ if asked == "--version" else overview(), flush=True)
+        except BrokenPipeError:  # the reader has gone, as in `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
         return
     try:
         module = import_module(f"{commands.__name__}.{_module(asked)}")

@@ -1,4 +1,4 @@
-"""Which measure of image quality separates what, and which tells only the dataset."""
+"""Shows which measure of image quality separates what, and which tells only the dataset."""
 
 from functools import partial
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A published method with its release's own settings, on your data, beside its published figures."""
+"""Trains a published method by its release's own settings, beside its published figures."""
 
 import dataclasses
 from functools import partial

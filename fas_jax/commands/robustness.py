@@ -1,4 +1,4 @@
-"""How a trained detector's verdicts change with the crop, the light, and the picture's quality."""
+"""Measures how verdicts change with the crop, the light, and the picture's quality."""
 
 import sys
 from functools import partial
