@@ -237,9 +237,9 @@ def test_a_run_and_its_bundle_are_measured_and_strength_0_is_their_own(tiny_cach
     (tmp_path / "tiny.toml").write_text(DATA.replace('["M", "I"]', '["M"]') + TRAINED)
     done("run", "--config", "tiny.toml", "--cache", tiny_cache, cwd=tmp_path)
     run, cache = tmp_path / "runs" / "tiny", tiny_cache
-    before = Ledger(cache).before("synth-M").readings
+    before = Ledger(cache).before("M").readings
     case = case_of_run(run)
-    assert Ledger(cache).before("synth-M").readings == before + 1
+    assert Ledger(cache).before("M").readings == before + 1
     start = score_at(case, AXES["jpeg"], 0.0)
     stored = ScoreTable.read_csv(run / "scores.csv").select(role="test")
     for name in ("mean", "colour", "net"):
