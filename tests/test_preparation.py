@@ -469,7 +469,7 @@ def test_settings_out_of_range(tree: Path, tmp_path: Path) -> None:
     for change in ({"videos_per_shard": 0}, {"workers": -1}, {"allow_failures": -1}, {"timeout": 0.0}):
         with pytest.raises(UserError, match=next(iter(change))):
             prepare_dataset(tree, tmp_path, dataclasses.replace(SMALL, **change), RENDITIONS)  # type: ignore[arg-type]
-    for change in ({"segment": 0}, {"size": 0}, {"max_frames": -1}, {"margin": -0.1}):
+    for change in ({"segment": 0}, {"size": -1}, {"max_frames": -1}, {"margin": -0.1}):
         with pytest.raises(UserError, match=f"renditions.near: {next(iter(change))} must be at least"):
             prepare_dataset(tree, tmp_path, SMALL, RENDITIONS | {"near": Rendition(**change)})  # type: ignore[arg-type]
     for names in ({}, {"Near": Rendition()}, {"": Rendition()}, {"a/b": Rendition()}):
