@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -325,9 +326,21 @@ def whole_peer(name):
     }[name]
 
 
+LARGE = "FAS_JAX_LARGE_NETWORKS"
+"""Environment variable that also compares the networks whose gradients compile for minutes on a CPU."""
+WHOLE = [
+    pytest.param(
+        name,
+        marks=()
+        if name in ("efficientnet_lite0", "resnet18")
+        else pytest.mark.skipif(LARGE not in os.environ, reason=f"{LARGE} is not set"),
+    )
+    for name in KEYS
+]
+
+
 @pytest.mark.peer
-@pytest.mark.slow
-@EVERY
+@pytest.mark.parametrize("name", WHOLE)
 def test_features_maps_gradients_and_statistics_equal_torchs(name):
     """In training, on one batch of an odd size; the loss is a random projection of the features, squared.
 
