@@ -113,7 +113,10 @@ def test_tasks_in_any_order_are_one_run(whole, tiny_cache, tmp_path):
         ours, theirs = (load_tree(each / name)[0] for each in (run, whole))
         assert jax.tree.structure(ours) == jax.tree.structure(theirs)
         assert jax.tree.all(jax.tree.map(partial(np.array_equal, equal_nan=True), ours, theirs))
-    curves = [{path.parent.relative_to(each / "events") for path in each.rglob("events.out*")} for each in (whole, run)]
+    curves = [
+        {path.parent.relative_to(each / "events") for path in (each / "events").rglob("events.out*")}
+        for each in (whole, run)
+    ]
     assert curves[0] == curves[1]
     # Together they are a run like any other: one command finds everything there.
     shutil.rmtree(run / "tasks")
