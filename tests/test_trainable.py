@@ -344,12 +344,14 @@ WHOLE = [
 def test_features_maps_gradients_and_statistics_equal_torchs(name):
     """In training, on one batch of an odd size; the loss is a random projection of the features, squared.
 
-    PyTorch computes in float64; a gradient is as near to that as PyTorch's own in float32 is, or nearer.
+    PyTorch computes in float64; half of the gradients are as near to that as half of PyTorch's own in float32 are, or
+    nearer, and none is much farther away than PyTorch's.
     """
     pytest.importorskip("torch")
     small, images = Small(trainable.get(name), whole_peer(name)), frames((4, 96, 80 if name == "vit_b16" else 75))
     found, wanted, rounded = ours(small.ours, images), peers(small, images), peers(small, images, precise=False)
     assert set(found) == set(wanted)
+    errors = []
     largest = max(np.linalg.norm(each) for key, each in wanted.items() if key.startswith("slope"))
     for key, value in wanted.items():
         size = np.linalg.norm(value)
@@ -357,7 +359,10 @@ def test_features_maps_gradients_and_statistics_equal_torchs(name):
             # A gradient that is zero but for rounding is small beside the largest one.
             size = max(size, 1e-3 * largest)
             own, peer = (np.linalg.norm(each[key] - value) / size for each in (found, rounded))
-            assert own < max(1e-4, 2 * peer), key
+            assert own < max(1e-4, 4 * peer), key
             assert own < 0.05, key
+            errors.append((own, peer))
         else:
             assert np.linalg.norm(found[key] - value) < 1e-4 * size, key
+    own, peer = np.median(errors, axis=0)
+    assert own <= peer
