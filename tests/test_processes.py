@@ -73,12 +73,11 @@ def test_two_processes_equal_one(tmp_path, run_devices):
 
 
 def test_a_batch_of_frames_on_two_processes_of_two_devices_equals_one_device(tmp_path):
-    """The gradient of one batch, and a network that is trained from a run's loader to its files."""
+    """The gradient of one batch, and what a few steps make of a network."""
     one, two = tmp_path / "one", tmp_path / "two"
     for folder, processes in ((one, 1), (two, 2)):
         own = {"JAX_NUM_CPU_DEVICES": str(processes)}
         finish(launch(processes, "-m", "tests.network_trial", str(folder.with_suffix(".npz")), **own))
-        finish(launch(processes, "-m", "tests.frame_trial", str(folder), **own))
     wanted, found = (dict(np.load(folder.with_suffix(".npz"))) for folder in (one, two))
     assert (wanted.pop("devices"), found.pop("devices")) == (1, 4)
     largest = max(np.abs(value).max() for key, value in wanted.items() if key.startswith("gradient"))
@@ -89,11 +88,6 @@ def test_a_batch_of_frames_on_two_processes_of_two_devices_equals_one_device(tmp
         else:
             # Adam makes steps of such a gradient that are as large as any.
             np.testing.assert_allclose(found[key], value, atol=1e-3)
-    fitted = [load_file(folder / "out.safetensors") for folder in (one, two)]
-    assert fitted[0].keys() == fitted[1].keys()
-    for key, value in fitted[0].items():
-        np.testing.assert_allclose(fitted[1][key], value, atol=1e-2)
-    assert not np.isnan(fitted[0]["scores"]).all()
 
 
 @pytest.mark.parametrize("how", ["lose 0", "lose 1", "stop"])

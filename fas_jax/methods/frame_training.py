@@ -194,6 +194,12 @@ def weights_file(network: Trainable, weights: str) -> Path | None:
 
 def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
     """Trains a network for each job; what is finished is read from the desk's folder. See `Method.fit`."""
+    if jax.process_count() > 1:
+        # Their checkpoints wait for each other without end.
+        raise UserError(
+            f"{desk.name}: networks on frames train in one process, whose devices share a batch; start one process, or "
+            "divide the work into tasks (fas-jax train --list-tasks)"
+        )
     found = [_fit(job, clips, desk) for job in jobs]
     failures = [
         f"{job.task.name}: {each.reason}" for job, each in zip(jobs, found, strict=True) if isinstance(each, Failed)
