@@ -16,7 +16,8 @@ from fas_jax.models import trainable
 from fas_jax.models.backbones.densenet import Shape
 from fas_jax.models.trainable import densenet
 from fas_jax.training import network_steps
-from fas_jax.training.pixel_maps import PixelMaps, mean_log_odds, pixel_loss
+from fas_jax.training.classification import mean_log_odds
+from fas_jax.training.pixel_maps import PixelMaps, pixel_loss
 from tests.small_networks import drawn
 from tests.test_finetune import clips, fit
 from tests.tiny_network import TINY

@@ -50,9 +50,20 @@ def linear(features: Float[Array, "b d"], head: Any) -> Float[Array, "b o"]:
 
 def cross_entropy(logits: Float[Array, "b 2"], labels: Int[Array, " b"], smoothing: float) -> Float[Array, " b"]:
     """Of the classes' softmax, where a share of each label is spread evenly over both classes."""
-    targets = jax.nn.one_hot(labels, 2) * (1 - smoothing) + smoothing / 2
-    found: Array = optax.softmax_cross_entropy(logits, targets)
+    found: Array = optax.softmax_cross_entropy(logits, smoothed(jax.nn.one_hot(labels, 2), smoothing))
     return found
+
+
+def smoothed(labels: Float[Array, "*n"], smoothing: float) -> Float[Array, "*n"]:
+    """Labels of 0 and 1, of which a share is spread evenly over both classes."""
+    return labels * (1 - smoothing) + smoothing / 2
+
+
+def mean_log_odds(logits: Float[Array, "b ..."]) -> Float[Array, " b"]:
+    """Log odds of the mean of each row's probabilities, also where these would be rounded to 0 or 1."""
+    flat = logits.reshape(len(logits), -1)
+    of_class = [jax.nn.logsumexp(jax.nn.log_sigmoid(sign * flat), axis=1) for sign in (1, -1)]
+    return of_class[0] - of_class[1]
 
 
 def dropped(features: Float[Array, "b d"], share: float, slots: Int[Array, " b"], key: Array) -> Float[Array, "b d"]:

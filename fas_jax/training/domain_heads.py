@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num
 
-from fas_jax.training.classification import dropped, linear
+from fas_jax.training.classification import dropped, linear, mean_log_odds, smoothed
 from fas_jax.training.losses import gathered, share_of_mean, supervised_contrast
 from fas_jax.training.objectives import Objective
 
@@ -53,8 +52,7 @@ class DomainHeads(Objective):
         features, stats = self.network.apply(params["backbone"], stats, frames, self.training(axis))
         logits = linear(dropped(features, self.dropout, places, key), params["head"])
         own = jnp.take_along_axis(logits, domains[:, None], 1)[:, 0]
-        targets = labels.astype(jnp.float32) * (1 - self.smoothing) + self.smoothing / 2
-        mistakes = optax.sigmoid_binary_cross_entropy(own, targets)
+        mistakes = optax.sigmoid_binary_cross_entropy(own, smoothed(labels.astype(jnp.float32), self.smoothing))
         of_domain = [share_of_mean(mistakes, domains == domain, axis) for domain in range(self.domains)]
         compared = supervised_contrast(*gathered((features, 10 * domains + labels), axis), self.temperature)
         weight = self.contrast * self.temperature / _BASE_TEMPERATURE
@@ -69,10 +67,7 @@ class DomainHeads(Objective):
     def log_odds(self, params: Any, stats: Any, frames: Num[Array, "b h w 3"]) -> Float[Array, " b"]:
         """See `Objective.log_odds`: of the mean of the heads' probabilities."""
         features, _ = self.network.apply(params["backbone"], stats, frames, self.scoring)
-        logits = linear(features, params["head"])
-        # log(mean of p) - log(mean of 1 - p), without ever leaving logarithms.
-        sums = [jax.nn.logsumexp(jax.nn.log_sigmoid(sign * logits), axis=1) for sign in (1, -1)]
-        return sums[0] - sums[1]
+        return mean_log_odds(linear(features, params["head"]))
 
 
 def aligned_heads(heads: Float[Array, "d k"], keep: float) -> Float[Array, "d k"]:

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, Num
 
 from fas_jax.base.errors import UserError
-from fas_jax.training.classification import dropped
+from fas_jax.training.classification import dropped, mean_log_odds, smoothed
 from fas_jax.training.objectives import Objective
 
 
@@ -55,7 +55,7 @@ class PixelMaps(Objective):
         flat = features.reshape(features.shape[0], -1)
         features = dropped(flat, self.dropout, batch["slots"], key).reshape(features.shape)
         cells = _linear(features, params["head"]["map"])
-        labels = batch["labels"].astype(jnp.float32) * (1 - self.smoothing) + self.smoothing / 2
+        labels = smoothed(batch["labels"].astype(jnp.float32), self.smoothing)
         return pixel_loss(cells, self._classified(params, cells), labels), stats
 
     def _classified(self, params: Any, cells: Float[Array, "b h w"]) -> Float[Array, " b"]:
@@ -76,13 +76,6 @@ def pixel_loss(
     wanted = jnp.broadcast_to(labels[:, None, None], cells.shape)
     of_cells = jnp.mean(optax.sigmoid_binary_cross_entropy(cells, wanted))
     return (of_cells + jnp.mean(optax.sigmoid_binary_cross_entropy(classified, labels))) / 2
-
-
-def mean_log_odds(cells: Float[Array, "b h w"]) -> Float[Array, " b"]:
-    """Log odds of the mean of the cells' probabilities, also where these would be rounded to 0 or 1."""
-    flat = cells.reshape(len(cells), -1)
-    of_class = [jax.nn.logsumexp(jax.nn.log_sigmoid(sign * flat), axis=1) for sign in (1, -1)]
-    return of_class[0] - of_class[1]
 
 
 def _linear(values: Float[Array, "*n d"], layer: Any) -> Float[Array, "*n"]:

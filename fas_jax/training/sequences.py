@@ -7,13 +7,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from fas_jax.models.architecture import padded
 from fas_jax.models.recurrent import Initialisation, Kind, RecurrentClassifier
 from fas_jax.models.trainable import Mode
-from fas_jax.training.classification import dropped
+from fas_jax.training.classification import cross_entropy, dropped
 from fas_jax.training.objectives import Objective
 
 _GREY = np.float32(127.5)
@@ -59,8 +58,8 @@ class SequenceClassification(Objective):
         features = features.reshape(*mask.shape, -1)
         kept = dropped(jnp.ones_like(features[:, 0]), self.dropout, batch["slots"], key)
         logits = self._logits(params, features * kept[:, None], mask)
-        labels = jax.nn.one_hot(batch["labels"], 2) * (1 - self.smoothing) + self.smoothing / 2
-        losses = optax.softmax_cross_entropy(logits, jnp.broadcast_to(labels[:, None], logits.shape))
+        labels = jnp.repeat(batch["labels"], mask.shape[1])
+        losses = cross_entropy(logits.reshape(-1, 2), labels, self.smoothing).reshape(mask.shape)
         counts = self.counts(mask)
         number = jnp.maximum(jnp.sum(counts, 1), 1).astype(jnp.float32)
         return jnp.mean(jnp.sum(jnp.where(counts, losses, 0), 1) / number), stats
