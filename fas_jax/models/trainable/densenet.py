@@ -10,13 +10,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import IMAGENET, Tensors, imagenet_normalise
 from fas_jax.models.backbones.densenet import SHAPES, Shape, mean_2x2
 from fas_jax.models.trainable.base import Renewed, Stage, Trainable
-from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, normalise, pointwise
+from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, imagenet_stem, normalise, pointwise
 from fas_jax.models.trainable.published import Weight, convolution, norm, normed
 
 EPSILON = 1e-5
@@ -42,7 +41,7 @@ def without_inner_dots(tensors: Tensors) -> Tensors:
 
 def _stages(shape: Shape) -> Iterator[Stage]:
     stem = normed((), "features.conv0", "features.norm0", (7, 7, 3, shape.stem))
-    yield Stage("stem", 4, shape.stem, stem, _stem)
+    yield Stage("stem", 4, shape.stem, stem, partial(imagenet_stem, EPSILON))
     for b, (channels, layers) in enumerate(zip(shape.block_inputs(), shape.layers, strict=True), start=1):
         last = b == len(shape.layers)
         end = channels + layers * shape.growth
@@ -64,12 +63,6 @@ def _weights(shape: Shape, b: int, channels: int, layers: int) -> Iterator[Weigh
     else:
         yield from norm(("end",), f"features.transition{b}.norm", channels)
         yield from convolution(("end",), f"features.transition{b}.conv", (1, 1, channels, channels // 2))
-
-
-def _stem(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w 3"]) -> tuple[Array, Stats]:
-    x, stats = normalise(convolve(x, params["kernel"], 2, 3), params, stats, EPSILON, mode)
-    windows = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-    return lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, *windows), stats
 
 
 def _stage(

@@ -85,6 +85,17 @@ def normalise(
     return found.astype(x.dtype), stats
 
 
+def imagenet_stem(
+    epsilon: float, mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w 3"]
+) -> tuple[Float[Array, "b h2 w2 c"], Stats]:
+    """How ResNet and DenseNet begin: a 7x7 convolution, normalisation, rectifier and the maximum of 3x3 places, both
+    windows at every second place; and the statistics as they run on.
+    """
+    x, stats = normalise(convolve(x, params["kernel"], 2, 3), params, stats, epsilon, mode)
+    windows = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, *windows), stats
+
+
 def layer_norm(x: Float[Array, "*n c"], params: Params, epsilon: float) -> Float[Array, "*n c"]:
     """Layer normalisation over the last axis, in float32."""
     values = x.astype(jnp.float32)

@@ -9,13 +9,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import IMAGENET, imagenet_normalise
 from fas_jax.models.trainable.base import Renewed, Stage, Trainable
-from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, normalise
+from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, imagenet_stem, normalise
 from fas_jax.models.trainable.published import Weights, normed
 
 EPSILON = 1e-5
@@ -51,7 +49,7 @@ def network(name: str, shape: Shape) -> Trainable:
 
 def _stages(shape: Shape) -> Iterator[Stage]:
     inputs = shape.widths[0]
-    yield Stage("stem", 4, inputs, normed((), "conv1", "bn1", (7, 7, 3, inputs)), _stem)
+    yield Stage("stem", 4, inputs, normed((), "conv1", "bn1", (7, 7, 3, inputs)), partial(imagenet_stem, EPSILON))
     for stage, (width, count) in enumerate(zip(shape.widths, shape.blocks, strict=True)):
         outputs = width * shape.expansion
         for i in range(count):
@@ -74,12 +72,6 @@ def _weights(shape: Shape, at: str, inputs: int, width: int, stride: int) -> Wei
 
 
 _NAMES = ("first", "second", "third")
-
-
-def _stem(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w 3"]) -> tuple[Array, Stats]:
-    x, stats = normalise(convolve(x, params["kernel"], 2, 3), params, stats, EPSILON, mode)
-    windows = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-    return lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, *windows), stats
 
 
 class _Layers(Renewed):
