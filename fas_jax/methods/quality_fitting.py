@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float, Int
 
+from fas_jax.base.logits import sigmoid
 from fas_jax.methods.base import Detector, Failed, Job
 from fas_jax.methods.data import BLOCK, Batch, Clips, Scores
 from fas_jax.methods.quality_settings import CLASSIFIERS, QualitySettings
@@ -42,7 +43,7 @@ class QualityDetector:
         logits = _logits(self.params, numbers)
         undecided = np.array([bool(why) for why in reasons], bool)
         logits = np.where(undecided, np.nan, logits)
-        return Scores(_sigmoid(logits), None, reasons if undecided.any() else (), logits)
+        return Scores(sigmoid(logits), None, reasons if undecided.any() else (), logits)
 
     def apply(self) -> None:
         """See `Detector.apply`: measures of native pixels are no function of arrays of one size."""
@@ -168,9 +169,3 @@ def _reasons(method: QualitySettings, batch: Batch, numbers: Float[np.ndarray, "
 def _auc(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
     bona_fide, attacks = scores[labels == 1][:, None], scores[labels == 0][None]
     return float((bona_fide > attacks).mean() + (bona_fide == attacks).mean() / 2)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    small = np.exp(-np.abs(logits))
-    found: np.ndarray = np.where(logits >= 0, 1, small) / (1 + small)
-    return found
