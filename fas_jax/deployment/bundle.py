@@ -14,6 +14,7 @@ from fas_jax.base.files import sha256_file
 from fas_jax.base.record import ClipInfo
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
+from fas_jax.deployment.card import rendered_share
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Method
@@ -23,7 +24,6 @@ from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.pixels.decoding import Undecoded, decode_files
 from fas_jax.pixels.pictures import unpack_frame
-from fas_jax.protocols.presets import is_synthetic
 
 NO_DECISION = "no decision"
 Frames: TypeAlias = UInt8[np.ndarray, "_ _ _ 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
@@ -64,10 +64,7 @@ class Bundle:
 
     def rendered_share(self, name: str) -> float:
         """The share of rendered clips in a detector's training: 1 where all its sources are rendered."""
-        sources = self.about["sources"]
-        if sources and all(map(is_synthetic, sources)):
-            return 1.0
-        return float(self.about.get("rendered", {}).get("share", {}).get(name, 0.0))
+        return rendered_share(self.about, name)
 
     def decision(self, name: str) -> Decision:
         """How a detector's score becomes a verdict.
@@ -193,7 +190,9 @@ class Bundle:
     def _joined(self, rendition: str, frames: Sequence[np.ndarray]) -> Frames:
         """Frames of a rendition; native ones may differ in size."""
         size = self.renditions[rendition].size
-        return np.stack(frames) if size and frames else np.zeros((0, size, size, 3), np.uint8) if size else frames
+        if not size:
+            return frames
+        return np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
 
     def _features(self, rendition: str, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [1 t d] and mask [1 t] of a clip, padded as in training, so that all lengths run one program."""

@@ -12,20 +12,33 @@ ONLY_RENDERED = (
 )
 
 
+def rendered_share(about: Mapping[str, Any], name: str) -> float:
+    """The share of rendered clips in a detector's training: 1 where all its sources are rendered.
+
+    Args:
+        about: As in bundle.json.
+        name: The detector.
+    """
+    sources = about["sources"]
+    if sources and all(map(is_synthetic, sources)):
+        return 1.0
+    return float(about.get("rendered", {}).get("share", {}).get(name, 0.0))
+
+
 def card(about: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
     Args:
         about: As in bundle.json.
     """
-    sources, rendered = about["sources"], about.get("rendered", {"clips": {}, "share": {}})
+    sources, joined = about["sources"], about.get("rendered", {}).get("clips", {})
     lines = ["# Card of a bundle for face presentation attack detection", ""]
     if sources and all(map(is_synthetic, sources)):
         lines += [ONLY_RENDERED, ""]
     elif any(map(is_synthetic, sources)):
         lines += ["Some of its sources are rendered videos, which say nothing about real attacks.", ""]
-    if rendered["clips"]:
-        clips = ", ".join(f"{name} ({count})" for name, count in rendered["clips"].items())
+    if joined:
+        clips = ", ".join(f"{name} ({count})" for name, count in joined.items())
         lines += [f"Rendered videos beside the sources, used in training alone: {clips}.", ""]
     lines += [
         f"- Sources: {', '.join(sources)}; protocol {about['protocol']}, seed {about['seed']}.",
@@ -39,8 +52,7 @@ def card(about: Mapping[str, Any]) -> str:
     for name, row in about["detectors"].items():
         read = "; ".join(f"{kind} of {item}" for kind, item in row["inputs"])
         threshold = "none" if row["threshold"] is None else f"{row['threshold']:.4g}"
-        share = 1.0 if sources and all(map(is_synthetic, sources)) else rendered["share"].get(name, 0.0)
-        lines.append(f"| {name} | {row['method']['kind']} | {read} | {threshold} | {share:.0%} |")
+        lines.append(f"| {name} | {row['method']['kind']} | {read} | {threshold} | {rendered_share(about, name):.0%} |")
     lines.append("")
     for name, row in about["inputs"]["renditions"].items():
         settings = ", ".join(f"{key} {value}" for key, value in row["settings"].items() if value != "")

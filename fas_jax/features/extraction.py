@@ -43,6 +43,7 @@ from fas_jax.features.store import (
     Unit,
     clear_notes,
     finished_units,
+    provenance_of,
     store_path,
     unit_name,
     write_manifest,
@@ -153,14 +154,7 @@ def store_provenance(
 ) -> dict[str, Any]:
     """What a store's manifest says about how it was made, JSON-able; `identity` comes from `store_identity`."""
     return {
-        **origin,
-        "dataset": prepared.dataset,
-        "synthetic": prepared.synthetic,
-        "complete": prepared.complete,
-        "prepared": prepared.fingerprint,
-        "prepared_versions": prepared.versions,
-        "rendition": rendition,
-        "platform": identity["platform"],
+        **provenance_of(prepared, rendition, origin, identity),
         # The name, not the path: what is written must not depend on where the file lies.
         "settings": {**to_dict(settings), "weights": Path(settings.weights).name},
     }

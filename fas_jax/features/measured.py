@@ -19,6 +19,7 @@ from fas_jax.features.store import (
     MANIFEST,
     FeatureStore,
     finished_units,
+    provenance_of,
     store_path,
     unit_name,
     write_manifest,
@@ -47,16 +48,7 @@ def measure_frames(prepared: Prepared, rendition: str, out: Path, progress: bool
         # As the backbone's features, they round otherwise on another kind of device.
         "platform": jax.default_backend(),
     }
-    provenance = {
-        **_origin(),
-        "dataset": prepared.dataset,
-        "synthetic": prepared.synthetic,
-        "complete": prepared.complete,
-        "prepared": prepared.fingerprint,
-        "prepared_versions": prepared.versions,
-        "rendition": rendition,
-        "platform": identity["platform"],
-    }
+    provenance = provenance_of(prepared, rendition, _origin(), identity)
     path = store_path(out, prepared.dataset, identity)
     shards = {unit_name(i): shard for i, shard in enumerate(prepared.shards)}
     with locked(path):

@@ -28,6 +28,7 @@ from fas_jax.base.files import atomic_path, fingerprint, inside, read_json, sha2
 from fas_jax.base.record import ClipInfo, Failure, Video, to_row
 from fas_jax.base.versions import installed, joined
 from fas_jax.base.video_table import VideoTable
+from fas_jax.datasets.prepared import Prepared
 from fas_jax.features.rows import PLACE, StoredFeatures, StoredFile, StoredInfos, read_header, read_stored, rise
 
 FORMAT = 3
@@ -189,6 +190,29 @@ class FeatureStore:
 def store_path(out: Path, dataset: str, identity: Mapping[str, Any]) -> Path:
     """Folder of the store with this identity."""
     return Path(out) / f"{dataset}-{_key(identity)}"
+
+
+def provenance_of(
+    prepared: Prepared, rendition: str, origin: Mapping[str, Any], identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What every store's manifest says about how it was made, JSON-able.
+
+    Args:
+        prepared: The dataset.
+        rendition: The name of one of its renditions.
+        origin: What made the features: `backbone`, `dimension`, `weights`, `weights_sha256`.
+        identity: Of the store, with its `platform`.
+    """
+    return {
+        **origin,
+        "dataset": prepared.dataset,
+        "synthetic": prepared.synthetic,
+        "complete": prepared.complete,
+        "prepared": prepared.fingerprint,
+        "prepared_versions": prepared.versions,
+        "rendition": rendition,
+        "platform": identity["platform"],
+    }
 
 
 def unit_name(index: int) -> str:

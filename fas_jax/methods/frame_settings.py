@@ -11,6 +11,7 @@ from fas_jax.base.declarations import rounding, what
 from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.inputs import Input
 from fas_jax.pixels.augmentation import Augmentation
+from fas_jax.training.drawing import rendered_clips
 from fas_jax.training.network_settings import NetworkTraining
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class FrameSettings(NetworkTraining, Method):
         if self.balanced == "domain":
             return tables / (sources + tables)
         clips = self.per_class if self.balanced == "class" else 2 * self.per_class
-        return round(clips * self.rendered_share) / clips
+        return rendered_clips(clips, self.rendered_share) / clips
 
     @abstractmethod
     def detector(self, params: Any, made: Made) -> Detector:
