@@ -72,6 +72,17 @@ def test_a_stack_reads_attack_and_bona_fide_of_every_method(tmp_path):
     np.testing.assert_array_equal(beside.mask, MASK)
 
 
+def test_nan_at_a_padded_frame_reaches_no_stack_and_at_a_real_one_stays(tmp_path):
+    scores = FrameScores.in_file(tmp_path / "some.f32", 1, MASK)
+    values = np.full((CLIPS, FRAMES), np.nan, np.float32)
+    values[1:, :3] = 0.25
+    scores.put(0, np.arange(CLIPS), values)
+    pairs = StackedScores((scores,), (0,), "concat")[np.arange(CLIPS)]
+    assert np.isnan(pairs[0, 0, :3]).all()
+    assert np.isfinite(pairs[0][~MASK]).all()
+    np.testing.assert_array_equal(pairs[0, 1:, :3, 1], 0.25)
+
+
 def test_methods_that_read_other_frames_cannot_be_stacked(tmp_path):
     one, other = FrameScores.in_memory(1, MASK), FrameScores.in_memory(1, MASK[:, :3])
     with pytest.raises(UserError, match="give them one rendition"):

@@ -50,10 +50,13 @@ class FrameScores:
         return cls(np.zeros((mask.shape[0], tasks, mask.shape[1]), np.float32), tasks, mask)
 
     def put(self, task: int, rows: Int[np.ndarray, " m"], scores: Float32[np.ndarray, "m t"]) -> None:
-        """Writes the scores of some clips by the detectors of a task."""
+        """Writes the scores of some clips by the detectors of a task; NaN at padded frames becomes 0."""
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
-            self._all("r+")[rows[part], task] = scores[part]
+            own = scores[part]
+            # What is no number at a padded frame would reach the gradients of a stack, whatever its mask says.
+            meaningless = np.isnan(own) & ~self.mask[rows[part]]
+            self._all("r+")[rows[part], task] = np.where(meaningless, 0, own)
 
     def of_task(self, task: int, rows: Int[np.ndarray, " m"]) -> Float32[np.ndarray, "m t"]:
         """The scores of some clips by the detectors of a task."""

@@ -71,8 +71,7 @@ class FrameDetector:
             "" if np.isfinite(score) else why or self.lack(count) or "the score is not a finite number"
             for score, why, count in zip(clip.tolist(), absent, real.sum(1).tolist(), strict=True)
         ]
-        frames = np.where(real, sigmoid(logits), 0).astype(np.float32)
-        return Scores(clip, frames, reasons if any(reasons) else ())
+        return Scores(clip, sigmoid(logits).astype(np.float32), reasons if any(reasons) else ())
 
     def logits(self, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
         """Log odds of bona fide at every real frame, float64; NaN elsewhere."""
