@@ -52,9 +52,7 @@ class StoredFrames:
         for target, row in zip(found, np.asarray(rows).tolist(), strict=True):
             count = int(self.mask[row].sum())
             if count:
-                target[:count] = self._checked(
-                    row, self.parts[self.part[row]].frames(int(self.place[row]), range(count))
-                )
+                target[:count] = self.some(row, range(count))
         return found
 
     def _checked(self, row: int, frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

@@ -189,13 +189,23 @@ def domain_videos(domain: RandomDomain, settings: Synthesis, split: str) -> tupl
 
 
 def manifest(domain: RandomDomain, videos: Iterable[PlannedVideo]) -> str:
-    """The text of a manifest (`fas_jax.datasets.manifest`) that lists the domain's videos."""
+    """The text of a manifest that lists the domain's videos."""
+    return manifest_text(domain.name, ((each, str(each.subject), each.pai, each.device) for each in videos))
+
+
+def manifest_text(dataset: str, rows: Iterable[tuple[PlannedVideo, str, str, str]]) -> str:
+    """The text of a manifest (`fas_jax.datasets.manifest`) of one dataset.
+
+    Args:
+        dataset: Its name.
+        rows: Each video with the names of its subject, PAI species and device.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("dataset", "video", "label", "subject", "split", "pai", "device"))
-    for video in videos:
+    for video, subject, pai, device in rows:
         label = "bonafide" if video.bona_fide else "attack"
-        writer.writerow((domain.name, video.path, label, video.subject, video.split, video.pai, video.device))
+        writer.writerow((dataset, video.path, label, subject, video.split, pai, device))
     return text.getvalue()
 
 

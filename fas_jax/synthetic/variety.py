@@ -5,8 +5,6 @@ parameter is drawn from its whole range, and traces of attacks (moiré, dots, a 
 that a network has to find others. A domain is a pure function of seed and number, and its subjects are its own.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -19,6 +17,7 @@ from fas_jax.synthetic.encoding import Encoding
 from fas_jax.synthetic.plan import PlannedVideo
 from fas_jax.synthetic.room import Relighting
 from fas_jax.synthetic.seeds import generator
+from fas_jax.synthetic.shifts import manifest_text
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "vignette": (0.0, 0.35),
@@ -131,14 +130,7 @@ def variety_videos(name: str, settings: Rendered) -> tuple[PlannedVideo, ...]:
 
 def variety_manifest(name: str, videos: Iterable[PlannedVideo]) -> str:
     """The text of a manifest that lists these videos; the device is the domain, and no two domains share a subject."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("dataset", "video", "label", "subject", "split", "pai", "device"))
-    for video in videos:
-        label = "bonafide" if video.bona_fide else "attack"
-        row = (name, video.path, label, person_of(video), video.split, video.fine, device_of(video))
-        writer.writerow(row)
-    return text.getvalue()
+    return manifest_text(name, ((each, person_of(each), each.fine, device_of(each)) for each in videos))
 
 
 def person_of(video: PlannedVideo) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, UInt8
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.record import ClipInfo
@@ -59,14 +59,6 @@ class Frames(StoredFrames):
         """See `StoredFrames.some`."""
         frames = self.read(row)
         return [frames[number] for number in numbers]
-
-    def __getitem__(self, rows: Int[np.ndarray, " m"]) -> UInt8[np.ndarray, "m t h w 3"]:
-        """See `StoredFrames.__getitem__`."""
-        found = np.zeros((len(rows), self.mask.shape[1], self.size, self.size, 3), np.uint8)
-        for target, row in zip(found, np.asarray(rows).tolist(), strict=True):
-            frames = self.read(row)
-            target[: len(frames)] = frames
-        return found
 
 
 def chosen_axes(names: Sequence[str]) -> dict[str, Axis]:
