@@ -14,9 +14,9 @@ from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans
 from fas_jax.experiment.run import CONFIG, TASKS, join_run, read_run
 from fas_jax.experiment.selection import needed
 from fas_jax.experiment.stages import check, expected, renditions_read
-from fas_jax.features.extraction import load_backbone
 from fas_jax.methods.base import Method, identity
 from fas_jax.methods.registry import in_order, read_by_others
+from fas_jax.models import backbones
 from fas_jax.runtime import devices
 from fas_jax.training.events import RATE
 
@@ -63,7 +63,7 @@ def describe(experiment: Experiment) -> list[str]:
         + ("" if len(known) == len(hours) else f", and {len(hours) - len(known)} methods of unknown rate")
     )
     records, features = _inputs(experiment, len(videos))
-    unbounded = [name for name in renditions_read(experiment) if not experiment.renditions[name].max_frames]
+    unbounded = [name for name in renditions_read(experiment) if not experiment.renditions[name].most_frames]
     also = f" (not those of {', '.join(unbounded)}, which keeps all frames)" if unbounded else ""
     lines.append(
         f"disk: some {(records + features + models) / 1e9:.2f} GB: {records / 1e9:.2f} prepared frames of "
@@ -120,16 +120,17 @@ def _fittings(experiment: Experiment, name: str, plans: Sequence[Plan], videos: 
 
 def _width(experiment: Experiment, method: Method) -> int:
     """Of the features that a method reads."""
-    return load_backbone(experiment.features)[0].dimension if method.inputs() else 0
+    return backbones.get(experiment.features.backbone).dimension if method.inputs() else 0
 
 
 def _inputs(experiment: Experiment, count: int) -> tuple[float, float]:
     """Bytes of the prepared frames and of the features of so many videos."""
-    width, number = load_backbone(experiment.features)[0].dimension, np.dtype(experiment.features.store_dtype).itemsize
+    width = backbones.get(experiment.features.backbone).dimension
+    number = np.dtype(experiment.features.store_dtype).itemsize
     records = features = 0.0
     for name in renditions_read(experiment):
         rendition = experiment.renditions[name]
-        raw = rendition.size**2 * 3 * rendition.max_frames
+        raw = rendition.size**2 * 3 * rendition.most_frames
         records += count * raw * (1 if experiment.preparation.records == "raw" else _PNG)
-        features += count * rendition.max_frames * width * number
+        features += count * rendition.most_frames * width * number
     return records, features

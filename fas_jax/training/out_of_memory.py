@@ -55,7 +55,7 @@ def step_advice(
         frozen: What stays as it is.
     """
     shares, own = shapes[1]["frames"].shape[:2]
-    height, width = shapes[1]["frames"].shape[2:4]
+    height, width = shapes[1]["frames"].shape[-3:-1]  # behind the frames of a sequence, or views
     parts = [count for count in range(settings.accumulate + 1, own + 1) if own % count == 0]
     limit = int(_USABLE * _capacity())
     chosen, needed = _fitting(objective, settings, mesh, mapping, shapes, parts, limit, frozen)

@@ -164,7 +164,7 @@ def case_of_bundle(folder: Path, videos: Path) -> Case:
     clips = decoded(listings, table, bundle.preparation, bundle.renditions)
     methods = {name: detector.method for name, detector in bundle.detectors.items()}
     tau = {name: bundle.decisions[name].threshold if name in bundle.decisions else np.nan for name in methods}
-    most = max((each.max_frames for each in bundle.renditions.values()), default=0)
+    most = max((each.most_frames for each in bundle.renditions.values()), default=0)
     return Case(
         name=Path(folder).resolve().name,
         experiment=Experiment(methods=methods),
