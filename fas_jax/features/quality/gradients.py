@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Num
 
-from fas_jax.features.quality.grey import Flavour, Grey, Map, filtered, gaussian, mean, ratio, total
+from fas_jax.features.quality.grey import Flavour, Grey, Map, angle, filtered, gaussian, mean, ratio, total
 
 _CORNER_WINDOW = gaussian(5, 1.5)
 _HARRIS = 0.04
@@ -23,10 +23,10 @@ def gradients(grey: Grey, flavour: Flavour) -> dict[str, Array]:
     change = (down + other_down) * lost_down + (across + other_across) * lost_across
     change = jnp.where(roots > 0, change / jnp.where(roots > 0, roots, 1), 0)
     if flavour == "bob":
-        angle = jnp.arctan2(across, down) - jnp.arctan2(other_across, other_down)
-        return {"gme": mean(jnp.abs(change)) / _BOB_SPACING, "gpe": mean(jnp.abs(angle))}
+        change_of_angle = angle(across, down) - angle(other_across, other_down)
+        return {"gme": mean(jnp.abs(change)) / _BOB_SPACING, "gpe": mean(jnp.abs(change_of_angle))}
     # The smaller of the two angles between both gradients.
-    turned = jnp.arctan2(down * lost_across - across * lost_down, down * other_down + across * other_across)
+    turned = angle(down * lost_across - across * lost_down, down * other_down + across * other_across)
     # A gradient of 0 has no angle, and zeros have signs.
     turned = jnp.where((down == 0) & (across == 0), 0, turned)
     return {"gme": mean(change * change), "gpe": mean(turned * turned), **_maps(grey)}

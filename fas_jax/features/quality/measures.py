@@ -15,7 +15,7 @@ from fas_jax.features.quality.grey import Flavour, grey_of
 from fas_jax.features.quality.spectra import spectra
 from fas_jax.features.quality.structure import structure
 
-VERSION = 1
+VERSION = 2
 """Raised when the same frames come to have other measures."""
 SMALLEST = 3
 """Side of a frame, in pixels, below which nothing is measured."""
@@ -72,7 +72,9 @@ def deviations(
         values = jnp.stack([jnp.asarray(found[name], jnp.float32) for name in wanted])
         return jnp.where(jnp.isfinite(values), values, jnp.nan)
 
-    return jax.vmap(one)(frames)
+    # One frame after the other: its maps stay in the cache, and large ones are divided among the cores.
+    found: Array = jax.lax.map(one, frames)
+    return found
 
 
 def measure(frames: UInt8[np.ndarray, "n h w 3"], flavour: Flavour = "formula") -> Float32[np.ndarray, "n d"]:

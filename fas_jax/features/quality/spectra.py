@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fas_jax.features.quality.grey import Flavour, Grey, ratio, total
+from fas_jax.features.quality.grey import Flavour, Grey, angle, ratio, total
 
 _CUT_OFF = 0.15
 
@@ -30,7 +30,7 @@ def spectra(grey: Grey, flavour: Flavour) -> dict[str, Array]:
     product = own * jnp.conj(other)
     # Undefined for a flat frame, whose magnitudes are rounding.
     flat = jnp.all(grey.levels == grey.levels[0, 0])
-    phase = jnp.where(flat, jnp.nan, total(jnp.arctan2(product.imag, product.real) ** 2 * twice))
+    phase = jnp.where(flat, jnp.nan, total(angle(product.imag, product.real) ** 2 * twice))
     low = [np.abs(np.fft.fftfreq(height)) <= _CUT_OFF, np.fft.rfftfreq(width) <= _CUT_OFF]
     lows = (low[0][:, None] & low[1]) * twice
     highs = (~low[0][:, None] & ~low[1]) * twice
