@@ -2,10 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.background import ROOT, ended, start
 
 # Four datasets, few subjects, tiny videos.
 DATA = """
@@ -45,15 +44,9 @@ TINY = (
 def script(name: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a script; `PYTHONPATH` in the environment goes before the project."""
     paths = os.pathsep.join([*filter(None, [environment.pop("PYTHONPATH", "")]), str(ROOT)])
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=500,
-        env=os.environ | {"PYTHONPATH": paths} | environment,
-        check=False,
-    )
+    process = start(ROOT / "scripts" / f"{name}.py", *arguments, cwd=cwd, PYTHONPATH=paths, **environment)
+    output, errors = ended(process, None)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def done(name: str, *arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -28,6 +28,8 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
+from tests import background
+
 # Before anything of the package is imported: every call is checked against the types and shapes that it declares.
 _CHECKED = ("models", "training", "features", "methods", "evaluation", "experiment", "deployment")
 importlib.import_module("tests.checked_types")
@@ -48,6 +50,13 @@ settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize
 settings.load_profile("fas_jax")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """Ends what a test has started and not waited for, or it would disturb the tests after it."""
+    yield
+    background.end_all()
 
 
 @pytest.fixture

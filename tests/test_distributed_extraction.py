@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from fas_jax.base.settings import Preparation
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.runtime.devices import join
+from tests import background
+from tests.background import ROOT, ended
 from tests.trees import msu_mfsd
 
-ROOT = Path(__file__).parent.parent
 OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "4"]
 
 
@@ -32,34 +32,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def start(prepared: Prepared, out: Path, *options: str, processes: int = 1, devices: int = 1) -> list[subprocess.Popen]:
     environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     }
-    command = [sys.executable, str(ROOT / "scripts" / "extract.py"), str(prepared.directory), "--out", str(out)]
-    command += [*OPTIONS, *options]
+    command = (ROOT / "scripts" / "extract.py", prepared.directory, "--out", out, *OPTIONS, *options)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     joined = {"FAS_JAX_COORDINATOR": address, "FAS_JAX_PROCESSES": str(processes)} if processes > 1 else {}
-    return [
-        subprocess.Popen(
-            command,
-            env=environment | joined | {"FAS_JAX_PROCESS": str(i)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(processes)
-    ]
+    return [background.start(*command, **environment, **joined, FAS_JAX_PROCESS=str(i)) for i in range(processes)]
 
 
 def finish(running: list[subprocess.Popen]) -> list[str]:
-    found = [process.communicate(timeout=300) for process in running]
-    for process, (_, errors) in zip(running, found, strict=True):
-        assert process.returncode == 0, errors
-    return [output + errors for output, errors in found]
+    return [output + errors for output, errors in map(ended, running)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,10 +1,8 @@
 """From video files to the feature store through the script, killed on the way."""
 
 import dataclasses
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,9 +15,10 @@ from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.preparation import prepare_dataset
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.features.extraction import FeatureStore, extract, frame_features, load_backbone
+from tests import background
+from tests.background import ROOT, ended
 from tests.trees import msu_mfsd
 
-ROOT = Path(__file__).parent.parent
 SETTINGS = Features(backbone="efficientnet_lite0", weights="random", batch_size=4)
 OPTIONS = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "4"]
 
@@ -41,9 +40,7 @@ def prepared(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "extract.py"), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return background.start(ROOT / "scripts" / "extract.py", *arguments, JAX_PLATFORMS="cpu")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,8 +56,7 @@ def test_the_script_killed_and_restarted_makes_the_same_store(prepared: Prepared
     killed.communicate()
     runs = [start(prepared.directory, "--out", tmp_path / name, *OPTIONS) for name in ("killed", "whole")]
     for run in runs:
-        output, errors = run.communicate()
-        assert run.returncode == 0, errors
+        output, _ = ended(run)
         assert "32 frames (whole), weights random (seed 0)" in output
     found, wanted = contents(tmp_path / "killed"), contents(tmp_path / "whole")
     # The kill may leave a temporary file, which nobody reads.

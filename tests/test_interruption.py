@@ -1,30 +1,23 @@
 """A training that is told to stop, or killed, ends with the same bits as an unbroken one."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import background
+from tests.background import ended, wait_until
 
 
 def start(folder: Path, out: Path, cores: int = 1) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tests.kill_trial", str(folder), str(out)]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(cores)}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return background.start("-m", "tests.kill_trial", folder, out, JAX_NUM_CPU_DEVICES=str(cores))
 
 
 def finish(folder: Path, out: Path) -> dict[str, np.ndarray]:
-    process = start(folder, out)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    ended(start(folder, out))
     return dict(np.load(out))
 
 
@@ -33,9 +26,7 @@ def steps(folder: Path) -> list[str]:
 
 
 def wait_for_step(process: subprocess.Popen, folder: Path) -> None:
-    while not steps(folder):
-        assert process.poll() is None
-        time.sleep(0.02)
+    wait_until(lambda: bool(steps(folder)), process)
 
 
 def assert_same(one, other):
@@ -50,8 +41,7 @@ def test_sigterm_saves_and_exits(tmp_path):
     process = start(tmp_path / "broken", tmp_path / "broken.npz")
     wait_for_step(process, tmp_path / "broken")
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143
+    _, errors = ended(process, 143)
     assert "terminated; the training was saved" in errors
     assert not (tmp_path / "broken.npz").exists()
     assert 1 <= len(steps(tmp_path / "broken")) <= 2
@@ -65,8 +55,7 @@ def test_a_training_goes_on_with_other_cores(tmp_path):
     process = start(tmp_path / "broken", tmp_path / "broken.npz", cores=2)
     wait_for_step(process, tmp_path / "broken")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 143
+    ended(process, 143)
     found = finish(tmp_path / "broken", tmp_path / "broken.npz")
     assert found.keys() == whole.keys()
     for name, value in found.items():
@@ -88,8 +77,7 @@ def test_twenty_kills_at_random_moments(tmp_path):
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.15))
         process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, "ended before it was killed: make it longer"
+        ended(process, -signal.SIGKILL)  # otherwise it ended before it was killed: make it longer
         kills += 1
         moved += steps(folder) != before
         # Two whole steps, one that is being written, and what is being removed or renamed.

@@ -1,9 +1,7 @@
 """Several processes of one job: numbered output, one end for all, and the name of the one that was lost."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,43 +9,27 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.runtime import launching
+from tests import background
+from tests.background import LAUNCH, ROOT, ended, launch
 
-ROOT = Path(__file__).parents[1]
-LAUNCH = [sys.executable, str(ROOT / "scripts" / "launch.py"), "--processes"]
 ME = "import os, signal, sys, time; me = int(os.environ['FAS_JAX_PROCESS']); "
 
 
-def start(program: str, processes: int = 2, **environment: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [*LAUNCH, str(processes), "--", sys.executable, "-c", ME + program],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=60)
-    return process.returncode, output, errors
+def start(program: str, processes: int = 2) -> subprocess.Popen:
+    return launch(processes, "-c", ME + program)
 
 
 def test_each_process_knows_its_place_and_its_lines_are_numbered():
-    code, output, errors = finish(
-        start("print(os.environ['FAS_JAX_PROCESSES'], me); print('a\\rb', file=sys.stderr)", 3)
-    )
-    assert code == 0
+    output, errors = ended(start("print(os.environ['FAS_JAX_PROCESSES'], me); print('a\\rb', file=sys.stderr)", 3))
     assert sorted(output.splitlines()) == ["[0] 3 0", "[1] 3 1", "[2] 3 2"]
     assert sorted(errors.splitlines()) == [f"[{i}] {word}" for i in range(3) for word in "ab"]
 
 
 def test_a_killed_process_ends_the_others_and_is_named():
     began = time.monotonic()
-    code, _, errors = finish(
-        start("print('the last words', file=sys.stderr); me == 1 and os.kill(os.getpid(), 9); time.sleep(99)")
-    )
-    assert time.monotonic() - began < 30
-    assert code == 128 + signal.SIGKILL
+    process = start("print('the last words', file=sys.stderr); me == 1 and os.kill(os.getpid(), 9); time.sleep(99)")
+    _, errors = ended(process, 128 + signal.SIGKILL)
+    assert time.monotonic() - began < 60
     assert "process 1 of 2 (counted from 0) was lost: killed by SIGKILL" in errors
     assert "    the last words\n" in errors
 
@@ -58,8 +40,7 @@ def test_one_that_ends_badly_ends_what_the_others_have_started_too():
         "me == 0 and sys.exit(3); import subprocess; "
         "child = subprocess.Popen(['sleep', '98']); print(child.pid); time.sleep(97)"
     )
-    code, output, errors = finish(start(program))
-    assert code == 3
+    output, errors = ended(start(program), 3)
     assert "process 0 of 2 (counted from 0) was lost: it exited with code 3" in errors
     left = Path("/proc") / output.split()[1] / "stat"
     assert not left.exists() or left.read_text().split()[2] == "Z"
@@ -72,25 +53,16 @@ def test_sigterm_reaches_all_and_is_no_loss():
     ready = [process.stdout.readline() for _ in range(2)]
     assert sorted(ready) == ["[0] ready\n", "[1] ready\n"]
     process.send_signal(signal.SIGTERM)
-    code, output, errors = finish(process)
-    assert code == 143
+    output, errors = ended(process, 143)
     assert sorted(output.splitlines()) == ["[0] saved", "[1] saved"]
     assert "lost" not in errors
 
 
 def test_what_cannot_be_run_is_an_error():
     for options in (["2", "--", "/nowhere"], ["0", "--", "true"], ["2"]):
-        done = subprocess.run(
-            [*LAUNCH, *options],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 2
-        assert "error: " in done.stderr
-        assert "Traceback" not in done.stderr
+        _, errors = ended(background.start(LAUNCH, "--processes", *options), 2)
+        assert "error: " in errors
+        assert "Traceback" not in errors
 
 
 def test_processes_share_the_gpus_evenly():
@@ -104,13 +76,5 @@ def test_processes_share_the_gpus_evenly():
 
 
 def test_a_script_for_one_process_refuses_several():
-    done = subprocess.run(
-        [*LAUNCH, "2", "--", sys.executable, str(ROOT / "scripts" / "evaluate.py"), "anything"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-    )
-    assert done.returncode == 2
-    assert "evaluate.py runs in one process" in done.stderr
+    _, errors = ended(launch(2, ROOT / "scripts" / "evaluate.py", "anything"), 2)
+    assert "evaluate.py runs in one process" in errors

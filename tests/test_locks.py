@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,8 +13,9 @@ from fas_jax.base import locks, owners
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import atomic_path, remove_leftovers
 from fas_jax.base.locks import LOCK, is_lock, locked
+from tests import background
+from tests.background import ended
 
-ROOT = Path(__file__).parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -38,9 +38,7 @@ for _ in range(int(sys.argv[2])):
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    return background.start("-c", program, *arguments)
 
 
 def holder(folder: Path) -> subprocess.Popen:
@@ -96,8 +94,7 @@ def test_four_processes_never_hold_it_at_once(tmp_path, monkeypatch):
     (tmp_path / "counter").write_text("0")
     processes = [start(COUNT, tmp_path, 10) for _ in range(4)]
     for process in processes:
-        process.communicate(timeout=120)
-        assert process.returncode == 0
+        ended(process)
     assert (tmp_path / "counter").read_text() == "40"
     assert not claims(tmp_path)
 
@@ -166,17 +163,13 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_temporary_files_of_the_living_stay(tmp_path):
-    dead = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, os\nfrom pathlib import Path\nfrom fas_jax.base.files import atomic_path\n"
-            "file = atomic_path(Path(sys.argv[1]))\nfile.__enter__()\nos._exit(0)",
-            str(tmp_path / "dead.txt"),
-        ],
-        cwd=ROOT,
+    dead = background.start(
+        "-c",
+        "import sys, os\nfrom pathlib import Path\nfrom fas_jax.base.files import atomic_path\n"
+        "file = atomic_path(Path(sys.argv[1]))\nfile.__enter__()\nos._exit(0)",
+        tmp_path / "dead.txt",
     )
-    dead.wait()
+    ended(dead)
     foreign = tmp_path / ".tmp-0123.mp4"
     foreign.touch()
     assert len(list(tmp_path.glob(".tmp-*"))) == 2

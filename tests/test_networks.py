@@ -1,11 +1,8 @@
 """The loop for a network on frames: what a step computes, on one device and four, broken off and whole."""
 
 import dataclasses
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
@@ -21,24 +18,19 @@ from fas_jax.training import network_steps
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.classification import Classification
 from fas_jax.training.network_settings import NetworkTraining
+from tests import background
+from tests.background import ended, wait_until
 from tests.network_trial import OBJECTIVE, SETTINGS, batch_of, begin, gradient, train
 from tests.tiny_network import TINY
 
-ROOT = Path(__file__).parents[1]
-
 
 def start(out: Path, *arguments: object, devices: int = 1) -> subprocess.Popen:
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.network_trial", str(out), *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    own = {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"}
+    return background.start("-m", "tests.network_trial", out, *arguments, **own)
 
 
 def finished(out: Path, *arguments: object, devices: int = 1) -> dict[str, np.ndarray]:
-    process = start(out, *arguments, devices=devices)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
+    ended(start(out, *arguments, devices=devices))
     return dict(np.load(out))
 
 
@@ -70,13 +62,10 @@ def test_four_devices_compute_what_one_does(whole, tmp_path, mapping):
 def test_broken_off_it_ends_with_the_same_bits(whole, tmp_path, number):
     folder = tmp_path / "checkpoints"
     process = start(tmp_path / "out.npz", folder)
-    while not (folder.exists() and any(path.name.isdigit() for path in folder.iterdir())):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
+    wait_until(lambda: folder.exists() and any(path.name.isdigit() for path in folder.iterdir()), process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = ended(process, 143 if number == signal.SIGTERM else -number)
     if number == signal.SIGTERM:
-        assert process.returncode == 143
         assert "the training was saved" in errors
     assert not (tmp_path / "out.npz").exists()
     again = finished(tmp_path / "out.npz", folder)

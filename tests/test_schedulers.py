@@ -3,14 +3,13 @@
 import os
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from fas_jax.runtime.launching import scheduler
+from tests import background
+from tests.background import ended
 
-ROOT = Path(__file__).parents[1]
 SLURM = {
     "SLURM_JOB_ID": "4711",
     "SLURM_STEP_NODELIST": "localhost",
@@ -50,13 +49,8 @@ def test_a_scheduler_is_known_by_what_it_sets(environment, name):
 
 def ran(place: int, **environment: str) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI", "FAS_JAX"))}
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        env=clean | {"PYTHONPATH": str(ROOT), "SLURM_PROCID": str(place), "SLURM_LOCALID": str(place)} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    own = {"SLURM_PROCID": str(place), "SLURM_LOCALID": str(place)}
+    return background.start("-c", PROGRAM, env=clean, **own | environment)
 
 
 def free_job() -> str:
@@ -73,8 +67,7 @@ def test_two_processes_of_an_imitated_slurm_step_work_together():
     own["SLURM_JOB_ID"] = free_job()
     processes = [ran(place, **own) for place in range(2)]
     for place, process in enumerate(processes):
-        output, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors[-2000:]
+        output, _ = ended(process)
         assert f"place {place} of 2" in output
 
 

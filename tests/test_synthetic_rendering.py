@@ -20,6 +20,8 @@ from fas_jax.synthetic.encoding import Encoding, write_video
 from fas_jax.synthetic.plan import LETTERS, frame_count, frame_size, official_videos, planned_videos
 from fas_jax.synthetic.recording import record
 from fas_jax.synthetic.rendering import render_video
+from tests import background
+from tests.background import ended
 
 TINY = Synthesis(subjects=3, videos_per_subject=4, frames=6, scale=0.1, workers=2)
 
@@ -135,12 +137,8 @@ def test_two_processes_at_once_render_every_video_once(trees, tmp_path):
         "from fas_jax.synthetic import render_dataset\n"
         f"render_dataset('casia_fasd', Path(sys.argv[1]), {TINY!r})"
     )
-    command = [sys.executable, "-c", program, str(root)]
-    processes = [
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) for _ in range(2)
-    ]
-    told = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    processes = [background.start("-c", program, root) for _ in range(2)]
+    told = [ended(process)[1] for process in processes]
     assert sum("rendering tree" in errors for errors in told) == 1
     assert sum("waiting for process" in errors for errors in told) == 1
     assert hashes(root) == hashes(trees["casia_fasd"])

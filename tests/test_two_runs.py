@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from fas_jax.experiment.run import CONFIG, only_job, open_run
 from fas_jax.methods.logistic import Colour
 from fas_jax.studies import oracle
 from fas_jax.studies.search import run as search
-from tests.test_locks import ROOT, holder
+from tests.background import children, ended, launch
+from tests.test_locks import holder
 
 
 @pytest.fixture
@@ -81,15 +81,7 @@ def test_a_folder_that_is_no_run_is_left_alone(experiment, tmp_path):
 
 
 def job(folder: Path, processes: int, seconds: float) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "scripts" / "launch.py"), "--processes", str(processes), "--"]
-    return subprocess.Popen(
-        [*command, sys.executable, "-m", "tests.lock_trial", str(folder), str(seconds)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return launch(processes, "-m", "tests.lock_trial", folder, seconds)
 
 
 @pytest.mark.slow
@@ -97,13 +89,10 @@ def test_the_processes_of_a_job_share_its_lock_and_a_killed_job_leaves_none(tmp_
     first = job(tmp_path, 2, 300)
     assert first.stdout is not None
     assert sorted(first.stdout.readline() for _ in range(2)) == ["[0] held\n", "[1] held\n"]
-    second = job(tmp_path, 1, 0)
-    _, errors = second.communicate(timeout=120)
-    assert second.returncode == 1
+    _, errors = ended(job(tmp_path, 1, 0), 1)
     assert "is in use by process" in errors
-    children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
+    for child in children(first):
+        os.kill(child, signal.SIGKILL)
     first.communicate(timeout=120)
     third = job(tmp_path, 2, 0)
     output, errors = third.communicate(timeout=120)
