@@ -164,6 +164,24 @@ def test_weights_are_read_under_their_published_names_and_refused_if_they_fit_in
         fit(dataclasses.replace(method, weights=str(tmp_path / "part.safetensors")))
 
 
+def test_a_finished_fitting_reads_no_weights_but_knows_their_file(tmp_path, monkeypatch):
+    path = tmp_path / "weights.safetensors"
+    save_file(TINY.export_weights(*TINY.init(7)), path)
+    method = dataclasses.replace(METHOD, weights=str(path), steps=1, validate_every=1)
+    desk = dataclasses.replace(DESK, folder=tmp_path)
+    first = fit(method, desk=desk)
+    monkeypatch.setattr("fas_jax.methods.frame_weights.read_weights", lambda _: pytest.fail("read again"))
+    again = fit(method, desk=desk)
+    assert jax.tree.all(jax.tree.map(np.array_equal, again.params, first.params))
+    assert again.about == first.about
+    save_file(TINY.export_weights(*TINY.init(8)), path)
+    with pytest.raises(UserError, match=r"trained with other settings \(weights: "):
+        fit(method, desk=desk)
+    path.unlink()
+    with pytest.raises(UserError, match=r"weights .*weights.safetensors cannot be read: No such file"):
+        fit(method, desk=desk)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -92,6 +92,15 @@ def test_a_validation_that_does_not_fit_names_its_own_setting():
         trained(1 << 10, dataclasses.replace(SETTINGS, steps=1), no_memory)
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes", "INTERNAL: CUDA_ERROR_OUT_OF_MEMORY: out of memory"],
+)
+def test_every_platforms_words_are_known(said):
+    with pytest.raises(UserError, match="take less"), out_of_memory.told(lambda: "take less"):
+        raise jax.errors.JaxRuntimeError(said)
+
+
 def test_other_errors_of_a_device_stay_what_they_are():
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), out_of_memory.told(lambda: "memory"):
         raise jax.errors.JaxRuntimeError("INTERNAL: a bug")

@@ -136,14 +136,14 @@ def memory_told(batch_size: int) -> Iterator[None]:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         device = jax.local_devices()[0].device_kind
-        told = str(error).splitlines()[0] if str(error) else "out of memory"
-        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in told or "out of memory" in told.lower():
+        if isinstance(error, MemoryError) or devices.lacks_memory(error):
             advice = f"set it to {batch_size // 2}" if batch_size > 1 else "one frame is too much for it"
             raise OutOfMemoryError(
                 f"{device} has not enough memory for features.batch_size {batch_size}: {advice}"
             ) from error
+        said = str(error).partition("\n")[0]
         raise UserError(
-            f"{device} failed ({told}); finished parts are kept: run the same command again to go on"
+            f"{device} failed ({said}); finished parts are kept: run the same command again to go on"
         ) from error
 
 

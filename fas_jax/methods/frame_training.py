@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -22,9 +21,8 @@ from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
 from fas_jax.methods.data import Batch, Clips, Rows, Scores
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
+from fas_jax.methods.frame_weights import begin_with, weights_sha256
 from fas_jax.methods.inputs import Input
-from fas_jax.models import trainable
-from fas_jax.models.backbones.weights import package_file, read_weights
 from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
 from fas_jax.training.batches import FrameBatches, codes_of
@@ -166,31 +164,6 @@ def initial(objective: Objective, backbone: Any, stats: Any, seed: int) -> dict[
     return {"backbone": backbone, "head": objective.head(seed), "stats": stats}
 
 
-def begin_with(network: Trainable, method: FrameSettings, seed: int) -> tuple[Any, Any, str]:
-    """A network's parameters and statistics, and the SHA-256 of the file that they are of, empty for random ones.
-
-    Raises:
-        UserError: The weights are not there or do not fit; the message names the tensor.
-    """
-    path = weights_file(network, method.weights)
-    if path is None:
-        return *network.init(seed), ""
-    tensors, sha256 = read_weights(path)
-    try:
-        return *network.import_weights(tensors, seed, method.reset, method.may_be_missing), sha256
-    except UserError as error:
-        others = ", ".join(trainable.find_fitting(tensors))
-        hint = f"; these are weights of {others}: set network, or name other weights" if others else ""
-        raise UserError(f"{path}: {error}{hint}") from error
-
-
-def weights_file(network: Trainable, weights: str) -> Path | None:
-    """The file that the setting `weights` of a method on frames names; None where its weights are random."""
-    if weights == "random":
-        return None
-    return package_file(*network.package) if weights == "package" and network.package else Path(weights)
-
-
 def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
     """Trains a network for each job; what is finished is read from the desk's folder. See `Method.fit`."""
     if jax.process_count() > 1:
@@ -219,8 +192,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     seen = np.concatenate([train, rendered])
     domains = len(np.unique(np.asarray(clips.videos.dataset)[seen]))
     objective = objective_for(method, domains)
-    backbone, stats, sha256 = begin_with(objective.network, method, task.seed)
-    start = initial(objective, backbone, stats, task.seed)
+    sha256 = weights_sha256(objective.network, method.weights)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
     parts = [part.tolist() for part in (train, validation, *([rendered] if len(rendered) else ()))]
     about = {
@@ -261,6 +233,8 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     codes = codes_of(clips.videos, seen)
     batches = FrameBatches(frames, sampler, method.augment, task.seed, codes, take, objective.views, tuple(further))
     made = Made(sha256, domains, frames.burst)
+    # Only here, because a finished training needs no weights to begin with.
+    start = initial(objective, *begin_with(objective.network, method, task.seed), task.seed)
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
     rate = {"method": desk.name, "devices": devices.describe()}
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None

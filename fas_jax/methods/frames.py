@@ -70,11 +70,10 @@ class FrameMethod(FrameSettings):
 
     def files(self) -> Mapping[str, str]:
         """The file of weights that training begins with."""
-        from fas_jax.base.files import sha256_file
-        from fas_jax.methods.frame_training import weights_file
+        from fas_jax.methods.frame_weights import weights_sha256
 
-        path = weights_file(self.objective().network, self.weights)
-        return {"weights": sha256_file(path)} if path else {}
+        sha256 = weights_sha256(self.backbone(), self.weights)
+        return {"weights": sha256} if sha256 else {}
 
     def check(self, name: str) -> None:
         """Refuses an unknown network, patterns that match nothing, weights that are not there, and frames of the wrong

@@ -308,6 +308,13 @@ def free_memory() -> int:
     return free_host_memory() // jax.local_device_count()
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether this is what the compiler or a device raises for want of memory, whatever the platform calls it."""
+    said = str(error)
+    known = "RESOURCE_EXHAUSTED" in said or "out of memory" in said.lower()
+    return known and isinstance(error, jax.errors.JaxRuntimeError)
+
+
 def describe() -> dict[str, Any]:
     """Platform, kind and number of the devices, for reports."""
     devices = jax.local_devices()

@@ -16,8 +16,6 @@ from fas_jax.training.freezing import NOTHING, Frozen
 from fas_jax.training.network_settings import NetworkTraining
 from fas_jax.training.objectives import Objective
 
-# What XLA calls it, whatever the platform.
-_SIGN = "RESOURCE_EXHAUSTED"
 # Of a device's memory; the rest is other programs' and lost between blocks.
 _USABLE = 0.9
 _MOST_COMPILED = 4
@@ -29,7 +27,7 @@ def told(advice: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if _SIGN not in str(error):
+        if not devices.lacks_memory(error):
             raise
         raise UserError(advice()) from error
 
