@@ -26,6 +26,8 @@ from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.logistic import Colour, Logistic, MeanFeature, Metadata
 from fas_jax.methods.logistic_fitting import LogisticDetector
+from fas_jax.methods.patches import Patches
+from fas_jax.methods.patches_fitting import PatchesDetector
 from fas_jax.methods.quality import Quality
 from fas_jax.methods.quality_fitting import QualityDetector
 from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
@@ -52,6 +54,9 @@ METHODS: dict[str, Method] = {
     "safas": Safas(network="tiny", weights="random", score_frames=8),
     "deeppixbis": DeepPixBiS(network="tiny", weights="random", score_frames=8, stride=4, map_side=8),
     "end2end": End2End(network="tiny", weights="random", score_frames=8, hidden=5),
+    "patches": Patches(
+        network="tiny", high_network="tiny", weights="random", score_frames=8, rendition="whole", pooling="quantile"
+    ),
 }
 
 
@@ -62,6 +67,12 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
         own = 2 * stacked or width
         params = method.architecture(own).init(jax.random.key(seed))
         return HeadDetector(method, own, jax.tree.map(lambda leaf: np.asarray(leaf) * 3, params))
+    if isinstance(method, Patches):
+        parts: dict[str, Any] = {
+            name: make_detector(each, width, seed + 7 * place)
+            for place, (name, each) in enumerate(method.networks().items())
+        }
+        return PatchesDetector(method, parts)
     if isinstance(method, FrameMethod):
         objective = method.objective()
         params = initial(objective, *objective.network.init(seed), seed)

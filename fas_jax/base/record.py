@@ -40,13 +40,14 @@ class RenditionInfo:
     """One rendition of a video, without its frames."""
 
     frame_indices: tuple[int, ...] = ()
-    """Zero-based indices of the kept frames, rising; empty where the rendition could not be made."""
+    """Zero-based indices of the kept frames, rising, once for each tile where these are cut into tiles; empty where the
+    rendition could not be made."""
     colour: tuple[float, ...] = ()
     """Mean of R, G, B, then standard deviation of R, G, B, over the kept frames' pixels (0 to 255); empty without
     frames."""
     boxes: tuple[float, ...] = ()
-    """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame; zeros
-    where no face was found; empty if the rendition crops no faces."""
+    """x, y, width, height of the face in every kept frame, one after the other, in pixels of the turned frame, or those
+    of its frame for every tile; zeros where no face was found; empty if the rendition crops no faces."""
     no_face: int = 0
     """Of the frames that were searched, those in which no face was found, including those that were left out."""
     reason: str = ""

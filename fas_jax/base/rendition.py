@@ -31,6 +31,13 @@ class Rendition:
     bursts: int = what(3, later=True, at_least=1)
     """Most bursts of a clip, spread evenly over the video, where burst is above 1; it takes the place of max_frames.
     Bursts share no frame: of two that would, the later is left out."""
+    tiles: int = what(0, later=True, at_least=0)
+    """Most tiles of a kept frame; 0 for none. Tiles are squares of `size` native pixels, of which nothing is resampled,
+    from a window that slides over the face with its margin, or over the whole frame where crop is whole. They are then
+    the frames of the rendition, those of a kept frame one after the other, which `patches` reads."""
+    tile_step: int = what(0, later=True, at_least=0)
+    """Most pixels by which the window slides; 0 for the tile's side, so that tiles cover the face with as little
+    overlap as can be. Where it has more places than `tiles`, it takes as many, evenly spread, with gaps between."""
     crop: Literal["whole", "annotation", "detector"] = what("whole")
     """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
     detector the largest face that is found in the frame."""
@@ -60,9 +67,14 @@ class Rendition:
                     object.__setattr__(self, name, own)
 
     @property
-    def most_frames(self) -> int:
-        """Most frames of a clip; 0 where nothing limits them."""
+    def most_kept(self) -> int:
+        """Most frames that are kept of a video; 0 where nothing limits them."""
         return self.burst * self.bursts if self.burst > 1 else self.max_frames
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames of a clip, or tiles where kept frames are cut into these; 0 where nothing limits them."""
+        return self.most_kept * max(1, self.tiles)
 
 
 def default_renditions() -> dict[str, Rendition]:

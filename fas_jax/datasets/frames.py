@@ -1,7 +1,7 @@
 """Frames of clips of prepared datasets, read and decoded when they are asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -55,6 +55,13 @@ class StoredFrames:
                 target[:count] = self.some(row, range(count))
         return found
 
+    def only(self, kept: Bool[np.ndarray, "n t"]) -> "StoredFrames":
+        """The same clips with some of their frames, as if they had no others; `kept` is false where there is none."""
+        count = kept.sum(1)
+        mask = np.arange(kept.shape[1]) < count[:, None]
+        numbers = tuple(np.flatnonzero(row) for row in kept)
+        return _SomeFrames(self.parts, self.part, self.place, mask, self.size, self.burst, whole=self, numbers=numbers)
+
     def _checked(self, row: int, frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The frames, which must have the rendition's size."""
         for frame in frames:
@@ -65,3 +72,13 @@ class StoredFrames:
                     f"{self.size}x{self.size}; prepare again"
                 )
         return frames
+
+
+@dataclass(frozen=True, eq=False)
+class _SomeFrames(StoredFrames):
+    whole: StoredFrames = field(kw_only=True)
+    numbers: tuple[Int[np.ndarray, " _"], ...] = field(kw_only=True)
+    """Of each clip's frames, in `whole`."""
+
+    def some(self, row: int, numbers: Sequence[int]) -> Sequence[UInt8[np.ndarray, "h w 3"]]:
+        return self.whole.some(row, self.numbers[row][list(numbers)].tolist())

@@ -151,7 +151,7 @@ class Bundle:
                 }
                 scores = self.score(frames, outcome.info, name) if frames else Scores.none(1, "no frame")
                 verdict |= _verdict(scores, decision)
-                kept = {each: list(info.frame_indices) for each, info in outcome.info.renditions.items()}
+                kept = {each: list(dict.fromkeys(info.frame_indices)) for each, info in outcome.info.renditions.items()}
                 verdict |= {"frames": kept, "sha256": sha256_file(path)}
                 if outcome.info.damaged_frames:
                     verdict["damaged_frames"] = outcome.info.damaged_frames

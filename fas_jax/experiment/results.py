@@ -37,6 +37,7 @@ from fas_jax.experiment.run import (
 from fas_jax.experiment.scoring import score, score_cross_source, score_shifted
 from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
+from fas_jax.reporting.extra_figures import read_extra_figures
 from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras
@@ -226,4 +227,9 @@ def _extras(folder: Path, inputs: dict[str, Any], results: Results) -> Extras:
     wanted = {(each.dataset, each.video) for each in results.worst}
     # Pictures only: a report without the prepared frames is whole.
     prepared = [Prepared.open(path) for name in inputs["prepared"] if (path := Path(name)).exists()]
-    return Extras(read_histories(folder), read_thumbnails(prepared, wanted), read_extra_tables(folder))
+    return Extras(
+        read_histories(folder),
+        read_thumbnails(prepared, wanted),
+        read_extra_tables(folder),
+        read_extra_figures(folder),
+    )

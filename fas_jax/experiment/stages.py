@@ -235,6 +235,11 @@ def _check_inputs(experiment: Experiment) -> None:
                     f"methods.{name} reads measures of native pixels, which rendition {item.name} does not keep; give "
                     "it one with size = 0"
                 )
+            if item.kind == "features" and experiment.renditions[item.name].tiles:
+                raise UserError(
+                    f"methods.{name} reads features, and rendition {item.name} holds tiles, which have none; give it "
+                    "one without tiles"
+                )
             if item.kind == "frames" and native:
                 raise UserError(
                     f"methods.{name} reads frames of one size, and rendition {item.name} keeps native pixels; give it "

@@ -49,7 +49,7 @@ from fas_jax.features.store import (
     write_manifest,
     write_unit,
 )
-from fas_jax.models.backbones import Backbone, Params, cast_kernels
+from fas_jax.models.backbones import Backbone, Params, cast_kernels, nothing
 from fas_jax.runtime import devices
 from fas_jax.runtime.progress import progress_bar
 
@@ -65,7 +65,8 @@ _POLL = 0.2
 def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, progress: bool = False) -> FeatureStore:
     """Brings the feature store of a rendition up to date with a prepared dataset.
 
-    The features of a rendition with native pixels (size 0) are measures of image quality, whatever the backbone.
+    The features of a rendition with native pixels (size 0) are measures of image quality, whatever the backbone, and
+    those of tiles are 0, as of the backbone `none`: nobody reads features of tiles.
     What is there already is not computed again, and where another job computes the same, this one waits for it. The
     store has a row for every prepared clip; one that lacks the rendition has no frame, and the reason is in its
     `ClipInfo`.
@@ -87,6 +88,8 @@ def extract(prepared: Prepared, rendition: str, out: Path, settings: Features, p
     """
     if not prepared.rendition(rendition)["size"]:
         return measure_frames(prepared, rendition, Path(out), progress)
+    if prepared.rendition(rendition).get("tiles"):
+        settings = dataclasses.replace(settings, backbone=nothing.NAME, weights="")
     over_devices(settings.batch_size)  # refuses an impossible one before there is a folder
     while True:
         backbone, params, origin = load_backbone(settings)

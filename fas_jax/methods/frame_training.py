@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from fas_jax.base.logits import sigmoid
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
 from fas_jax.methods.data import Batch, Clips, Rows, Scores
+from fas_jax.methods.frame_jobs import clips_with_frames, sampler_of, tell_failures
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.methods.frame_weights import begin_with, weights_sha256
 from fas_jax.methods.inputs import Input
@@ -27,7 +27,6 @@ from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
 from fas_jax.training.batches import FrameBatches, codes_of
 from fas_jax.training.checkpoints import Checkpoints, describe_differences
-from fas_jax.training.drawing import make_sampler
 from fas_jax.training.events import EventFiles
 from fas_jax.training.freezing import Frozen
 from fas_jax.training.networks import train_network
@@ -173,22 +172,14 @@ def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector
             "divide the work into tasks (fas-jax train --list-tasks)"
         )
     found = [_fit(job, clips, desk) for job in jobs]
-    failures = [
-        f"{job.task.name}: {each.reason}" for job, each in zip(jobs, found, strict=True) if isinstance(each, Failed)
-    ]
-    said = f"{desk.name}: {'; '.join(failures)}; lower its learning_rate"
-    if failures and not desk.quiet:
-        if len(failures) == len(jobs) and not desk.part:
-            raise UserError(said)
-        warnings.warn(f"{said}; nothing that depends on these is scored", stacklevel=2)
+    tell_failures(jobs, found, desk, "lower its learning_rate")
     return found
 
 
 def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     method, task = cast(FrameSettings, job.method), job.task
     (item,) = method.inputs()
-    present: np.ndarray = np.sum(clips.mask(item), axis=1) >= method.least_frames
-    train, validation, rendered = (part[present[part]] for part in (task.train, task.validation, task.rendered))
+    train, validation, rendered = clips_with_frames(method, clips, task)
     seen = np.concatenate([train, rendered])
     domains = len(np.unique(np.asarray(clips.videos.dataset)[seen]))
     objective = objective_for(method, domains)
@@ -213,19 +204,8 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
                 "the run's folder"
             )
         return _detector(method, tree, sha256, domains)
-    _both_classes(clips, validation, task.name)
     title = f"{desk.name}, {task.name}"
-    sampler = make_sampler(
-        method.balanced,
-        method.per_class,
-        train,
-        clips.videos,
-        task.seed,
-        title,
-        method.rare_every,
-        rendered,
-        method.rendered_share,
-    )
+    sampler = sampler_of(method, clips, task, title)
     frames, *further = (clips.frames(each.name) for each in (item, *method.training_inputs()))
     take = Take.parse(method.take, title)
     for each in (frames, *further):
@@ -305,12 +285,6 @@ def equal_error(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) 
     rejected = np.searchsorted(bona_fide, thresholds) / len(bona_fide)
     best = np.argmin(np.abs(accepted - rejected))
     return float(accepted[best] + rejected[best]) / 2
-
-
-def _both_classes(clips: Clips, rows: Rows, name: str) -> None:
-    missing = [word for word, label in (("bona fide", 1), ("attack", 0)) if not (clips.labels[rows] == label).any()]
-    if missing:
-        raise UserError(f"run {name}: its validation clips hold no {' and no '.join(missing)} video")
 
 
 @lru_cache

@@ -34,6 +34,7 @@ _BUILT_IN = {
     "end2end": "fas_jax.methods.end2end:End2End",
     "ssdg": "fas_jax.methods.ssdg:Ssdg",
     "safas": "fas_jax.methods.safas:Safas",
+    "patches": "fas_jax.methods.patches:Patches",
 }
 PAPER: dict[str, dict[str, Any]] = {
     "lstm": {"kind": "lstm"},

@@ -15,18 +15,24 @@ from fas_jax.base.crop_presets import CROP_PRESETS, CropPreset
 from fas_jax.base.rendition import Rendition
 from fas_jax.pixels.detection import Box, Face
 from fas_jax.pixels.disturbances import MovedRendition
+from fas_jax.pixels.tiles import cut_tiles
 
 Image = UInt8[np.ndarray, "h w 3"]
 
 
-def render(image: Image, face: Face | None, rendition: Rendition) -> UInt8[np.ndarray, "_ _ 3"]:
-    """A BGR frame, or what a rendition cuts out of it around a face, as RGB of its size, or with native pixels."""
+def render(image: Image, face: Face | None, rendition: Rendition) -> UInt8[np.ndarray, "*_ _ _ 3"]:
+    """A BGR frame, or what a rendition cuts out of it around a face, as RGB of its size, or with native pixels.
+
+    Of a rendition with tiles, these: [k size size 3], with k = 0 where the frame is smaller than a tile.
+    """
     if isinstance(rendition, MovedRendition):
         if face is None:
             x, y, width, height = rendition.moved(Face((0, 0, image.shape[1], image.shape[0]))).box
             image = _window(image, round(x), round(y), round(width), round(height))
         else:
             face = rendition.moved(face)
+    if rendition.tiles:
+        return cut_tiles(image, face.box if face else None, rendition)
     if face is None or not rendition.preset:
         pixels = image if face is None else cut(image, face.box, rendition.margin)
         return resize(pixels, rendition.size) if rendition.size else native(pixels, face is not None)

@@ -58,6 +58,7 @@ def rendition_key(rendition: Rendition) -> dict[str, Any]:
         *_UNUSED[rendition.crop],
         "segment" if rendition.seconds else "seconds",
         "max_frames" if rendition.burst > 1 else "bursts",
+        *(() if rendition.tiles else ("tile_step",)),
     }
     if preset := CROP_PRESETS.get(rendition.preset):
         unused |= {"margin", "preset"}
@@ -81,13 +82,26 @@ def check_renditions(renditions: Mapping[str, Rendition]) -> None:
     check_names(renditions, "renditions")
     for name, rendition in renditions.items():
         leasts = {"segment": 1, "seconds": 0, "max_frames": 0, "burst": 1, "bursts": 1, "size": 0, "margin": 0}
-        for field, least in leasts.items():
+        for field, least in (leasts | {"tiles": 0, "tile_step": 0}).items():
             if getattr(rendition, field) < least:
                 raise UserError(f"renditions.{name}: {field} must be at least {least}, not {getattr(rendition, field)}")
+        if rendition.tiles:
+            _check_tiles(name, rendition)
         if rendition.preset:
             _check_preset(name, rendition)
         if rendition.crop == "detector":
             check_detector(rendition.face_model)
+
+
+def _check_tiles(name: str, rendition: Rendition) -> None:
+    """Raises `UserError` where a rendition of tiles has settings that tiles do not have."""
+    where = f"renditions.{name}: tiles"
+    if rendition.size < 32:
+        raise UserError(f"{where} have the side that size says, in native pixels; set size to 32 or more, such as 64")
+    if rendition.preset:
+        raise UserError(f"{where} keep native pixels, and preset {rendition.preset!r} resizes them; leave one out")
+    if rendition.burst > 1:
+        raise UserError(f"{where} are cut from single frames, not from bursts; leave burst or tiles out")
 
 
 def _check_preset(name: str, rendition: Rendition) -> None:
@@ -220,18 +234,27 @@ class RenditionMaker(Watcher):
 
     def _keep(self, index: int, image: UInt8[np.ndarray, "h w 3"], found: tuple[bool, Face | None]) -> None:
         wanted, face = found
-        if wanted:
-            self._kept[index] = render(image, face, self.settings), face.box if face else None
+        if not wanted:
+            return
+        pixels, size = render(image, face, self.settings), self.settings.size
+        if not len(pixels):
+            height, width = image.shape[:2]
+            self.reason = f"its frames of {width}x{height} pixels are smaller than a tile of {size}x{size}"
+            return
+        self._kept[index] = pixels, face.box if face else None
 
     def made(self) -> tuple[RenditionInfo, Any]:
         """What was made, and its RGB frames: uint8 [t s s 3], or a list of [h w 3] where they keep native pixels."""
-        kept = spread(sorted(self._kept), self.settings.most_frames)
+        kept = spread(sorted(self._kept), self.settings.most_kept)
         if not kept and not self.reason:
             self.reason = f"no face in any of its {self._shown} frames"
         if self.reason:
             nothing = np.zeros((0, self.settings.size, self.settings.size, 3), np.uint8)
             return RenditionInfo(no_face=self._no_face, reason=self.reason), nothing
         frames = [self._kept[index][0] for index in kept]
+        if self.settings.tiles:
+            kept = [index for index, tiles in zip(kept, frames, strict=True) for _ in tiles]
+            frames = [tile for tiles in frames for tile in tiles]
         boxes = (value for index in kept for value in (self._kept[index][1] or _NO_BOX)) if self._locate else ()
         info = RenditionInfo(
             frame_indices=tuple(kept),

@@ -19,6 +19,7 @@ from fas_jax.evaluation.results import DEFINITIONS, Results, WorstVideo
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.reporting import breakdown_tables, calibration_tables, charts, tables
 from fas_jax.reporting.domains import domains_note
+from fas_jax.reporting.extra_figures import ExtraFigure
 from fas_jax.reporting.extra_tables import ExtraTable
 from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.folds import fold_table
@@ -43,6 +44,7 @@ class Extras:
     frames: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     """Data URIs of frames, by (dataset, video)."""
     tables: tuple[ExtraTable, ...] = ()
+    figures: tuple[ExtraFigure, ...] = ()
     deployment: ExtraTable | None = None
     """Of detectors that are trained on everything."""
 
@@ -97,6 +99,10 @@ def write_page(
                 _text(tables.FULL_COMPARISONS) + to_html(tables.comparison_table(results, models, full=True)),
             )
         )
+    sections |= {
+        each.title: f'{_text(each.text)}<img class="chart" alt="{escape(each.title)}" src="{escape(each.picture)}">'
+        for each in extras.figures
+    }
     if results.groups:
         sections["Where the errors are"] = _text(breakdown_tables.EXPLANATION) + _breakdown(results, models, extras)
     if extras.histories:
@@ -256,7 +262,9 @@ def _learning(histories: Sequence[History], models: Models) -> str:
     runs = list(dict.fromkeys(each.run for each in histories))
     colours = {run: style(run, runs)[0] for run in runs}
     drawn = []
-    for model in (name for name in models.order if any(each.model == name for each in histories)):
+    known = {each.model for each in histories}
+    # A method of several networks has curves by names of their own, such as patches-low.
+    for model in [*filter(known.__contains__, models.order), *sorted(known.difference(models.order))]:
         lines = []
         for each in histories:
             if each.model == model:

@@ -2,7 +2,7 @@
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.models.backbones.base import Tensors
-from fas_jax.models.trainable import densenet, efficientnet_lite, resnet, vit
+from fas_jax.models.trainable import densenet, efficientnet_lite, patch, resnet, vit
 from fas_jax.models.trainable.base import Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats
 
@@ -10,7 +10,7 @@ __all__ = ["NETWORKS", "Mode", "Params", "Stats", "Trainable", "find_fitting", "
 
 # A new family of networks is one module and one word here.
 NETWORKS: dict[str, Trainable] = {
-    network.name: network for family in (densenet, efficientnet_lite, resnet, vit) for network in family.NETWORKS
+    network.name: network for family in (densenet, efficientnet_lite, patch, resnet, vit) for network in family.NETWORKS
 }
 
 

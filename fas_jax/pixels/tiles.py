@@ -1,0 +1,72 @@
+"""Tiles: squares of native pixels, from a window that slides over the face or the whole frame; nothing is resampled."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fas_jax.base.rendition import Rendition
+from fas_jax.pixels.detection import Box
+
+Image = UInt8[np.ndarray, "h w 3"]
+
+
+def cut_tiles(image: Image, box: Box | None, rendition: Rendition) -> UInt8[np.ndarray, "k s s 3"]:
+    """The tiles of a BGR frame, as RGB, row by row; none where the frame is smaller than a tile.
+
+    The result is a copy, so that the frame need not stay in memory.
+    """
+    side = rendition.size
+    corners = tile_corners(image.shape[0], image.shape[1], box, rendition)
+    found = np.empty((len(corners), side, side, 3), np.uint8)
+    for tile, (top, left) in zip(found, corners, strict=True):
+        tile[...] = image[top : top + side, left : left + side, ::-1]
+    return found
+
+
+def tile_corners(height: int, width: int, box: Box | None, rendition: Rendition) -> list[tuple[int, int]]:
+    """Top and left of a frame's tiles, row by row; all of a tile's pixels lie within the frame.
+
+    Args:
+        height: Of the frame, in pixels.
+        width: Likewise.
+        box: Of the face; None slides over the whole frame. It is rounded to float32, as it is stored, so that the
+            corners can be found again from what is stored.
+        rendition: With its size, margin, tiles and tile_step.
+
+    Returns:
+        At most `rendition.tiles` corners; none where the frame is smaller than a tile.
+    """
+    size, step = rendition.size, rendition.tile_step or rendition.size
+    if min(height, width) < size:
+        return []
+    spans = [(0, height), (0, width)]
+    if box is not None:
+        x, y, w, h = (float(np.float32(value)) for value in box)
+        side = max(w, h) * (1 + 2 * rendition.margin)
+        spans = [_within(y + h / 2, side, height, size), _within(x + w / 2, side, width, size)]
+    free = [end - start - size for start, end in spans]
+    counts = [1 + -(-each // step) for each in free]
+    while counts[0] * counts[1] > rendition.tiles:
+        # One place fewer in the direction in which they lie closer together.
+        gaps = [each / (count - 1) if count > 1 else np.inf for each, count in zip(free, counts, strict=True)]
+        counts[int(gaps[1] < gaps[0])] -= 1
+    rows, columns = (
+        [start + place for place in _spread(each, count)]
+        for (start, _), each, count in zip(spans, free, counts, strict=True)
+    )
+    return [(top, left) for top in rows for left in columns]
+
+
+def _within(middle: float, length: float, most: int, least: int) -> tuple[int, int]:
+    """Start and end of a span about a middle, cut off at the frame's borders, but no shorter than a tile."""
+    start, end = (round(min(max(middle + sign * length / 2, 0), most)) for sign in (-1, 1))
+    if end - start < least:
+        start = min(max((start + end - least) // 2, 0), most - least)
+        end = start + least
+    return start, end
+
+
+def _spread(last: int, count: int) -> list[int]:
+    """So many places from 0 to `last`, evenly spread; the middle if it is one. Integers round alike everywhere."""
+    if count == 1:
+        return [last // 2]
+    return [(2 * number * last + count - 1) // (2 * (count - 1)) for number in range(count)]

@@ -1,0 +1,118 @@
+"""What patch networks say of the tiles of the videos that they judge worst."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import Int
+
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.files import plain_name
+from fas_jax.base.logits import sigmoid
+from fas_jax.base.rendition import Rendition
+from fas_jax.evaluation.scores import TEST, ScoreTable
+from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.detectors import DetectorStore
+from fas_jax.experiment.results import SCORES
+from fas_jax.experiment.run import open_inputs, read_inputs, read_run
+from fas_jax.methods.base import Failed
+from fas_jax.methods.data import Clips
+from fas_jax.methods.patches import Patches
+from fas_jax.methods.patches_fitting import PatchesDetector
+from fas_jax.pixels.tiles import tile_corners
+from fas_jax.reporting.extra_figures import write_extra_figure
+from fas_jax.reporting.tile_maps import TileMap, tile_figure
+
+TEXT = (
+    "What the patch networks say of each tile of a kept frame: attacks with the highest scores, and bona fide videos "
+    "with the lowest. Tiles that no network read have no colour."
+)
+
+
+def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int = 6, cache: Path | None = None) -> Path:
+    """Leaves the figure in the run's folder, for its next report; returns it as a PNG.
+
+    Args:
+        run: Folder of a run with scores.
+        method: Of kind patches; empty where there is one.
+        protocol: Whose test videos; empty for the first.
+        videos: How many, half of them attacks.
+        cache: Where the cache is now, if it was moved.
+
+    Raises:
+        UserError: The run has no such method or protocol, its fitting failed, or frames are not there.
+    """
+    experiment, inputs = read_run(run), read_inputs(run)
+    known = {name: each for name, each in experiment.methods.items() if isinstance(each, Patches)}
+    if not known or (len(known) > 1 and not method):
+        told = f"several methods of kind patches; give --method, one of {', '.join(known)}" if known else "no patches"
+        raise UserError(f"{run} has {told}")
+    name = method or next(iter(known))
+    if name not in known:
+        raise unknown_name("method of kind patches", name, known)
+    pairs = zip(inputs["assignments"], inputs["plans"], strict=True)
+    # Of several seeds the first.
+    plans = {about["protocol"]: (about["seed"], plan) for about, plan in reversed(list(pairs))}
+    protocol = protocol or inputs["assignments"][0]["protocol"]
+    if protocol not in plans:
+        raise unknown_name("protocol", protocol, plans)
+    seed, plan = plans[protocol]
+    detector = DetectorStore(run, name, known[name], inputs["detectors"][name]).load(plan)
+    if isinstance(detector, Failed):
+        raise UserError(f"{run}: the fitting of {name} failed: {detector.reason}")
+    table = ScoreTable.read_csv(run / SCORES).select(protocol=protocol, model=name, role=TEST, seed=seed)
+    corpus = open_inputs(run, cache)
+    numbers = _numbers(corpus, worst_videos(table, videos))
+    clips = corpus.open(numbers)
+    rendition = experiment.renditions[known[name].rendition]
+    maps = maps_of(cast(PatchesDetector, detector), clips, clips.find(numbers).tolist(), rendition)
+    if not maps:
+        raise UserError(f"{run}: no tile of a test video of {protocol} has a score of {name}")
+    figure = tile_figure(maps)
+    return write_extra_figure(run, plain_name(f"tiles-{name}"), f"Tiles of {name}, {protocol}", TEXT, figure)
+
+
+def worst_videos(table: ScoreTable, count: int) -> ScoreTable:
+    """The attacks with the highest scores, then the bona fide videos with the lowest, half of each."""
+    table = table.rows(table.answered)
+    order = np.argsort(np.where(table.label == 1, table.score, -table.score), kind="stable")
+    sides = [order[table.label[order] == label] for label in (0, 1)]
+    return table.rows(np.concatenate([side[: max(1, count // 2)] for side in sides]))
+
+
+def maps_of(detector: PatchesDetector, clips: Clips, rows: Sequence[int], rendition: Rendition) -> list[TileMap]:
+    """A map of the middle frame of each clip that has scored tiles; two networks' logits are averaged."""
+    tiles, facts = detector.method.inputs()
+    found = []
+    for row in rows:
+        batch = clips.read(np.array([row]), detector.method.inputs())
+        (info,) = batch.data[facts]
+        made = info.renditions.get(facts.name)
+        if made is None or not made.frame_indices:
+            continue
+        indices = np.array(made.frame_indices)
+        frames = np.unique(indices)
+        own = np.flatnonzero(indices == frames[len(frames) // 2])
+        logits = np.stack([each[0, own] for each in detector.tile_logits(batch).values()])
+        read = ~np.isnan(logits)
+        box = made.boxes[4 * own[0] : 4 * own[0] + 4]
+        face = (box[0], box[1], box[2], box[3]) if any(box) else None
+        corners = tile_corners(info.height, info.width, face, rendition)
+        # Frames of a video that changes its size have corners that nobody stored.
+        if not read.any() or len(corners) != len(own):
+            continue
+        with np.errstate(invalid="ignore"):
+            scores = sigmoid(np.where(read, logits, 0).sum(0) / read.sum(0))
+        video = clips.videos[np.array([row])]
+        kind = "bona fide" if video.label[0] else str(video.pai[0])
+        title = f"{kind}: {Path(str(video.path[0])).name}"
+        found.append(TileMap(title, batch.data[tiles][0, own], corners, scores))
+    return found
+
+
+def _numbers(corpus: Corpus, table: ScoreTable) -> Int[np.ndarray, " n"]:
+    """Where the videos of a table lie in the corpus, in the table's order."""
+    every = zip(corpus.videos.dataset, corpus.videos.path, strict=True)
+    places = {(str(dataset), str(path)): number for number, (dataset, path) in enumerate(every)}
+    return np.array([places[str(dataset), str(path)] for dataset, path in zip(table.dataset, table.video, strict=True)])
