@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fas_jax.base.logits import sigmoid
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
 from fas_jax.datasets.frames import StoredFrames
@@ -35,11 +36,15 @@ from fas_jax.methods.registry import score_inputs
 from fas_jax.methods.safas import Safas
 from fas_jax.methods.ssdg import Ssdg
 from fas_jax.methods.stack import LstmStack
+from fas_jax.methods.verdict_fitting import VerdictDetector
+from fas_jax.methods.verdict_settings import VerdictSettings
+from fas_jax.methods.verdicts import BoostedStack, LogisticStack, MeanStack, Tree
 from fas_jax.models import backbones
 from tests import tiny_network  # noqa: F401 - it registers the network
 from tests.stores import clip_info
 
 WIDTH = 6
+EXPERTS = ("mean-feature", "gru")
 METHODS: dict[str, Method] = {
     "lstm": Lstm(hidden=5),
     "bilstm": BiLstm(hidden=4),
@@ -49,6 +54,10 @@ METHODS: dict[str, Method] = {
     "colour": Colour(),
     "metadata": Metadata(),
     "quality": Quality(renditions=("whole",)),
+    "tree": Tree(over=EXPERTS),
+    "mean-stack": MeanStack(over=EXPERTS),
+    "logistic-stack": LogisticStack(over=EXPERTS),
+    "boosted-stack": BoostedStack(over=EXPERTS, trees=5),
     "finetune": Finetune(network="tiny", weights="random", score_frames=8),
     "ssdg": Ssdg(network="tiny", weights="random", score_frames=8, width=8),
     "safas": Safas(network="tiny", weights="random", score_frames=8),
@@ -77,6 +86,8 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
         objective = method.objective()
         params = initial(objective, *objective.network.init(seed), seed)
         return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, Made())
+    if isinstance(method, VerdictSettings):
+        return _verdict(method, seed)
     if isinstance(method, Quality):
         rng = np.random.default_rng(seed)
         params = {"mean": rng.normal(size=width), "scale": rng.uniform(0.5, 1, width)}
@@ -88,6 +99,19 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
     weights = rng.normal(size=numbers.shape[1]) / np.sqrt(numbers.shape[1])
     params = {"mean": numbers.mean(0).astype(float), "scale": 1 + numbers.std(0, dtype=float), "weights": weights}
     return LogisticDetector(method, {**params, "bias": np.float64(0.1)})
+
+
+def _verdict(method: VerdictSettings, seed: int) -> VerdictDetector:
+    rng, count = np.random.default_rng(seed), len(method.experts)
+    logits = rng.normal(size=(60, count)).astype(np.float32).astype(np.float64)
+    labels = (logits.sum(1) + rng.normal(size=60) > 0).astype(int)
+    params: dict[str, Any] = {"usable": np.ones(count)}
+    patterns = {}
+    for number in range(1, 2**count):
+        own = logits[:, [place for place in range(count) if number >> place & 1]]
+        params[f"pattern-{number}"] = method.fit_model(own, labels, np.ones(60), seed)
+        patterns[str(number)] = {"by": number, "clips": 60, "error": 0.1, "validation_error": None}
+    return VerdictDetector(method, params, {"without": {}, "patterns": patterns})
 
 
 def make_batch(
@@ -105,6 +129,10 @@ def make_batch(
                 clip_info(length, colour=tuple(rng.uniform(0, 255, 6).tolist()), frame_count=10 + place)
                 for place, (length, rng) in enumerate(zip(lengths, rngs, strict=True))
             ]
+        elif item.kind == "clip-scores":
+            logits = np.array([rng.normal() + sum(map(ord, item.name)) % 3 - 1 for rng in rngs])
+            logits = np.where(np.array(lengths) > 0, logits, np.nan)
+            data[item] = Scores(sigmoid(logits), None, absent if any(absent) else (), logits)
         elif item.kind == "scores":
             values = np.stack([rng.uniform(size=9) for rng in rngs])[:, :frames].astype(np.float32)
             data[item] = Scores(np.zeros(len(lengths)), values)
@@ -117,6 +145,7 @@ def make_batch(
             values = np.stack([rng.normal(size=(9, width)) for rng in rngs])[:, :frames].astype(np.float32)
             data[item] = values * real[..., None]
     masks = {item: real for item in inputs if item.kind != "facts"}
+    masks |= {item: np.ones((len(lengths), 1), bool) for item in inputs if item.kind == "clip-scores"}
     return Batch(data, masks, {item: absent for item in masks if any(absent)})
 
 
@@ -145,7 +174,11 @@ def take(batch: Batch, rows: Sequence[int]) -> Batch:
     rows = list(rows)
     data = {}
     for item, values in batch.data.items():
-        if isinstance(values, Scores):
+        if isinstance(values, Scores) and item.kind == "clip-scores":
+            assert values.logit is not None
+            reason = [values.reason[row] for row in rows] if values.reason else ()
+            data[item] = Scores(values.clip[rows], None, reason, values.logit[rows])
+        elif isinstance(values, Scores):
             assert values.frame is not None
             data[item] = Scores(values.clip[rows], values.frame[rows])
         else:

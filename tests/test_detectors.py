@@ -16,6 +16,7 @@ from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Failed, Job
+from fas_jax.methods.clip_scores import ClipScores
 from fas_jax.methods.data import Batch, Scores, Task
 from fas_jax.methods.logistic import Logistic
 from fas_jax.methods.registry import find_kind, kinds
@@ -84,7 +85,10 @@ def test_the_pure_function_scores_as_the_detector_does(name):
     if name == "quality":
         assert function is None  # its frames have any size
         return
-    data = {item: values.frame if isinstance(values, Scores) else values for item, values in batch.data.items()}
+    data = {}
+    for item, values in batch.data.items():
+        whole = item.kind == "clip-scores"
+        data[item] = (values.logit if whole else values.frame) if isinstance(values, Scores) else values
     clip, frame = jax.jit(function)(detector.params, data, dict(batch.mask))
     wanted = scores_of(name, batch)
     np.testing.assert_allclose(clip, wanted.clip, atol=1e-5)
@@ -100,7 +104,8 @@ def test_a_clip_without_input_has_no_decision_and_a_reason(name):
         return  # there are always facts
     found = scores_of(name, batch_for(name, lengths))
     np.testing.assert_array_equal(np.isnan(found.clip), [False, True, False])
-    assert list(found.reason) == ["", "there are no frames", ""]
+    assert [bool(why) for why in found.reason] == [False, True, False]
+    assert "there are no frames" in found.reason[1]
     np.testing.assert_allclose(found.clip[[0, 2]], scores_of(name, batch_for(name, (3, 1, 2))).clip[[0, 2]], atol=1e-5)
 
 
@@ -148,11 +153,16 @@ def clips_for(name, count=12, empty=()):
     images = next((v for item, v in batch.data.items() if item.kind == "frames"), None)
     frames = None if images is None else lambda _: HeldFrames.of(images, mask)
     scores = {}
+    of_clips = {}
     for item, values in batch.data.items():
+        if item.kind == "clip-scores":
+            of_clips[item.name] = ClipScores.empty(count, 2)
+            of_clips[item.name].put(1, np.arange(count), values)
         if item.kind == "scores":
             scores[item.name] = FrameScores.in_memory(2, mask)
             scores[item.name].put(1, np.arange(count), values.frame)
-    return CorpusClips(videos, np.arange(count), lambda _: ClipFeatures(features, mask, infos), scores, frames), batch
+    opened = ClipFeatures(features, mask, infos)
+    return CorpusClips(videos, np.arange(count), lambda _: opened, scores, frames, of_clips), batch
 
 
 @EVERY

@@ -56,7 +56,7 @@ def write_bundle(
         about: `protocol`, `seed`, `sources`, `lineage`.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    read = {item.name for detector in detectors.values() for item in detector.method.inputs() if item.kind != "scores"}
+    read = {item.name for detector in detectors.values() for item in detector.method.inputs() if not item.of_method}
     table = {}
     for name, detector in detectors.items():
         file = f"{_DETECTORS}/{plain_name(name)}.safetensors"

@@ -11,10 +11,9 @@ from fas_jax.base.parameters import load_about
 from fas_jax.experiment.fitting import (
     cross_source_folder,
     fit_cross_source,
-    join_out_of_fold,
-    out_of_fold_file,
     within_sources,
 )
+from fas_jax.experiment.out_of_fold import join_out_of_fold
 from fas_jax.experiment.planning import Plan, cross_source_plans
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import IN_USE, TIMINGS, Seconds, read_inputs, read_run
@@ -83,7 +82,7 @@ def _gather(opened: Opened, tasks: Sequence[ArrayTask]) -> None:
         for place in own:
             link_tree(place, target, [f"detectors/{plain_name(name)}"])
         _gather_programs(name, own, target)
-        if read and all(out_of_fold_file(place, name).exists() for place in own if place.exists()):
+        if read:
             experiment = within_sources(opened.experiment) if inner else opened.experiment
             parts = [(place, _plans_of(opened, plan, inner)) for place, plan in zip(own, opened.plans, strict=True)]
             parts = [(place, plans) for place, plans in parts if plans]

@@ -99,7 +99,7 @@ class Experiment:
         """Refuses methods whose state would run from one burst of a clip into the next."""
         for name, method in self.methods.items():
             read = [name, *below(self.methods, name)] if method.one_sequence else []
-            for item in (item for each in read for item in self.methods[each].inputs() if item.kind != "scores"):
+            for item in (item for each in read for item in self.methods[each].inputs() if not item.of_method):
                 rendition = self.renditions.get(item.name)
                 if rendition and rendition.burst > 1:
                     raise UserError(

@@ -19,6 +19,7 @@ from fas_jax.experiment.prepared_frames import stored_frames
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing, rise
 from fas_jax.features.store import FeatureStore
+from fas_jax.methods.clip_scores import ClipScores
 from fas_jax.methods.data import Batch, Rows, Scores
 from fas_jax.methods.inputs import Input
 from fas_jax.reporting.materials import materials_of
@@ -49,6 +50,8 @@ class CorpusClips:
     """By method."""
     opened_frames: Callable[[str], StoredFrames] | None = None
     """The frames of a rendition, where the prepared datasets are known."""
+    clip_scores: Mapping[str, ClipScores] = field(default_factory=dict)
+    """By method."""
     _sequences: dict[str, Sequences] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,7 +92,7 @@ class CorpusClips:
         return self.opened(rendition).infos
 
     def scores(self, method: str) -> FrameScores:
-        """What another method made of the clips."""
+        """What another method made of the clips' frames."""
         if method not in self.frame_scores:
             raise unknown_name("method with scores", method, self.frame_scores)
         return self.frame_scores[method]
@@ -102,7 +105,10 @@ class CorpusClips:
         return self._sequences[rendition]
 
     def mask(self, item: Input) -> Bool[np.ndarray, "n t"]:
-        """Where there are frames of an input; facts go with the frames of their rendition."""
+        """Where there are frames of an input; facts go with the frames of their rendition, and a clip's score counts as
+        one frame."""
+        if item.kind == "clip-scores":
+            return np.ones((len(self), 1), bool)
         return self.scores(item.name).mask if item.kind == "scores" else self.features(item.name)[1]
 
     def absent(self, item: Input, rows: Rows | None = None) -> Sequence[str]:
@@ -131,6 +137,12 @@ class CorpusClips:
                 scores = self.scores(item.name)
                 frames = scores.of_task(task, rows)
                 data[item], mask[item] = Scores(np.zeros(len(rows)), frames), scores.mask[rows]
+            elif item.kind == "clip-scores":
+                own = self._of_clips(item.name).of_task(task, rows)
+                data[item], mask[item] = own, np.ones((len(rows), 1), bool)
+                if any(own.reason):
+                    absent[item] = own.reason
+                continue
             elif item.kind == "frames":
                 stored = self.frames(item.name)
                 data[item], mask[item] = stored[rows], stored.mask[rows]
@@ -141,9 +153,20 @@ class CorpusClips:
                 absent[item] = why
         return Batch(data, mask, absent)
 
-    def with_scores(self, scores: Mapping[str, FrameScores]) -> "CorpusClips":
-        """The same clips with scores of other methods beside their inputs."""
-        return dataclasses.replace(self, frame_scores={**self.frame_scores, **scores})
+    def with_scores(
+        self, frames: Mapping[str, FrameScores], clips: Mapping[str, ClipScores] | None = None
+    ) -> "CorpusClips":
+        """The same clips with other methods' scores of frames and of clips beside their inputs."""
+        return dataclasses.replace(
+            self,
+            frame_scores={**self.frame_scores, **frames},
+            clip_scores={**self.clip_scores, **(clips or {})},
+        )
+
+    def _of_clips(self, method: str) -> ClipScores:
+        if method not in self.clip_scores:
+            raise unknown_name("method with scores of clips", method, self.clip_scores)
+        return self.clip_scores[method]
 
     def with_features(
         self, rendition: str, features: Float[np.ndarray, "n t d"], mask: Bool[np.ndarray, "n t"]

@@ -10,12 +10,13 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json
 from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
+from fas_jax.experiment.out_of_fold import SOURCE, folds_read
 from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans
 from fas_jax.experiment.run import CONFIG, TASKS, join_run, read_run
 from fas_jax.experiment.selection import needed
 from fas_jax.experiment.stages import check, expected, renditions_read
 from fas_jax.methods.base import Method, identity
-from fas_jax.methods.registry import in_order, read_by_others
+from fas_jax.methods.registry import in_order
 from fas_jax.models import backbones
 from fas_jax.runtime import devices
 from fas_jax.training.events import RATE
@@ -101,14 +102,17 @@ def find_rate(experiment: Experiment, name: str) -> tuple[float, str]:
 
 def _settings(experiment: Experiment, name: str) -> list[object]:
     method = experiment.methods[name]
-    read = [key(experiment.renditions[item.name]) for item in method.inputs() if item.kind != "scores"]
+    read = [key(experiment.renditions[item.name]) for item in method.inputs() if not item.of_method]
     return [identity(method), read, key(experiment.features)]
 
 
 def _fittings(experiment: Experiment, name: str, plans: Sequence[Plan], videos: VideoTable) -> list[Plan]:
     """The plans for which a method is fitted, once for each fitting."""
-    folds = experiment.folds.count if name in read_by_others(experiment.methods) else 0
+    readers = folds_read(experiment.methods)[name]
+    folds = experiment.folds.count if readers - {SOURCE} else 0
     found = [each for each in plans for _ in range(1 + folds)]
+    if SOURCE in readers:
+        found += [each for _, each in cross_source_plans(plans, videos)]
     evaluation = experiment.evaluation
     if evaluation.threshold_from == LEFT_OUT or (
         evaluation.selection == LEFT_OUT and name in needed(experiment.methods)

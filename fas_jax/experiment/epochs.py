@@ -17,7 +17,7 @@ from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
 from fas_jax.experiment.fitting import Fitted
 from fas_jax.experiment.planning import Plan
-from fas_jax.experiment.scoring import keep_frames, score_clips
+from fas_jax.experiment.scoring import keep_clips, keep_frames, score_clips
 from fas_jax.methods.base import Desk, Detector, Failed
 from fas_jax.methods.data import Rows, Scores
 from fas_jax.methods.registry import below, in_order
@@ -167,8 +167,8 @@ class _Side:
         read = {each: experiment.methods[each] for each in below(experiment.methods, name)}
         scores = score_clips(dataclasses.replace(experiment, methods=read), clips, rows, fitted)
         for each in in_order(read):
-            kept = keep_frames(read[each], clips, rows, scores[each])
-            clips = clips.with_scores({each: kept})
+            kept = {each: keep_frames(read[each], clips, rows, scores[each])} if read[each].frame_scores else {}
+            clips = clips.with_scores(kept, {each: keep_clips(clips, rows, scores[each])})
         return cls(clips, rows)
 
     def answered(self, number: int, scores: Scores) -> Answers:

@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import jax
 import numpy as np
-from jaxtyping import Bool
 
 from fas_jax.base.declarations import key
-from fas_jax.base.files import fingerprint, plain_name, read_json, write_json
+from fas_jax.base.files import fingerprint
 from fas_jax.evaluation.scores import CROSS_SOURCE
 from fas_jax.experiment.configuration import Experiment
-from fas_jax.experiment.corpus import Corpus, CorpusClips
+from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.detectors import DetectorStore
-from fas_jax.experiment.planning import LEFT_OUT, TRAINING_DOMAIN, Plan, cross_source_plans, source_videos, tasks_of
-from fas_jax.features.frame_scores import FrameScores
+from fas_jax.experiment.out_of_fold import Folds, Kept, OutOfFold, with_kept
+from fas_jax.experiment.planning import TRAINING_DOMAIN, Plan, cross_source_plans, source_videos
 from fas_jax.methods.base import Desk, Detector, Failed, Job, Method, identity
-from fas_jax.methods.data import WHOLE, Task
-from fas_jax.methods.registry import below, in_order, read_by_others, score_inputs
+from fas_jax.methods.data import Task
+from fas_jax.methods.registry import below, in_order, needed_inputs
 from fas_jax.runtime import devices
 
 
@@ -62,90 +60,25 @@ def fit_methods(
         only: The methods to fit, with all that they read, where other commands fit the rest.
     """
     clips = corpus.open(source_videos(plans))
-    read = read_by_others(experiment.methods)
-    tasks = _tasks(experiment, plans, corpus, clips)
-    data = detector_data(experiment, plans, corpus)
+    folds = Folds.of(experiment, plans, corpus, clips)
+    data, inputs = detector_data(experiment, plans, corpus), fingerprint(corpus.fingerprints)
     found: dict[str, Sequence[Detector | Failed]] = {}
-    scores: dict[str, FrameScores] = {}
+    kept: dict[str, Kept] = {}
     failed: dict[str, set[int]] = {}
     for name in in_order(experiment.methods):
         if only is not None and name not in only:
             continue
         method = experiment.methods[name]
-        desk = Desk(name, experiment.training, folder, fingerprint(corpus.fingerprints), part=only is not None)
-        own = clips.with_scores(scores)
-        lost = {number for item in score_inputs(method) for number in failed[item.name]}
+        desk = Desk(name, experiment.training, folder, inputs, part=only is not None)
+        own = with_kept(clips, kept, method)
+        lost = {number for item in needed_inputs(method) for number in failed[item.name]}
         store = DetectorStore(folder, name, method, data[name], method.files())
-        fitter = _Fitter(method, store, plans, tasks, own, desk, lost)
-        found[name], folds = fitter.fit(folds=name in read, choose=choose, before=found)
+        scores = OutOfFold(folder, name, method, folds, own, inputs)
+        found[name], parts = _Fitter(method, store, plans, scores, desk, lost).fit(choose, found)
+        kept[name] = scores.keep(found[name], parts, desk)
         failed[name] = {number for number, each in enumerate(found[name]) if isinstance(each, Failed)}
-        if name in read:
-            scores[name], broken = fitter.out_of_fold(found[name], folds)
-            failed[name] |= broken
+        failed[name] |= kept[name].broken
     return Fitted({name: found[name] for name in experiment.methods if name in found})
-
-
-def join_out_of_fold(
-    experiment: Experiment,
-    plans: Sequence[Plan],
-    corpus: Corpus,
-    folder: Path,
-    name: str,
-    parts: Sequence[tuple[Path, Sequence[Plan]]],
-) -> None:
-    """Makes the file of a method's out-of-fold scores from those that fittings of some plans each have left.
-
-    Args:
-        experiment: Settings.
-        plans: All plans.
-        corpus: All datasets.
-        folder: In which `fit_methods` will look for the file.
-        name: Of a method that others read.
-        parts: In the order of `plans`: a folder in which `fit_methods` has fitted plans, and these plans.
-    """
-    clips = corpus.open(source_videos(plans))
-    method = experiment.methods[name]
-    mask = frame_mask(method, clips)
-    tasks = _tasks(experiment, plans, corpus, clips)
-    path, number, failed = out_of_fold_file(folder, name), 0, []
-    joined = FrameScores.in_file(path, len(plans), mask)
-    for place, own in parts:
-        theirs = corpus.open(source_videos(own))
-        scores = FrameScores(out_of_fold_file(place, name), len(own), frame_mask(method, theirs))
-        lost = read_json(scores.place.with_suffix(".json"))["failed"]  # type: ignore[union-attr]
-        for inner, each in enumerate(own):
-            videos = source_videos([each])
-            joined.put(number, clips.find(videos), scores.of_task(inner, theirs.find(videos)))
-            failed += [number] if inner in lost else []
-            number += 1
-    key_of_all = _out_of_fold_key(method, fingerprint(corpus.fingerprints), tasks)
-    about = {"key": key_of_all, "failed": failed, "shape": [*mask.shape, len(plans)]}
-    write_json(path.with_suffix(".json"), about)
-
-
-def out_of_fold_file(folder: Path, name: str) -> Path:
-    """Where a method's out-of-fold scores are kept."""
-    return folder / "out-of-fold" / f"{plain_name(name)}.f32"
-
-
-def _tasks(
-    experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, clips: CorpusClips
-) -> Sequence[Sequence[Task]]:
-    """By plan, the whole one and those of the folds, if any method's scores are read."""
-    read = bool(read_by_others(experiment.methods))
-    by_source = read and experiment.evaluation.selection == LEFT_OUT
-    return tasks_of(
-        plans,
-        clips,
-        experiment.folds.count if read else 0,
-        experiment.evaluation.shared_subjects,
-        unseen=cross_source_plans(plans, corpus.videos) if by_source else (),
-    )
-
-
-def _out_of_fold_key(method: Method, data: str, tasks: Sequence[Sequence[Task]]) -> str:
-    parts = [[task.name, task.held.tolist()] for own in tasks for task in own]
-    return fingerprint([identity(method), data, parts])
 
 
 def fit_cross_source(
@@ -199,11 +132,6 @@ def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus)
     return found
 
 
-def frame_mask(method: Method, clips: CorpusClips) -> Bool[np.ndarray, "n t"]:
-    """Where a method that scores frames does so."""
-    return np.logical_and.reduce([clips.mask(item) for item in method.inputs() if item.kind != "facts"])
-
-
 def _fitted_on(plan: Plan) -> list[np.ndarray]:
     """The parts of the corpus that train and validate; rendered clips only where some join the training."""
     own = [plan.assignment.train, plan.assignment.validation]
@@ -222,33 +150,31 @@ class _Fitter:
     method: Method
     store: DetectorStore
     plans: Sequence[Plan]
-    tasks: Sequence[Sequence[Task]]
-    """By plan, the whole one first."""
-    clips: CorpusClips
+    scores: OutOfFold
+    """Of this method; its clips have what the method reads."""
     desk: Desk
     lost: set[int]
     """Plans for which a method whose scores this one reads has failed."""
 
     def fit(
-        self, folds: bool, choose: Choose | None, before: Mapping[str, Sequence[Detector | Failed]]
+        self, choose: Choose | None, before: Mapping[str, Sequence[Detector | Failed]]
     ) -> tuple[Sequence[Detector | Failed], dict[str, Detector | Failed]]:
-        """A detector for each plan and, with `folds`, those that leave a fold out, by the task's name."""
-        folds = folds and not self._scored()
+        """A detector for each plan and, by the task's name, those that leave out a fold whose scores are missing."""
+        parts = self.scores.left()
         if all(self.store.holds(each.name) for each in self.plans):
-            whole: Sequence[Detector | Failed] = [self.store.load(each.name) for each in self.plans]
+            stored: Sequence[Detector | Failed] = [self.store.load(each.name) for each in self.plans]
             # A stack was added to a finished run: only the folds are missing.
-            parts = [task for own in self.tasks for task in own if folds and task.part != WHOLE]
-            return whole, self._fit(parts, dataclasses.replace(self.desk, name=f"{self.desk.name}-folds"))
-        wanted = [task for own in self.tasks for task in own if folds or task.part == WHOLE]
-        found = self._fit(wanted, self.desk)
-        whole = [found[own[0].name] for own in self.tasks]
+            return stored, self._fit(parts, dataclasses.replace(self.desk, name=f"{self.desk.name}-folds"))
+        whole = self.scores.folds.whole
+        found = self._fit(sorted([*whole, *parts], key=lambda task: task.number), self.desk)
+        detectors: Sequence[Detector | Failed] = [found[task.name] for task in whole]
         if choose:
-            whole = choose(self.desk.name, Fitted({**before, self.desk.name: whole}))
+            detectors = choose(self.desk.name, Fitted({**before, self.desk.name: detectors}))
         if devices.is_first():
-            for each, detector in zip(self.plans, whole, strict=True):
+            for each, detector in zip(self.plans, detectors, strict=True):
                 self.store.save(each.name, detector)
         devices.wait_for_all(f"detectors of {self.desk.name}")
-        return whole, found
+        return detectors, found
 
     def _fit(self, tasks: Sequence[Task], desk: Desk) -> dict[str, Detector | Failed]:
         found: dict[str, Detector | Failed] = {
@@ -258,52 +184,6 @@ class _Fitter:
         }
         jobs = [Job(self.method, task) for task in tasks if task.name not in found]
         if jobs:
-            fitted = self.method.fit(jobs, self.clips, desk)
+            fitted = self.method.fit(jobs, self.scores.clips, desk)
             found |= {job.task.name: each for job, each in zip(jobs, fitted, strict=True)}
         return found
-
-    def out_of_fold(
-        self, whole: Sequence[Detector | Failed], folds: Mapping[str, Detector | Failed]
-    ) -> tuple[FrameScores, set[int]]:
-        """Scores of training clips by detectors that have not seen them, and of validation clips by the whole ones.
-
-        Returns:
-            The scores, and the plans of which some are missing because a fitting failed.
-        """
-        mask = frame_mask(self.method, self.clips)
-        path = self._path
-        if self._scored():
-            return FrameScores(path, len(self.plans), mask), set(read_json(path.with_suffix(".json"))["failed"])
-        # Every process needs the scores; the first one's are kept.
-        place = path.with_suffix(f".process-{jax.process_index()}")
-        scores = FrameScores.in_file(place, len(self.plans), mask)
-        detectors = {own[0].name: each for own, each in zip(self.tasks, whole, strict=True)} | dict(folds)
-        every = [task for own in self.tasks for task in own]
-        broken = {task.number for task in every if isinstance(detectors[task.name], Failed)}
-        good = [task for task in every if task.number not in broken]
-        fitted = [detector for task in good if not isinstance(detector := detectors[task.name], Failed)]
-        rows, numbers = [task.held for task in good], [task.number for task in good]
-        found = type(self.method).score_all(fitted, self.clips, rows, numbers, self.desk)
-        for task, own_scores in zip(good, found, strict=True):
-            assert own_scores.frame is not None  # in_order refuses methods without scores of frames
-            scores.put(task.number, task.held, np.asarray(own_scores.frame, np.float32))
-        if devices.is_first():
-            place.replace(path)
-            about = {"key": self._key, "failed": sorted(broken), "shape": [*mask.shape, len(self.plans)]}
-            write_json(path.with_suffix(".json"), about)
-            place = path
-        devices.wait_for_all(f"out-of-fold scores of {self.desk.name}")
-        return dataclasses.replace(scores, place=place), broken
-
-    @property
-    def _path(self) -> Path:
-        assert self.desk.folder is not None
-        return out_of_fold_file(self.desk.folder, self.desk.name)
-
-    @property
-    def _key(self) -> str:
-        return _out_of_fold_key(self.method, self.desk.data, self.tasks)
-
-    def _scored(self) -> bool:
-        about = self._path.with_suffix(".json")
-        return about.exists() and self._path.exists() and read_json(about)["key"] == self._key

@@ -8,12 +8,14 @@ import numpy as np
 from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus, CorpusClips
-from fas_jax.experiment.fitting import Fitted, frame_mask
+from fas_jax.experiment.fitting import Fitted
+from fas_jax.experiment.out_of_fold import frame_mask
 from fas_jax.experiment.planning import Plan
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.methods.base import Desk, Detector, Failed, Method
+from fas_jax.methods.clip_scores import ClipScores
 from fas_jax.methods.data import Rows, Scores
-from fas_jax.methods.registry import in_order, read_by_others, score_inputs
+from fas_jax.methods.registry import in_order, needed_inputs, read_by_others
 from fas_jax.protocols.assignment import Assignment
 
 
@@ -107,13 +109,14 @@ def score_clips(
 ) -> dict[str, list[Scores]]:
     """Scores of `rows[i]` by the detectors of plan i, by method."""
     order = in_order(experiment.methods)
-    read = read_by_others(experiment.methods)
+    by_frames, by_clips = (read_by_others(experiment.methods, kind) for kind in ("scores", "clip-scores"))
     frame_scores: dict[str, FrameScores] = {}
+    clip_scores: dict[str, ClipScores] = {}
     found: dict[str, list[Scores]] = {}
     failed: dict[str, set[int]] = {}
     for name in order:
-        method, own = experiment.methods[name], clips.with_scores(frame_scores)
-        lost = {number for item in score_inputs(method) for number in failed[item.name]}
+        method, own = experiment.methods[name], clips.with_scores(frame_scores, clip_scores)
+        lost = {number for item in needed_inputs(method) for number in failed[item.name]}
         detectors: dict[int, Detector] = {
             number: each
             for number, each in enumerate(fitted.detectors[name])
@@ -129,8 +132,10 @@ def score_clips(
             by_plan[number] if number in by_plan else Scores.none(len(part), f"the training of {name} failed")
             for number, part in enumerate(rows)
         ]
-        if name in read:
+        if name in by_frames:
             frame_scores[name] = keep_frames(method, own, rows, found[name])
+        if name in by_clips:
+            clip_scores[name] = keep_clips(own, rows, found[name])
     return found
 
 
@@ -143,4 +148,12 @@ def keep_frames(method: Method, clips: CorpusClips, rows: Sequence[Rows], scores
     for number, each in enumerate(scores):
         if each.frame is not None:
             found.put(number, rows[number], np.asarray(each.frame, np.float32))
+    return found
+
+
+def keep_clips(clips: CorpusClips, rows: Sequence[Rows], scores: Sequence[Scores]) -> ClipScores:
+    """The scores of clips, of `rows[i]` by the detector of plan i, for methods that read them."""
+    found = ClipScores.empty(len(clips), len(rows))
+    for number, each in enumerate(scores):
+        found.put(number, rows[number], each)
     return found

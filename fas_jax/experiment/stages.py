@@ -27,6 +27,7 @@ from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import Fitted, fit_cross_source
 from fas_jax.experiment.inputs import describe_inputs, keep_backbone
 from fas_jax.experiment.ledger import check_seals, record_readings, selects_on_target
+from fas_jax.experiment.out_of_fold import SOURCE, folds_read
 from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans, joining_datasets, plan
 from fas_jax.experiment.rendered import render_domains, rendered_listings
 from fas_jax.experiment.results import report
@@ -180,7 +181,7 @@ def renditions_read(experiment: Experiment) -> list[str]:
     """The renditions that some method reads, in the order of their first reader."""
     methods = experiment.methods.values()
     items = [item for method in methods for item in (*method.inputs(), *method.training_inputs())]
-    return list(dict.fromkeys(item.name for item in items if item.kind != "scores"))
+    return list(dict.fromkeys(item.name for item in items if not item.of_method))
 
 
 def check(experiment: Experiment) -> tuple[Protocol, ...]:
@@ -195,7 +196,8 @@ def check(experiment: Experiment) -> tuple[Protocol, ...]:
     assigned, videos = expected(experiment)
     protocols = tuple({each.protocol.name: each.protocol for each in assigned}.values())
     check_selection(experiment, protocols)
-    if LEFT_OUT in (experiment.evaluation.selection, experiment.evaluation.threshold_from):
+    by_source = any(SOURCE in each for each in folds_read(experiment.methods).values())
+    if by_source or LEFT_OUT in (experiment.evaluation.selection, experiment.evaluation.threshold_from):
         # Refuses sources without which a class is lacking.
         cross_source_plans(assigned, videos)
     check_seals(experiment, protocols)
@@ -229,7 +231,7 @@ def _check_inputs(experiment: Experiment) -> None:
             raise unknown_name("rendition", name, experiment.renditions)
     for name, method in experiment.methods.items():
         for item in method.inputs():
-            native = item.kind != "scores" and not experiment.renditions[item.name].size
+            native = not item.of_method and not experiment.renditions[item.name].size
             if item.kind == "features" and method.measures and not native:
                 raise UserError(
                     f"methods.{name} reads measures of native pixels, which rendition {item.name} does not keep; give "

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from fas_jax.base.declarations import key
 from fas_jax.base.settings import Execution, to_dict
@@ -96,6 +96,8 @@ class Detector(Protocol):
     def apply(self) -> Callable[..., Any] | None:
         """The pure function from parameters, {input: array} and {input: mask} to clip and frame scores, for export.
 
+        Scores of clips come as logits [b], NaN where there is none.
+
         None for a detector that is no function of arrays.
         """
 
@@ -130,6 +132,10 @@ class Method(ABC):
     def training_inputs(self) -> Sequence[Input]:
         """What fitting reads beside `inputs`, and scoring does not."""
         return ()
+
+    def held_out_by(self) -> Literal["subject", "source"]:
+        """What is left out where training clips are scored for it, if it reads scores of clips: subjects or sources."""
+        return "subject"
 
     def rendered_part(self, sources: int, tables: int) -> float:
         """Share of its training clips that is drawn from [rendered.NAME] tables, of which there are some, beside so
@@ -182,6 +188,18 @@ class Method(ABC):
 
     def check(self, name: str) -> None:  # noqa: B027 - most methods have nothing to check
         """Raises `UserError` where the settings of `[methods.name]` make no sense."""
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A detector that can say in words why it gives a score."""
+
+    def rules(self) -> Sequence[str]:
+        """All that it decides by, in lines of plain words."""
+
+    def explain(self, batch: Batch) -> list[dict[str, Any]]:
+        """For each clip, JSON-able: `experts`, by name their `score` or the `reason` why there is none, and `because`,
+        the sentences that lead to the score."""
 
 
 def identity(method: Method) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fas_jax.base.logits import nearest_logit
 from fas_jax.methods.inputs import Input
 
 Rows: TypeAlias = Int[np.ndarray, " _"]
@@ -23,7 +24,7 @@ class Batch:
 
     data: Mapping[Input, Any]
     """By input. `features`: float [n t d], zero where there is no frame; `frames`: uint8 [n t h w 3], RGB, likewise;
-    `facts`: n `ClipInfo`s; `scores`: `Scores`."""
+    `facts`: n `ClipInfo`s; `scores`: `Scores` with frames; `clip-scores`: `Scores`."""
     mask: Mapping[Input, Bool[np.ndarray, "n _"]]
     """True at real frames, which are the first of a clip; for all inputs but `facts`."""
     absent: Mapping[Input, Sequence[str]] = field(default_factory=dict)
@@ -55,6 +56,13 @@ class Scores:
         for row in np.flatnonzero(undecided | np.array([bool(each) for each in reasons], bool)).tolist():
             if not undecided[row] or not reasons[row]:
                 raise ValueError(f"clip {row}: score {self.clip[row]} with reason {reasons[row]!r}; NaN needs one")
+
+    def logits(self) -> Float[np.ndarray, " n"]:
+        """The clips' logits, from `clip` where the method gives none; NaN where there is no decision."""
+        found = nearest_logit(self.clip)
+        if self.logit is not None:
+            found = np.where(np.isnan(self.logit), found, self.logit)
+        return np.where(np.isnan(self.clip), np.nan, found)
 
     @classmethod
     def none(cls, count: int, reason: str) -> "Scores":
@@ -112,7 +120,7 @@ class Clips(Protocol):
         """Where there are frames of an input of any kind but `facts`."""
 
     def scores(self, method: str) -> Any:
-        """What another method made of the clips: `fas_jax.features.frame_scores.FrameScores`."""
+        """What another method made of the clips' frames: `fas_jax.features.frame_scores.FrameScores`."""
 
     def absent(self, item: Input, rows: Rows | None = None) -> Sequence[str]:
         """Why an input could not be made, for each of these clips, or of all; empty where it could."""

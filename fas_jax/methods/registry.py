@@ -10,7 +10,7 @@ A kind is imported when it is named, and no other.
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,10 @@ _BUILT_IN = {
     "bilstm": "fas_jax.methods.recurrent:BiLstm",
     "gru": "fas_jax.methods.recurrent:Gru",
     "lstm-stack": "fas_jax.methods.stack:LstmStack",
+    "tree": "fas_jax.methods.verdicts:Tree",
+    "mean-stack": "fas_jax.methods.verdicts:MeanStack",
+    "logistic-stack": "fas_jax.methods.verdicts:LogisticStack",
+    "boosted-stack": "fas_jax.methods.verdicts:BoostedStack",
     "mean-feature": "fas_jax.methods.logistic:MeanFeature",
     "colour": "fas_jax.methods.logistic:Colour",
     "metadata": "fas_jax.methods.logistic:Metadata",
@@ -122,12 +126,16 @@ def method_from_dict(name: str, table: Any, where: str) -> Method:
     return from_dict(find_kind(kind), settings, where)
 
 
-def in_order(methods: Mapping[str, Method]) -> list[str]:
+def in_order(methods: Mapping[str, Method], lacking: Collection[str] = ()) -> list[str]:
     """The methods' names, each behind those whose scores it reads; otherwise as they are given.
 
+    Args:
+        methods: By name.
+        lacking: Names of methods that are known to be missing, as those are in a bundle whose training failed.
+
     Raises:
-        UserError: A method reads scores of one that is not there, of itself, or in a circle, or of one without scores
-            of frames.
+        UserError: A method reads scores of one that is not there, of itself, or in a circle, or the frames' scores of
+            one that has none.
     """
     found: list[str] = []
 
@@ -137,9 +145,11 @@ def in_order(methods: Mapping[str, Method]) -> list[str]:
         if name in found:
             return
         for item in score_inputs(methods[name]):
+            if item.name in lacking:
+                continue
             if item.name not in methods:
                 raise UserError(f"methods.{name} reads scores: {unknown_name('method', item.name, methods)}")
-            if not methods[item.name].frame_scores:
+            if item.kind == "scores" and not methods[item.name].frame_scores:
                 raise UserError(
                     f"methods.{name} reads the frames' scores of {item.name!r}, a {methods[item.name].kind}, which "
                     "scores clips alone"
@@ -154,6 +164,11 @@ def in_order(methods: Mapping[str, Method]) -> list[str]:
 
 def score_inputs(method: Method) -> list[Input]:
     """Those of its inputs that are other methods' scores."""
+    return [item for item in method.inputs() if item.of_method]
+
+
+def needed_inputs(method: Method) -> list[Input]:
+    """Those of its inputs without which it cannot be fitted and cannot score: the scores of other methods' frames."""
     return [item for item in method.inputs() if item.kind == "scores"]
 
 
@@ -165,6 +180,6 @@ def below(methods: Mapping[str, Method], name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def read_by_others(methods: Mapping[str, Method]) -> set[str]:
-    """The names of the methods whose scores another of them reads."""
-    return {item.name for method in methods.values() for item in score_inputs(method)}
+def read_by_others(methods: Mapping[str, Method], kind: str = "") -> set[str]:
+    """The names of the methods whose scores another of them reads, as an input of this kind if one is given."""
+    return {item.name for method in methods.values() for item in score_inputs(method) if not kind or item.kind == kind}

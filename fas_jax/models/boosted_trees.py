@@ -17,8 +17,9 @@ def fit_trees(
     leaves: int,
     learning_rate: float,
     seed: int,
+    weights: Float[np.ndarray, " n"] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Boosted trees for labels 0 and 1, as arrays of `RANKS`; all inputs are finite.
+    """Boosted trees for labels 0 and 1, as arrays of `RANKS`; all inputs are finite. Clips may have weights.
 
     A leaf is its own child on both sides, so that all paths can be walked for as many steps as the deepest tree has.
     """
@@ -27,7 +28,7 @@ def fit_trees(
 
     model = HistGradientBoostingClassifier(
         learning_rate=learning_rate, max_iter=trees, max_leaf_nodes=leaves, early_stopping=False, random_state=seed
-    ).fit(inputs, labels)
+    ).fit(inputs, labels, sample_weight=weights)
     grown = [each[0].nodes for each in model._predictors]
     width = max(map(len, grown))
 

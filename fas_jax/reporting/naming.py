@@ -11,6 +11,7 @@ from fas_jax.reporting import palette
 from fas_jax.reporting.published import PAPER_NAMES, PAPER_PROTOCOLS
 
 _WITHIN_KINDS = ("intra-", "kfold-", "loso-")
+_OF_METHODS = ("scores", "clip-scores")
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,13 @@ class Models:
     @property
     def stacks(self) -> list[str]:
         """The models that read other models' scores."""
-        return [name for name in self.order if any(kind == "scores" for kind, _ in self.reads.get(name, ()))]
+        return [name for name in self.order if any(kind in _OF_METHODS for kind, _ in self.reads.get(name, ()))]
 
     def renditions(self, model: str) -> list[str]:
         """The renditions that a model reads, itself or through the models whose scores it reads."""
         found: list[str] = []
         for kind, name in self.reads.get(model, ()):
-            found += self.renditions(name) if kind == "scores" else [name]
+            found += self.renditions(name) if kind in _OF_METHODS else [name]
         return list(dict.fromkeys(found))
 
 

@@ -116,7 +116,7 @@ def case_of_run(folder: Path, cache: Path | None = None) -> Case:
         )
         for each in tested
     ]
-    read = {item.name for method in experiment.methods.values() for item in method.inputs() if item.kind != "scores"}
+    read = {item.name for method in experiment.methods.values() for item in method.inputs() if not item.of_method}
     stored = {name: clips.frames(name) for name in read}
     opened = Clips(
         clips.facts(next(iter(sorted(read)))),
