@@ -17,7 +17,7 @@ from absl import flags
 from jaxtyping import UInt8
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.processes import core_count
+from fas_jax.base.processes import core_count, without_main
 from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.prepared import SUMMARY, Prepared, Shard
 from fas_jax.pixels.pictures import unpack_frame
@@ -122,6 +122,9 @@ def made_ahead(
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl's flags, which this package does not use
         made = made.mp_prefetch(grain.MultiprocessingOptions(num_workers=processes))
     with contextlib.closing(iter(made)) as iterator:
+        if processes:
+            with without_main():  # Grain's workers would import the running script
+                iterator.start_prefetch()
         yield from iterator
 
 
