@@ -11,7 +11,7 @@ import pytest
 from fas_jax.experiment.configuration import Experiment, default_methods, experiment_from_dict
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BOOTSTRAP = """\
 python3 scripts/bootstrap.py quickstart    # videos to cross-dataset table, on rendered videos; minutes on two cores
 python3 scripts/bootstrap.py test          # the tests

@@ -32,7 +32,7 @@ def as_options(settings: Any) -> Any:
         tables = dataclasses.make_dataclass("Tables", fields, frozen=True)
         tables.__doc__ = None
         return tables()
-    hints, texts = typing.get_type_hints(type(settings)), _texts(type(settings))
+    hints, texts = typing.get_type_hints(type(settings)), texts_of(type(settings))
     fields = []
     for field in dataclasses.fields(settings):
         value, hint = getattr(settings, field.name), hints[field.name]
@@ -70,7 +70,7 @@ def _holds_settings(value: Any) -> bool:
     return isinstance(value, Mapping) and all(map(dataclasses.is_dataclass, value.values()))
 
 
-def _texts(kind: type) -> dict[str, str]:
+def texts_of(kind: type) -> dict[str, str]:
     """The text under each field of a dataclass, in its class or the one that it inherits the field from."""
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
