@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -215,8 +216,8 @@ def fetch(tree: Any) -> Any:
 
     def one(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            leaf = _whole(leaf)
-            return np.array(leaf.addressable_data(0))
+            whole = leaf if leaf.is_fully_replicated else _whole(leaf)
+            return np.array(whole.addressable_data(0))
         return np.array(leaf)
 
     return jax.tree.map(one, tree)
@@ -233,7 +234,9 @@ def _whole(leaf: jax.Array) -> jax.Array:
     return _reshard(NamedSharding(sharding.mesh, SAME))(leaf)
 
 
+@cache
 def _reshard(sharding: Any) -> Callable[[Any], Any]:
+    # Kept, or every array would be compiled for each time.
     return jax.jit(lambda x: x, out_shardings=sharding)
 
 
