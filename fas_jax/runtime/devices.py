@@ -167,6 +167,23 @@ def least(number: int) -> int:
     return min((int(high) << 31) + int(low) for high, low in parts.reshape(-1, 2))
 
 
+def shared(count: int, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The values of `count` items, of which each process computes a share; the same bits in every process.
+
+    Args:
+        count: The same in all processes, all of which must call this.
+        compute: From the numbers of some items [k], which may be none, to their values [k].
+    """
+    share = -(-count // jax.process_count())
+    start = min(jax.process_index() * share, count)
+    own = compute(np.arange(start, min(start + share, count)))
+    if jax.process_count() == 1:
+        return own
+    # As bytes: JAX would truncate 64 bits to 32.
+    filled = np.pad(own, (0, share - len(own))).view(np.uint8)
+    return np.array(multihost_utils.process_allgather(filled)).reshape(-1).view(own.dtype)[:count]
+
+
 def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
     """A mesh of all devices of all processes: `run_devices` of them along `RUNS`, the rest along `DATA`.
 
