@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests import frame_trial
 from tests.background import ROOT, children, ended, launch, wait_until
 
 pytestmark = pytest.mark.slow
@@ -163,3 +164,32 @@ def test_the_whole_stage_by_two_processes(tmp_path):
             # Where a unit has next to no gradient, Adam makes steps of rounding; a tenth of one step is the bound.
             bound = {"rtol": 1e-4, "atol": 1e-6} if key.startswith("history/") else {"rtol": 1e-3, "atol": 1e-3}
             np.testing.assert_allclose(one[key], value, **bound)
+
+
+def test_a_network_on_frames_by_two_processes(tmp_path):
+    """As by one process, in both; saved once; and the same bits when one was killed on the way."""
+
+    def job(name: str) -> subprocess.Popen:
+        return launch(2, "-m", "tests.frame_trial", tmp_path / name, tmp_path / name, **QUICKLY)
+
+    ended(job("two"))
+    process = job("broken")
+    wait_for(process, tmp_path, "broken/checkpoints/*/*/sha256.json", 1)
+    assert "process 1 of 2 (counted from 0) was lost" in kill_one(process, 1)
+    assert not list(tmp_path.glob("broken/models/*"))
+    ended(job("broken"))
+    wanted = frame_trial.fit(tmp_path / "one")
+    two, second, broken = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("two-0", "two-1", "broken-1"))
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(second[name], two[name])
+        np.testing.assert_array_equal(broken[name], two[name])
+        # As above, Adam makes steps of rounding.
+        np.testing.assert_allclose(two[name], value, atol=1e-3)
+    histories = []
+    for name in ("one", "two", "broken"):
+        (model,) = (tmp_path / name / "models").iterdir()
+        assert not list((tmp_path / name / "checkpoints").iterdir())
+        histories.append({key: value for key, value in load_file(model).items() if key.startswith("history/")})
+    for key, value in histories[1].items():
+        np.testing.assert_array_equal(histories[2][key], value)
+        np.testing.assert_allclose(histories[0][key], value, rtol=1e-3)

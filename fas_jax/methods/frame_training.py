@@ -165,12 +165,6 @@ def initial(objective: Objective, backbone: Any, stats: Any, seed: int) -> dict[
 
 def fit_networks(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
     """Trains a network for each job; what is finished is read from the desk's folder. See `Method.fit`."""
-    if jax.process_count() > 1:
-        # Their checkpoints wait for each other without end.
-        raise UserError(
-            f"{desk.name}: networks on frames train in one process, whose devices share a batch; start one process, or "
-            "divide the work into tasks (fas-jax train --list-tasks)"
-        )
     found = [_fit(job, clips, desk) for job in jobs]
     tell_failures(jobs, found, desk, "lower its learning_rate")
     return found
@@ -262,9 +256,13 @@ def _detector(method: FrameSettings, tree: Mapping[str, Any], sha256: str, domai
 
 
 def _validated(method: FrameSettings, clips: Clips, rows: Rows, made: Made, params: Any, stats: Any) -> Validated:
-    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same, or the EER."""
+    """What the validation clips say: cross-entropy of clips' scores, both classes counting the same, or the EER.
+
+    Several processes share the clips, and all judge by the same scores.
+    """
     detector = method.detector({**params, "stats": stats}, made)
-    labels, values = clips.labels[rows], score_in_blocks(detector, clips, rows, 0, BLOCK).clip
+    labels = clips.labels[rows]
+    values = devices.shared(len(rows), lambda own: score_in_blocks(detector, clips, rows[own], 0, BLOCK).clip)
     odds = np.clip(np.where(labels == 1, values, 1 - values), 1e-7, 1)
     of_class = [labels == label for label in (0, 1)]
     losses = [-np.log(odds[own]).mean() for own in of_class]

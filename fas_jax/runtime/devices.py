@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,6 +167,23 @@ def least(number: int) -> int:
     return min((int(high) << 31) + int(low) for high, low in parts.reshape(-1, 2))
 
 
+def shared(count: int, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The values of `count` items, of which each process computes a share; the same bits in every process.
+
+    Args:
+        count: The same in all processes, all of which must call this.
+        compute: From the numbers of some items [k], which may be none, to their values [k].
+    """
+    share = -(-count // jax.process_count())
+    start = min(jax.process_index() * share, count)
+    own = compute(np.arange(start, min(start + share, count)))
+    if jax.process_count() == 1:
+        return own
+    # As bytes: JAX would truncate 64 bits to 32.
+    filled = np.pad(own, (0, share - len(own))).view(np.uint8)
+    return np.array(multihost_utils.process_allgather(filled)).reshape(-1).view(own.dtype)[:count]
+
+
 def make_mesh(runs: int, batch_size: int, run_devices: int = 0) -> Mesh:
     """A mesh of all devices of all processes: `run_devices` of them along `RUNS`, the rest along `DATA`.
 
@@ -215,8 +233,8 @@ def fetch(tree: Any) -> Any:
 
     def one(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            leaf = _whole(leaf)
-            return np.array(leaf.addressable_data(0))
+            whole = leaf if leaf.is_fully_replicated else _whole(leaf)
+            return np.array(whole.addressable_data(0))
         return np.array(leaf)
 
     return jax.tree.map(one, tree)
@@ -233,7 +251,9 @@ def _whole(leaf: jax.Array) -> jax.Array:
     return _reshard(NamedSharding(sharding.mesh, SAME))(leaf)
 
 
+@cache
 def _reshard(sharding: Any) -> Callable[[Any], Any]:
+    # Kept, or every array would be compiled for each time.
     return jax.jit(lambda x: x, out_shardings=sharding)
 
 

@@ -235,7 +235,8 @@ def _mesh(batch: Mapping[str, np.ndarray], settings: NetworkTraining, execution:
 
 def _kept(state: State, best: Any, progress: Progress) -> dict[str, Any]:
     """What a checkpoint holds."""
-    return {"state": devices.gather(state), "best": best, "progress": progress}
+    # As NumPy arrays: Orbax would wait without end for the other processes to write what lies on their own devices.
+    return {"state": devices.fetch(state), "best": devices.fetch(best), "progress": progress}
 
 
 def _seen(progress: Progress, number: int, speed: float) -> Validation:
