@@ -197,7 +197,8 @@ class RoutedClips:
         if rendition not in self._known:
             real: np.ndarray = self.clips.mask(Input("frames", rendition))
             found = np.zeros(real.shape, bool)
-            for row, info in enumerate(self.clips.facts(rendition)):
+            # One slice, because a file's header is read once a call.
+            for row, info in enumerate(self.clips.facts(rendition)[: len(real)]):
                 if real[row].any():
                     own = route(face_sizes(info, rendition), self.method)[self.name]
                     found[row, : len(own)] = own
