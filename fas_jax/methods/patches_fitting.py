@@ -15,7 +15,7 @@ from fas_jax.methods.data import Batch, Clips, Rows, Scores, Task
 from fas_jax.methods.frame_jobs import sampler_of, tell_failures
 from fas_jax.methods.frame_training import FrameDetector, fit_networks, fused
 from fas_jax.methods.inputs import Input
-from fas_jax.methods.patches import Patches, TileNetwork
+from fas_jax.methods.patches_settings import PatchesSettings, TileNetwork
 
 
 def face_sizes(info: ClipInfo, rendition: str) -> Float[np.ndarray, " t"]:
@@ -30,7 +30,7 @@ def face_sizes(info: ClipInfo, rendition: str) -> Float[np.ndarray, " t"]:
     return np.where(sides > 0, sides, np.nan)
 
 
-def route(sizes: Float[np.ndarray, "*n"], method: Patches) -> dict[str, Bool[np.ndarray, "*n"]]:
+def route(sizes: Float[np.ndarray, "*n"], method: PatchesSettings) -> dict[str, Bool[np.ndarray, "*n"]]:
     """Which faces of these sizes in pixels each network reads, by its name; none where a size is NaN."""
     return {name: (sizes >= least) & (sizes <= most) for name, (least, most) in method.reads().items()}
 
@@ -39,7 +39,7 @@ def route(sizes: Float[np.ndarray, "*n"], method: Patches) -> dict[str, Bool[np.
 class PatchesDetector:
     """Two trained networks with their router, or one, and why there is no other."""
 
-    method: Patches
+    method: PatchesSettings
     parts: Mapping[str, FrameDetector | str]
     """By `low` and `high`: the network, or why it was not trained."""
 
@@ -143,7 +143,7 @@ class RoutedClips:
     """Clips with those tiles that a network reads, as if there were no others."""
 
     clips: Clips
-    method: Patches
+    method: PatchesSettings
     name: str
     """Of the network."""
     _known: dict[str, np.ndarray] = field(default_factory=dict)
@@ -197,7 +197,8 @@ class RoutedClips:
         if rendition not in self._known:
             real: np.ndarray = self.clips.mask(Input("frames", rendition))
             found = np.zeros(real.shape, bool)
-            for row, info in enumerate(self.clips.facts(rendition)):
+            # One slice, because a file's header is read once a call.
+            for row, info in enumerate(self.clips.facts(rendition)[: len(real)]):
                 if real[row].any():
                     own = route(face_sizes(info, rendition), self.method)[self.name]
                     found[row, : len(own)] = own
@@ -207,12 +208,12 @@ class RoutedClips:
 
 def fit_patches(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
     """Trains the two networks of each job, as far as there are sources for them. See `Method.fit`."""
-    found: list[Detector | Failed] = [_fit(cast(Patches, job.method), job.task, clips, desk) for job in jobs]
+    found: list[Detector | Failed] = [_fit(cast(PatchesSettings, job.method), job.task, clips, desk) for job in jobs]
     tell_failures(jobs, found, desk, "the settings low_from, low_to and high_from say which faces a network reads")
     return found
 
 
-def _fit(method: Patches, task: Task, clips: Clips, desk: Desk) -> PatchesDetector | Failed:
+def _fit(method: PatchesSettings, task: Task, clips: Clips, desk: Desk) -> PatchesDetector | Failed:
     parts: dict[str, FrameDetector | str] = {}
     for name, network in method.networks().items():
         # Failures are told for both networks together.

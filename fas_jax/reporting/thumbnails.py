@@ -17,7 +17,7 @@ def read_thumbnails(
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """JPEG data URIs of up to four frames of each wanted (dataset, video path), in the dataset's first rendition.
 
-    Videos that are not at hand are left out.
+    Tiles are shown where there is no other rendition. Videos that are not at hand are left out.
     """
     # Only here: Grain, which reads the frames, imports JAX.
     from fas_jax.datasets.loading import FrameClips
@@ -31,7 +31,9 @@ def read_thumbnails(
             if not rows:
                 continue
             videos = [video for video, _ in dataset.clips(shard)]
-            clips = FrameClips(dataset, [shard], next(iter(dataset.renditions)))
+            # Tiles are no pictures of a face.
+            renditions = sorted(dataset.renditions, key=lambda name: bool(dataset.renditions[name].get("tiles")))
+            clips = FrameClips(dataset, [shard], renditions[0])
             for row in rows:
                 frames = clips[row]["sequence"]
                 step = max(1, -(-len(frames) // _MOST_FRAMES))
