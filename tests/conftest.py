@@ -9,6 +9,7 @@ import tempfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 # Before JAX is imported, here and in the processes that tests start: what one test compiled, the next ones read.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -56,6 +57,16 @@ def unchecked_types() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are made up and left blank: drawing them is three quarters of a report's time."""
+
+    def blank(figure: object, file: Path | IO[bytes], **options: object) -> None:
+        file.write_bytes(b"") if isinstance(file, Path) else file.write(b"")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
 
 
 @pytest.fixture(scope="session")
