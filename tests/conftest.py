@@ -4,18 +4,20 @@ import atexit
 import importlib
 import os
 import pkgutil
-import shutil
-import tempfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from tests import kept_programs
+
 # Before JAX is imported, here and in the processes that tests start: what one test compiled, the next ones read.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="fas-jax-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+    _kept = kept_programs.home()
+    _session = kept_programs.open_session(_kept)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_session)
+    atexit.register(kept_programs.close_session, _session, _kept)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Likewise: tests spend far longer on compiling programs than on running them.
 if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
