@@ -50,6 +50,19 @@ with pytest.MonkeyPatch.context() as patched:
 settings.register_profile("fas_jax", deadline=None, max_examples=40, derandomize=True)
 settings.load_profile("fas_jax")
 
+# Files that take minutes begin first, so that no worker is left with one of them when the others are done.
+_LONGEST = (
+    *("processes", "end2end", "reproduction", "scripts", "search", "rendered_training", "tasks", "robustness"),
+    *("preparation", "features", "foreign_method", "interruption", "training", "chain", "scoring", "networks"),
+    *("distributed_extraction", "finetune", "selecting_epochs", "synthetic_rendering", "fitting", "oracle"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}": number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
