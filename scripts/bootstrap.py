@@ -45,6 +45,7 @@ def main() -> int:
                 str(min(4, os.cpu_count() or 1)),
                 "--dist",
                 "loadfile",
+                "--no-loadscope-reorder",  # tests/conftest.py has the order
                 *(rest or ["-m", "not slow"]),
             ]
         ],

@@ -38,6 +38,7 @@ def assert_same_detectors(one, other, numbers):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_no_score_has_moved(plain):
     """Every score of every default method is that of the golden file, which an earlier architecture wrote."""
     found, golden = as_table(plain.scores), read()

@@ -26,6 +26,7 @@ FORMS = ("plain", "buffered", "restructured")
         for form in FORMS
     ],
 )
+@pytest.mark.optimised
 def test_features_equal_the_golden_ones(case, form):
     shape, size = DENSENET_CASES[case]
     params = import_weights(shape, case, densenet_tensors(shape))

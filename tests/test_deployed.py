@@ -26,6 +26,7 @@ from fas_jax.reporting.naming import Models
 from fas_jax.reporting.report import write_report
 from tests import stores
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 METHODS = {name: {"kind": name, "version": 1} for name in ("gru", "mean-feature")}
 TARGETS = {"CI_to_M": "M", "CM_to_I": "I", "IM_to_C": "C"}
 
@@ -83,11 +84,6 @@ def left_out(targets=TARGETS):
 def cells(folder, heading="## Deployment"):
     part = (folder / "results.md").read_text().split(heading)[1]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"]
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("fas_jax.reporting.report.write_figure", lambda *arguments: None)
 
 
 def test_the_leave_one_out_estimate_stands_beside_the_thresholds(tmp_path):

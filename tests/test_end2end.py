@@ -284,12 +284,12 @@ per_class = 3
 
 
 @pytest.mark.slow
-def test_the_scripts_train_score_bundle_predict_and_export_it_on_bursts(tmp_path):
+def test_the_scripts_train_score_bundle_predict_and_export_it_on_bursts(tiny_cache, tmp_path):
     (tmp_path / "tiny.toml").write_text(DATA.replace('["M", "I"]', '["M"]') + SCRIPTED)
-    done("run", "--config", "tiny.toml", cwd=tmp_path)
+    done("run", "--config", "tiny.toml", "--cache", tiny_cache, cwd=tmp_path)
     scores = ScoreTable.read_csv(tmp_path / "runs" / "tiny" / "scores.csv").select(model="motion", role="test")
     assert np.isfinite(scores.score).all()
-    (root,) = (tmp_path / "cache" / "synthetic").glob("*/msu_mfsd")
+    (root,) = (tiny_cache / "synthetic").glob("*/msu_mfsd")
     bundle = "runs/tiny/bundles/OCI_to_M"
     videos = [root / name for name in scores.video[:3]]
     said = done("predict", *videos, "--bundle", bundle, "--detector", "motion", cwd=tmp_path).stdout

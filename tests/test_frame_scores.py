@@ -118,6 +118,7 @@ def test_blocks_of_any_size_write_and_read_the_same(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_streamed_scores_of_each_task_train_and_score_to_the_same_bits(tmp_path, monkeypatch):
     """Also where runs end early and the others go on, and where they are trained in chunks."""
     monkeypatch.setattr(program, "_COMPILATION", 0)

@@ -63,12 +63,12 @@ def test_a_training_goes_on_with_other_cores(tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments(tmp_path):
-    """Twenty processes are killed, wherever they are; the last one is let end."""
+def test_ten_kills_at_random_moments(tmp_path):
+    """Ten processes are killed, wherever they are; the last one is let end."""
     whole = finish(tmp_path / "whole", tmp_path / "whole.npz")
     rng, folder, out = np.random.default_rng(0), tmp_path / "broken", tmp_path / "broken.npz"
     kills = moved = 0
-    while kills < 20:
+    while kills < 10:
         before = steps(folder)
         process = start(folder, out)
         # One in four anywhere, while it starts or restores; the others around a save.
@@ -82,6 +82,6 @@ def test_twenty_kills_at_random_moments(tmp_path):
         moved += steps(folder) != before
         # Two whole steps, one that is being written, and what is being removed or renamed.
         assert len(steps(folder)) <= 4
-    assert moved >= 10
+    assert moved >= 5
     assert_same(whole, finish(folder, out))
     assert len(steps(folder)) <= 2

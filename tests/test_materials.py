@@ -17,7 +17,7 @@ from fas_jax.reporting.materials import Material, Materials, materials_in, mater
 from fas_jax.reporting.naming import Models
 from fas_jax.reporting.page import simple_page
 from fas_jax.reporting.report import write_report
-from tests.test_reporting import no_pictures, provenance, table  # noqa: F401 - a fixture
+from tests.test_reporting import provenance, table
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def test_what_a_run_keeps_is_read_back():
     assert read == replace(made, renditions=read.renditions)
 
 
-def test_every_page_says_it_at_its_top(tmp_path, no_pictures):  # noqa: F811
+def test_every_page_says_it_at_its_top(tmp_path, no_pictures):
     scores = table("synth-", protocols=("OCI_to_M",))
     about = provenance("synth-", "strict", weights="random (seed 0)", name="one\nline <b>")
     write_report(tmp_path, evaluate(scores), scores, about)

@@ -86,6 +86,7 @@ def test_it_learns_and_keeps_the_best_validation():
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_a_step_is_adamw_written_out():
     """On one device, without dropout, against Optax's own AdamW and the mean over the batch."""
     objective = Classification(TINY, smoothing=0.1)
@@ -205,6 +206,7 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_rematerialised_and_in_bfloat16_it_trains_alike():
     plain, again, reduced = (
         gradient(SETTINGS, dataclasses.replace(OBJECTIVE, **change))[0]

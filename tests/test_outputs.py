@@ -96,7 +96,7 @@ SCORES = "video,label,score,role\n" + "".join(
 )
 
 
-def test_a_report_replaces_neither_the_scores_nor_a_run(tmp_path):
+def test_a_report_replaces_neither_the_scores_nor_a_run(tmp_path, no_pictures):
     """The table that is evaluated used to be overwritten with other columns."""
     own, run = tmp_path / "mine", tmp_path / "runs" / "quickstart"
     for folder in (own, run):

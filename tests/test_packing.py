@@ -47,6 +47,7 @@ def assert_close(found: steps.State, wanted: steps.State) -> None:
 
 @pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("lstm", "bilstm")), "gru"])
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_leaving_padding_out_changes_no_training(kind):
     order = batched([np.arange(9), np.array([8, 1, 3, 0, 2])], 4, 1)
     plain = trained(kind, Form(False, False), order)
@@ -70,6 +71,7 @@ def test_a_batch_takes_the_first_number_of_frames_that_holds_it():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("same_rows", [False, True])
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_runs_one_by_one_are_the_runs_side_by_side(kind, same_rows):
     rows = [np.arange(9)] if same_rows else [np.arange(9), np.arange(9)[::-1]]
     order = batched(rows, 4, 1)

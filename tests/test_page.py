@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_else_and_shows_everything():
     assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
 
 
-def test_nothing_from_files_becomes_markup(tmp_path):
+def test_nothing_from_files_becomes_markup(tmp_path, no_pictures):
     scores = table("", protocols=("OCI_to_M",))
     changed = {name: getattr(scores, name) for name in ("video", "subject", "pai", "pai_fine", "device", "model")}
     changed = {name: np.array([f"{value}{NASTY}" for value in column]) for name, column in changed.items()}
@@ -282,7 +282,7 @@ def write_csv(path, rows):
     return path
 
 
-def test_the_other_polarity_is_said_and_not_flipped(tmp_path):
+def test_the_other_polarity_is_said_and_not_flipped(tmp_path, no_pictures):
     path = write_csv(tmp_path / "turned.csv", lines(score=lambda row: -row["score"]))
     results = report.evaluate_scores(path, tmp_path / "out")
     assert results.figures[0].values["auc"] == 0
@@ -294,7 +294,7 @@ def test_the_other_polarity_is_said_and_not_flipped(tmp_path):
     assert "AUC below 0.5" not in (tmp_path / "fine" / "report.html").read_text()
 
 
-def test_an_empty_species_is_said(tmp_path):
+def test_an_empty_species_is_said(tmp_path, no_pictures):
     path = write_csv(tmp_path / "some.csv", lines(pai=lambda row: "" if row["video"] == "testv0" else row["pai"]))
     results = report.evaluate_scores(path, tmp_path / "out")
     assert np.isnan(results.figures[0].values["apcer"])
@@ -360,8 +360,7 @@ def test_markdown_holds_no_html_and_no_links_of_others():
     assert grid.quoted(["<i>", "x"]) == "> **&lt;i>**\n\n> **x**"
 
 
-def test_no_page_in_markdown_holds_html_of_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "write_figure", lambda *arguments: None)
+def test_no_page_in_markdown_holds_html_of_files(tmp_path, no_pictures):
     evil = "<script>alert(1)</script>"
     scores = table("", protocols=("OCI_to_M",), silent=1)
     changed = {name: np.array([f"{evil}{value}" for value in getattr(scores, name)]) for name in ("video", "model")}
@@ -397,8 +396,7 @@ def test_cells_that_a_spreadsheet_would_run_are_text(cell, written):
     assert list(csv.reader(io.StringIO(grid.to_csv(shown, exact=True), newline=""))) == [[cell], [cell]]
 
 
-def test_formulas_in_names_are_text_for_people_and_names_for_programs(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "write_figure", lambda *arguments: None)
+def test_formulas_in_names_are_text_for_people_and_names_for_programs(tmp_path, no_pictures):
     scores = table("", protocols=("OCI_to_M",))
     changed = {name: np.array([f"=1+{value}" for value in getattr(scores, name)]) for name in ("video", "model")}
     changed["device"] = np.array(["@SUM(A1)"] * len(scores))

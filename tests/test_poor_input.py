@@ -16,7 +16,7 @@ def notes_of(scores, rule="pooled"):
 
 
 @pytest.mark.parametrize("role", ["validation", "test"])
-def test_scores_that_are_all_equal(role, tmp_path):
+def test_scores_that_are_all_equal(role, tmp_path, no_pictures):
     scores = changed(table(), np.asarray(table().role) == role, score=0.5)
     count, what = (66, "that set the threshold") if role == "validation" else (48, "of the test videos")
     said = f"all {count} scores {what} are equal (0.5): they tell no classes apart"

@@ -33,7 +33,7 @@ def fold_scores(shift: dict[int, float]) -> ScoreTable:
     return ScoreTable.concatenate(tables)
 
 
-def test_mean_and_deviation_over_folds_in_the_report(tmp_path: Path) -> None:
+def test_mean_and_deviation_over_folds_in_the_report(tmp_path: Path, no_pictures: None) -> None:
     shares = dict(zip(range(1, 7), (0.0, 0.1, 0.2, 0.3, 0.4, 0.5), strict=True))
     scores = fold_scores(shares)
     results = evaluate(scores)
@@ -53,7 +53,7 @@ def test_mean_and_deviation_over_folds_in_the_report(tmp_path: Path) -> None:
     assert set(five.rows[0][2:]) == {"undefined"}
 
 
-def test_reports_tell_what_chose_on_the_target(tmp_path: Path) -> None:
+def test_reports_tell_what_chose_on_the_target(tmp_path: Path, no_pictures: None) -> None:
     videos = [Video(f"{i}.avi", "M", str(i), "test", i % 2, PAI[i % 2], "x", "", "") for i in range(20)]
     values = np.linspace(0, 1, 20)
     scores = ScoreTable.concatenate(

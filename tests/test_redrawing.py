@@ -55,9 +55,9 @@ def test_thresholds_are_those_of_the_rule_on_repeated_videos(rule, scale, monkey
     assert {each.partition(":")[0] for each in WRITTEN} == set(RULES)
     rows = sources(scale)
     subjects, strata = whose(rows)
-    stratified = redrawing.draw_within(strata, 40, seed=1)
+    stratified = redrawing.draw_within(strata, 16, seed=1)
     # Those of a part of the subjects, of which a resample may lack a dataset or all.
-    loose = np.random.default_rng(2).multinomial(2, np.full(len(strata), 1 / len(strata)), size=20)
+    loose = np.random.default_rng(2).multinomial(2, np.full(len(strata), 1 / len(strata)), size=8)
     draws = np.concatenate([stratified, loose, np.zeros((1, len(strata)), int)])
     monkeypatch.setattr(redrawing, "_CELLS", 7 * len(rows))
     found = redrawing.redrawn_thresholds(rule, SourceVideos.of(rows, subjects), draws)

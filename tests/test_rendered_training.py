@@ -21,7 +21,7 @@ from fas_jax.training.drawing import make_sampler
 from tests.commands import DATA, done
 from tests.populations import population
 from tests.test_drawing import table
-from tests.test_reporting import no_pictures, provenance, write
+from tests.test_reporting import provenance, write
 from tests.test_reporting import table as scored
 
 WIDE = Rendered(domains=5, validation_domains=2, test_domains=2, subjects=3, videos_per_subject=4)
@@ -179,8 +179,7 @@ def test_too_few_rendered_clips_are_named():
         sampler("class", 4, 0.5, joined=JOINED[VIDEOS.label[JOINED] == 1])
 
 
-@pytest.mark.usefixtures(no_pictures.__name__)
-def test_every_page_and_table_says_whose_training_had_rendered_videos(tmp_path):
+def test_every_page_and_table_says_whose_training_had_rendered_videos(tmp_path, no_pictures):
     datasets = [*provenance()["datasets"], {"dataset": "synth-wide", "synthetic": True, "complete": True}]
     joined = {"clips": {"synth-wide": 48}, "share": {"zeta": 0.5, "gru": 0.0}}
     about = provenance(preset="strict", rendered=joined) | {"datasets": datasets}

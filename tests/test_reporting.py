@@ -76,12 +76,6 @@ def write(folder, scores, about):
     return (folder / "results.md").read_text(), (folder / "report.md").read_text()
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Drawing is most of a report's time, and one test looks at it."""
-    monkeypatch.setattr(report, "write_figure", lambda *arguments: None)
-
-
 def rows_of(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
 
@@ -284,7 +278,7 @@ def test_anybodys_scores_without_jax(tmp_path):
     assert (tmp_path / "out" / "roc_scores.png").stat().st_size > 10_000
 
 
-def test_what_is_undefined_is_reported_as_such(tmp_path):
+def test_what_is_undefined_is_reported_as_such(tmp_path, no_pictures):
     lines = ["video,label,score,model"]
     for number in range(20):
         lines += [f"v{number},{number % 2},{number % 7},known", f"v{number},{number % 2},,silent"]

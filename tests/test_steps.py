@@ -50,6 +50,7 @@ def slow(name: str):
 
 
 @pytest.mark.parametrize("name", ["ssdg", slow("safas"), slow("finetune")])
+@pytest.mark.optimised
 def test_fifty_steps_are_pytorchs(name):
     wanted, found = golden(name), ours(name)
     begun = step_cases.flat(step_cases.start(name)[0])

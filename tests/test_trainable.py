@@ -254,6 +254,7 @@ def test_a_cut_network_reads_the_files_of_the_whole_one():
 @pytest.mark.parametrize(
     "family", [pytest.param(name, marks=pytest.mark.slow if name == "bottlenecks" else ()) for name in SMALL]
 )
+@pytest.mark.optimised
 def test_features_maps_gradients_and_statistics_equal_the_golden_ones(family):
     golden = load_file(GOLDEN / "trainable.safetensors")
     wanted = {name.partition("/")[2]: each for name, each in golden.items() if name.startswith(f"{family}/")}

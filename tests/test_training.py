@@ -225,6 +225,7 @@ def test_settings_of_a_run_are_its_own():
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_ended_runs_leave_the_program_without_changing_the_others(monkeypatch):
     """Seven runs end one after the other by patience; all equal those of a program that carries them to the end."""
     rng = np.random.default_rng(5)
@@ -256,6 +257,7 @@ class OnDisk:
 
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_streamed_features_give_the_same_bits(tmp_path, monkeypatch, stop):
     """Parts of one step; also when the training is ended within an epoch and goes on."""
     wide = clips(features=6000)
