@@ -24,38 +24,42 @@ def rows(text: str) -> dict[str, str]:
     return {match[1]: match[0] for match in re.finditer(r"^\| `([^`]+)`.*$", text, re.MULTILINE)}
 
 
+def sections(text: str) -> dict[str, str]:
+    """By the headings of the second level, what stands below them."""
+    return dict(re.findall(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+
+
 def test_every_setting_of_an_experiment_has_a_row_with_its_class() -> None:
-    found = rows(settings_page.experiment_page())
+    page = sections(settings_page.experiment_page())
     for field in dataclasses.fields(Experiment):
         if field.name in ("renditions", "rendered"):
+            assert f"[{field.name}.NAME]" in page
             continue
         kind = typing.get_type_hints(Experiment)[field.name]
         if not dataclasses.is_dataclass(kind):
-            assert f"*{declared(field).value}*" in found[field.name]
+            assert f"*{declared(field).value}*" in rows(page["Top level"])[field.name]
             continue
         for each in dataclasses.fields(kind):
-            assert f"*{declared(each).value}*" in found[f"{field.name}.{each.name}"]
+            assert f"*{declared(each).value}*" in rows(page[f"[{field.name}]"])[each.name]
 
 
 def test_rows_say_default_limits_choices_and_meaning() -> None:
-    found = rows(settings_page.experiment_page())
-    assert found["evaluation.validation_fraction"] == (
-        "| `evaluation.validation_fraction`<br>`0.2`, > 0, < 1, *what* | Share of the sources' subjects that is cut "
+    page = sections(settings_page.experiment_page())
+    assert rows(page["[evaluation]"])["validation_fraction"] == (
+        "| `validation_fraction`<br>`0.2`, > 0, < 1, *what* | Share of the sources' subjects that is cut "
         "out for early stopping and the threshold; above 0 and below 1. |"
     )
-    assert 'one of `"png"`, `"raw"`' in found["preparation.records"]
-    assert "`false`, *failure policy*" in found["preparation.allow_partial"]
+    assert 'one of `"png"`, `"raw"`' in rows(page["[preparation]"])["records"]
+    assert "`false`, *failure policy*" in rows(page["[preparation]"])["allow_partial"]
 
 
 def test_every_setting_of_every_method_is_in_its_section_or_in_one_that_it_names() -> None:
-    sections = dict(
-        re.findall(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", settings_page.methods_page(), re.MULTILINE | re.DOTALL)
-    )
+    page = sections(settings_page.methods_page())
     for name, where in kinds().items():
         module, _, kind = where.partition(":")
         method = getattr(importlib.import_module(module), kind)
-        named = [name, *re.findall(r"\[(Shared: \w+)\]", sections[name])]
-        known = "".join(sections[each] for each in named)
+        named = [name, *re.findall(r"\[(Shared: \w+)\]", page[name])]
+        known = "".join(page[each] for each in named)
         for field in dataclasses.fields(method):
             assert f"| `{field.name}`" in known or f"| `{field.name}." in known, (name, field.name)
 

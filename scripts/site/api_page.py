@@ -67,7 +67,7 @@ def _class(node: ast.ClassDef) -> Iterator[str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.target.id[0] != "_":
             documented = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
             about = str(text.value.value) if documented else ""  # type: ignore[union-attr]
-            kind = ast.unparse(field.annotation).replace("|", "\\|")
+            kind = ast.unparse(field.annotation)
             rows.append(f"| `{field.target.id}`<br>`{kind}` | {_prose(about)} |")
     if rows:
         yield "\n".join(["| attribute | meaning |", "|---|---|", *rows])

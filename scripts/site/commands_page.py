@@ -77,9 +77,7 @@ def options(text: str) -> Iterator[str]:
         lines = [line.removeprefix("│ ").removesuffix("│").rstrip() for line in box.split("╰")[0].strip().splitlines()]
         ruler = next((i for i, line in enumerate(lines) if line.startswith("──")), -1)
         lines = lines[ruler + 1 :]  # above it stands what the group is for
-        rows = [
-            f"| `{_cell(name)}` | {_plain(_cell(said))} |" for name, said in _entries(lines) if "--help" not in name
-        ]
+        rows = [f"| `{name}` | {_plain(_cell(said))} |" for name, said in _entries(lines) if "--help" not in name]
         if rows:
             yield "\n".join([f"| {title} | meaning |", "|---|---|", *rows])
 
@@ -102,5 +100,6 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Help is no Markdown: its signs stand for themselves."""
-    return re.sub(r"([*_<\[\]])", r"\\\1", text)
+    """Help is no Markdown: its signs stand for themselves, and options are code."""
+    parts = re.split(r"(--[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*)", text)
+    return "".join(f"`{part}`" if i % 2 else re.sub(r"([*_<\[\]])", r"\\\1", part) for i, part in enumerate(parts))

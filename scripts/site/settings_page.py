@@ -30,19 +30,19 @@ def experiment_page() -> str:
     """All settings of an experiment but its methods', in Markdown."""
     parts = [
         "# Settings of an experiment",
-        "A configuration is a TOML file of these tables. On the command line `features.batch_size` is "
+        "A configuration is a TOML file of these tables. On the command line `batch_size` of `[features]` is "
         "`--features.batch-size`. The defaults are those of the code; a configuration, such as `quickstart`, has its "
         f"own. {_CLASSES}",
         "## Top level",
     ]
     sections = [field for field in dataclasses.fields(Experiment) if _section(field) is not None]
-    parts += _table(Experiment, "", [field for field in dataclasses.fields(Experiment) if field not in sections])
+    parts += _table(Experiment, [field for field in dataclasses.fields(Experiment) if field not in sections])
     for field in sections:
         kind, name = _section(field), field.name
         assert kind is not None
         title = f"[{name}.NAME]" if name in _TABLES else f"[{name}]"
         parts += [f"## {title}", _escape(texts_of(Experiment).get(name) or inspect.cleandoc(kind.__doc__ or ""))]
-        parts += _table(kind, "" if name in _TABLES else f"{name}.")
+        parts += _table(kind, list(dataclasses.fields(kind)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -63,14 +63,14 @@ def methods_page() -> str:
     ]
     for name, method in methods.items():
         own = {field for each in method.__mro__ if each not in shared for field in _own(each)}
-        rows = _table(method, "", [field for field in dataclasses.fields(method) if field.name in own])
+        rows = _table(method, [field for field in dataclasses.fields(method) if field.name in own])
         links = ", ".join(f"[{_title(each)}](#{_slug(each)})" for each in method.__mro__ if each in shared)
         also = ["", f"It has the settings of {links}" + (", and these:" if rows else ".")] if links else [""]
         parts += [f"## {name}", " ".join([_escape(_first(method)), *filter(None, also)]), *rows]
     for each, names in shared.items():
         parts += [f"## {_title(each)}", f"{_escape(_first(each))} For {', '.join(f'`{name}`' for name in names)}."]
         own_fields = _own(each)
-        parts += _table(each, "", [field for field in dataclasses.fields(each) if field.name in own_fields])
+        parts += _table(each, [field for field in dataclasses.fields(each) if field.name in own_fields])
     return "\n\n".join(parts) + "\n"
 
 
@@ -108,19 +108,18 @@ def _section(field: "dataclasses.Field[Any]") -> type | None:
     return hint if dataclasses.is_dataclass(hint) and isinstance(hint, type) else None
 
 
-def _table(kind: type, prefix: str, fields: "list[dataclasses.Field[Any]] | None" = None) -> list[str]:
-    rows = list(_rows(kind, prefix, list(dataclasses.fields(kind)) if fields is None else fields))
+def _table(kind: type, fields: "list[dataclasses.Field[Any]]") -> list[str]:
+    rows = list(_rows(kind, fields))
     return ["\n".join(["| setting | meaning |", "|---|---|", *rows])] if rows else []
 
 
-def _rows(
-    kind: type, prefix: str, fields: "list[dataclasses.Field[Any]]", values: Any = None, below: str = ""
-) -> Iterator[str]:
+def _rows(kind: type, fields: "list[dataclasses.Field[Any]]", values: Any = None, prefix: str = "") -> Iterator[str]:
+    """A row for each setting, nested ones under their section's name; `values` has other defaults than the class."""
     hints, texts = typing.get_type_hints(kind), texts_of(kind)
     for field in fields:
         default = _default(field) if values is None else getattr(values, field.name)
         if dataclasses.is_dataclass(default):
-            yield from _rows(type(default), f"{prefix}{field.name}.", list(dataclasses.fields(default)), default)
+            yield from _rows(type(default), list(dataclasses.fields(default)), default, f"{prefix}{field.name}.")
             continue
         name = f"`{prefix}{field.name}`"
         facts = [_written(default), *_limits(hints[field.name], field), f"*{_declared(field)}*"]
