@@ -19,7 +19,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
 from fas_jax.models.architecture import padded
 from fas_jax.models.recurrent import RecurrentClassifier
-from fas_jax.runtime import devices
+from fas_jax.runtime import device_memory, devices
 from fas_jax.training import chunks as chunks
 from fas_jax.training import fitting
 from fas_jax.training.checkpoints import Checkpoints
@@ -314,7 +314,7 @@ def test_more_runs_than_memory_holds_are_trained_in_chunks(tmp_path, monkeypatch
 def test_chunk_size_follows_the_memory(monkeypatch):
     architecture = RecurrentClassifier("lstm", 1920, 1000, "he")
     source = Clips(OnDisk(np.broadcast_to(np.float16(0), (2000, 8, 1920))), np.ones((2000, 8), bool), np.zeros(2000))
-    monkeypatch.setattr(devices, "free_memory", lambda: 16 << 30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda: 16 << 30)
     some = fitting.chunk_size(architecture, 100, source, Training())
     assert 10 < some < 40
     monkeypatch.setattr(jax, "device_count", lambda: 4)
@@ -327,9 +327,9 @@ def test_chunk_size_follows_the_memory(monkeypatch):
     # ... unless they are told to share runs.
     assert fitting.chunk_size(architecture, 1000, source, Training(run_devices=2)) == 2 * some
     monkeypatch.undo()
-    monkeypatch.setattr(devices, "free_memory", lambda: 160 << 30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda: 160 << 30)
     assert fitting.chunk_size(architecture, 100, source, Training()) == 100
-    monkeypatch.setattr(devices, "free_memory", lambda: 1 << 20)
+    monkeypatch.setattr(device_memory, "free_memory", lambda: 1 << 20)
     assert fitting.chunk_size(architecture, 100, source, Training()) == 1
 
 

@@ -21,7 +21,7 @@ from fas_jax.base.settings import Features
 from fas_jax.models import backbones
 from fas_jax.models.backbones import Backbone, Params, Precision, nothing
 from fas_jax.models.backbones.weights import package_file, read_weights
-from fas_jax.runtime import devices
+from fas_jax.runtime import device_memory, devices
 from fas_jax.runtime.devices import AXIS, local_mesh, replicate
 from fas_jax.runtime.programs import run_kept
 
@@ -136,7 +136,7 @@ def memory_told(batch_size: int) -> Iterator[None]:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         device = jax.local_devices()[0].device_kind
-        if isinstance(error, MemoryError) or devices.lacks_memory(error):
+        if isinstance(error, MemoryError) or device_memory.lacks_memory(error):
             advice = f"set it to {batch_size // 2}" if batch_size > 1 else "one frame is too much for it"
             raise OutOfMemoryError(
                 f"{device} has not enough memory for features.batch_size {batch_size}: {advice}"

@@ -19,7 +19,6 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.locks import locked
 from fas_jax.base.processes import core_count
 from fas_jax.runtime import launching
-from fas_jax.runtime.host_memory import free_host_memory
 
 RUNS, DATA = "runs", "data"
 AXIS = DATA
@@ -314,25 +313,6 @@ def sum_over_batch(tree: Any) -> Any:
     # One sum of one vector: several sums at once may run in another order in another process.
     flat, shaped = ravel_pytree(tree)
     return shaped(jax.lax.psum(flat, DATA))
-
-
-def free_memory() -> int:
-    """Bytes free on the device with the least free memory."""
-    found = []
-    for device in jax.local_devices():
-        stats = device.memory_stats() if device.platform != "cpu" else None
-        if stats and "bytes_limit" in stats:
-            found.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    if found:
-        return min(found)
-    return free_host_memory() // jax.local_device_count()
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether this is what the compiler or a device raises for want of memory, whatever the platform calls it."""
-    said = str(error)
-    known = "RESOURCE_EXHAUSTED" in said or "out of memory" in said.lower()
-    return known and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def describe() -> dict[str, Any]:

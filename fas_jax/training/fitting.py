@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Training
 from fas_jax.models.architecture import Architecture, Params
-from fas_jax.runtime import devices
+from fas_jax.runtime import device_memory, devices
 from fas_jax.runtime.interruption import TerminatedError, termination
 from fas_jax.runtime.programs import run_kept
 from fas_jax.runtime.progress import progress_bar
@@ -256,7 +256,7 @@ def chunk_size(architecture: Architecture, runs: int, clips: Clips, settings: Tr
     else:
         # Cores share the memory of their copies, of which the first may be there already.
         shared = size * (cores - there) // cores
-    room = devices.least(int(0.8 * devices.free_memory()) - shared)
+    room = devices.least(int(0.8 * device_memory.free_memory()) - shared)
     # Cores divide runs alone. Other devices, if not told, may share batches instead, and then each holds all runs.
     across = 1 if settings.mapping == "pmap" else settings.run_devices or cores
     return int(min(runs, max(1, room // run * across)))

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fas_jax.base.errors import UserError
-from fas_jax.runtime import devices
+from fas_jax.runtime import device_memory, devices
 from fas_jax.training import network_steps
 from fas_jax.training.freezing import NOTHING, Frozen
 from fas_jax.training.network_settings import NetworkTraining
@@ -27,7 +27,7 @@ def told(advice: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if not devices.lacks_memory(error):
+        if not device_memory.lacks_memory(error):
             raise
         raise UserError(advice()) from error
 
@@ -140,7 +140,7 @@ def _capacity() -> int:
         stats = device.memory_stats() if device.platform != "cpu" else None
         if stats and "bytes_limit" in stats:
             found.append(int(stats["bytes_limit"]))
-    return min(found) if found else devices.free_memory()
+    return min(found) if found else device_memory.free_memory()
 
 
 def shapes_of(tree: Any) -> Any:

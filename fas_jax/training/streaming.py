@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from fas_jax.base.settings import Execution
-from fas_jax.runtime import devices
+from fas_jax.runtime import device_memory, devices
 from fas_jax.runtime.host_memory import aligned_zeros, free_host_memory, return_free_memory
 from fas_jax.training.steps import Clips
 
@@ -44,7 +44,7 @@ def size(features: Any) -> int:
 def limit(resident_mb: int) -> int:
     """Most bytes of features that are put on a device; 0 is half of what it has free, and of what the host has, through
     whose memory they go."""
-    return resident_mb << 20 if resident_mb else min(devices.free_memory(), free_host_memory()) // 2
+    return resident_mb << 20 if resident_mb else min(device_memory.free_memory(), free_host_memory()) // 2
 
 
 def agreed(settings: Execution) -> Execution:
