@@ -65,3 +65,22 @@ class StoredFrames:
                     f"{self.size}x{self.size}; prepare again"
                 )
         return frames
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PickedFrames(StoredFrames):
+    """Some frames of the clips of another, in an order of their own."""
+
+    source: StoredFrames
+    """The frames, of which there may be more."""
+    order: Int[np.ndarray, "n t"]
+    """Which frame of a clip in the source each of its frames is."""
+
+    @classmethod
+    def of(cls, source: StoredFrames, order: Int[np.ndarray, "n t"], mask: Bool[np.ndarray, "n t"]) -> "PickedFrames":
+        """Those frames of `source` that `order` names where the mask is true, which is so for a row's first ones."""
+        return cls((), source.part, source.place, mask, source.size, source.burst, source=source, order=order)
+
+    def some(self, row: int, numbers: Sequence[int]) -> Sequence[UInt8[np.ndarray, "h w 3"]]:
+        """See `StoredFrames.some`."""
+        return self.source.some(row, self.order[row, list(numbers)].tolist())
