@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Int8, Int32
 
+from fas_jax.base.files import fingerprint
 from fas_jax.base.record import Video
 from fas_jax.base.text_column import PackedTexts, PackedTextsBuilder, TextColumn, TextColumnBuilder
 
@@ -78,6 +79,11 @@ class VideoTable(Sequence[Video]):
     def number(self) -> Int32[np.ndarray, " n"]:
         """A number for each row, the same where dataset and path are."""
         return self._sorted[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the videos' datasets and paths in their order, whatever other videos a table held them among."""
+        return fingerprint([[str(name) for name in self.dataset.tolist()], [str(path) for path in self.path]])
 
     @cached_property
     def _sorted(self) -> tuple[Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]:

@@ -11,7 +11,6 @@ from fas_jax.base.outputs import check_output, output_folder
 from fas_jax.base.settings import Features
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.experiment.ledger import record_study
-from fas_jax.features.stage import load_backbone
 from fas_jax.features.store import FeatureStore
 from fas_jax.protocols.assignment import assign
 from fas_jax.protocols.presets import leave_one_out
@@ -21,7 +20,7 @@ from fas_jax.reporting.naming import protocol_title
 from fas_jax.reporting.page import simple_page
 from fas_jax.runtime import cli
 from fas_jax.studies import frames_curve as cost
-from fas_jax.studies.one_method import QUICK, method_of, open_stores
+from fas_jax.studies.one_method import check_reads, has_features, method_of, open_stores, quick
 
 
 def main(
@@ -31,9 +30,10 @@ def main(
     preset: str = "strict",
     counts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 15),
     kind: str = "gru",
-    settings: tuple[str, ...] = QUICK,
+    settings: tuple[str, ...] = (),
     beside: tuple[str, ...] = ("mean-feature",),
     seeds: int = 3,
+    prepared: tuple[Path, ...] = (),
     time_features: bool = True,
     frame_size: int = 224,
     batch_size: int = 32,
@@ -50,19 +50,22 @@ def main(
         target: Dataset that is left out.
         preset: Protocol preset.
         counts: Frames a clip.
-        kind: Kind of the method.
-        settings: Of the method, as NAME=VALUE; they replace the defaults, which are a small head's.
+        kind: Kind of the method; one that reads frames needs --prepared.
+        settings: Of the method, as NAME=VALUE. Without any, a head is a small one that is fitted in a minute, and
+            another kind has its defaults.
         beside: Kinds of the methods that stand beside it, with their default settings.
         seeds: Fittings for each count.
-        time_features: Whether to measure the feature stage here, now (with random weights: they take as long).
-        frame_size: Side of the frames that it is measured on.
+        prepared: Folders of the prepared datasets, for methods that read frames.
+        time_features: Whether to measure here, now, how long the networks take for a frame: the feature stage, and
+            those that are trained on frames (with random weights: they take as long).
+        frame_size: Side of the frames that the feature stage is measured on.
         batch_size: Frames in a step there.
         open_sealed: Sealed datasets that may be read as targets.
     """
     check_output(out)
     opened = [FeatureStore.open(path) for path in stores]
     record_study("frames_curve", stores, (target,), open_sealed)
-    clips, rendition = open_stores(opened)
+    clips, rendition = open_stores(opened, prepared)
     lengths = clips.features(rendition)[1].sum(1)
     if lengths.max() < max(counts):
         raise UserError(
@@ -71,12 +74,16 @@ def main(
         )
     (protocol,) = leave_one_out(preset, (target,), clips.videos.dataset.present())
     assignment = assign(protocol, clips.videos, 0.2, 0)
-    methods = {name: method_of(name, settings if name == kind else (), rendition) for name in (kind, *beside)}
+    given = {kind: settings or quick(kind)}
+    methods = {name: method_of(name, given.get(name, ()), rendition) for name in (kind, *beside)}
+    for method in methods.values():
+        check_reads(method, clips, has_features(opened))
+        cost.check_counts(method, counts)
     results = evaluate(cost.curve(clips, rendition, assignment, counts, range(seeds), methods))
-    seconds = np.nan
+    seconds = dict.fromkeys(methods, np.nan)
     if time_features:
-        backbone, params, _ = load_backbone(Features(backbone=opened[0].provenance["backbone"], weights="random"))
-        seconds = cost.seconds_a_frame(backbone, params, frame_size, batch_size)
+        backbone = Features(backbone=opened[0].provenance["backbone"], weights="random")
+        seconds = cost.seconds_of(methods, clips, backbone, frame_size, batch_size)
     table, figure = cost.report(results, counts, seconds)
     title = f"Error against cost, {protocol_title(protocol)} ({preset})"
     said = [f"Clips have {lengths.min()} to {lengths.max()} frames."]

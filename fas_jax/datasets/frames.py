@@ -1,7 +1,7 @@
 """Frames of clips of prepared datasets, read and decoded when they are asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -57,10 +57,8 @@ class StoredFrames:
 
     def only(self, kept: Bool[np.ndarray, "n t"]) -> "StoredFrames":
         """The same clips with some of their frames, as if they had no others; `kept` is false where there is none."""
-        count = kept.sum(1)
-        mask = np.arange(kept.shape[1]) < count[:, None]
-        numbers = tuple(np.flatnonzero(row) for row in kept)
-        return _SomeFrames(self.parts, self.part, self.place, mask, self.size, self.burst, whole=self, numbers=numbers)
+        mask = np.arange(kept.shape[1]) < kept.sum(1)[:, None]
+        return PickedFrames.of(self, np.argsort(~kept, axis=1, kind="stable"), mask)
 
     def _checked(self, row: int, frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The frames, which must have the rendition's size."""
@@ -74,11 +72,20 @@ class StoredFrames:
         return frames
 
 
-@dataclass(frozen=True, eq=False)
-class _SomeFrames(StoredFrames):
-    whole: StoredFrames = field(kw_only=True)
-    numbers: tuple[Int[np.ndarray, " _"], ...] = field(kw_only=True)
-    """Of each clip's frames, in `whole`."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PickedFrames(StoredFrames):
+    """Some frames of the clips of another, in an order of their own."""
+
+    source: StoredFrames
+    """The frames, of which there may be more."""
+    order: Int[np.ndarray, "n t"]
+    """Which frame of a clip in the source each of its frames is."""
+
+    @classmethod
+    def of(cls, source: StoredFrames, order: Int[np.ndarray, "n t"], mask: Bool[np.ndarray, "n t"]) -> "PickedFrames":
+        """Those frames of `source` that `order` names where the mask is true, which is so for a row's first ones."""
+        return cls((), source.part, source.place, mask, source.size, source.burst, source=source, order=order)
 
     def some(self, row: int, numbers: Sequence[int]) -> Sequence[UInt8[np.ndarray, "h w 3"]]:
-        return self.whole.some(row, self.numbers[row][list(numbers)].tolist())
+        """See `StoredFrames.some`."""
+        return self.source.some(row, self.order[row, list(numbers)].tolist())

@@ -31,8 +31,8 @@ _PROGRAM = re.compile(r"(?P<name>.+)-(?P<start>\d{4})")
 def collect(folder: Path) -> Path:
     """Takes what the tasks of a run have fitted into the run, and writes its report and bundles.
 
-    Detectors, scores, tables and bundles have the bits that `stages.train` and `results.report` give, if heads are
-    trained one by one there too (`training.runs_per_program = 1`); side by side, they differ by rounding.
+    Models, detectors, scores, tables and bundles have the bytes that `stages.train` and `results.report` give, if heads
+    are trained one by one there too (`training.runs_per_program = 1`); side by side, they differ by rounding.
 
     Returns:
         The run's folder.

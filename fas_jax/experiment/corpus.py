@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.record import ClipInfo, Failure
 from fas_jax.base.video_table import VideoTable
-from fas_jax.datasets.frames import StoredFrames
+from fas_jax.datasets.frames import PickedFrames, StoredFrames
 from fas_jax.experiment.prepared_frames import stored_frames
 from fas_jax.features.frame_scores import FrameScores
 from fas_jax.features.rows import StoredFeatures, StoredInfos, join, nothing, rise
@@ -177,6 +177,25 @@ class CorpusClips:
             return ClipFeatures(features, mask, self.facts(rendition)) if name == rendition else self.opened(name)
 
         return dataclasses.replace(self, opened=opened, _sequences={})
+
+    def with_frames(self, rendition: str, change: Callable[[StoredFrames], StoredFrames]) -> "CorpusClips":
+        """The same clips with their frames of a rendition changed, where the frames are at hand."""
+        if self.opened_frames is None:
+            return self
+
+        def opened(name: str) -> StoredFrames:
+            return change(self.frames(name)) if name == rendition else self.frames(name)
+
+        return dataclasses.replace(self, opened_frames=opened)
+
+    def picked(self, rendition: str, order: Int[np.ndarray, "n k"], mask: Bool[np.ndarray, "n k"]) -> "CorpusClips":
+        """The same clips with some frames of a rendition in place of all: those that `order` names for each clip, where
+        the mask is true. Features go with their frames.
+        """
+        features, _ = self.loaded(rendition)
+        kept = np.take_along_axis(features, order[..., None], 1) * mask[..., None]
+        clips = self.with_features(rendition, kept, mask)
+        return clips.with_frames(rendition, lambda stored: PickedFrames.of(stored, order, mask))
 
     def loaded(self, rendition: str) -> tuple[Float[np.ndarray, "n t d"], Bool[np.ndarray, "n t"]]:
         """A rendition's features in memory, as float32, and their mask."""

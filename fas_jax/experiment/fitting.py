@@ -121,7 +121,7 @@ def within_sources(experiment: Experiment) -> Experiment:
 
 def detector_data(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus) -> dict[str, dict[str, str]]:
     """Fingerprints, by method and plan, of what detectors are fitted on: inputs, and who trains and validates."""
-    who = {each.name: [_keys(corpus, part) for part in _fitted_on(each)] for each in plans}
+    who = {each.name: [corpus.videos[part].fingerprint for part in _fitted_on(each)] for each in plans}
     found = {}
     for name in experiment.methods:
         lower = {each: identity(experiment.methods[each]) for each in below(experiment.methods, name)}
@@ -136,11 +136,6 @@ def _fitted_on(plan: Plan) -> list[np.ndarray]:
     """The parts of the corpus that train and validate; rendered clips only where some join the training."""
     own = [plan.assignment.train, plan.assignment.validation]
     return [*own, plan.rendered] if len(plan.rendered) else own
-
-
-def _keys(corpus: Corpus, numbers: np.ndarray) -> str:
-    videos = corpus.videos[numbers]
-    return fingerprint([[str(name) for name in videos.dataset.tolist()], [str(path) for path in videos.path]])
 
 
 @dataclass(frozen=True)

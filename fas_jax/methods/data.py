@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fas_jax.base.files import fingerprint
 from fas_jax.base.logits import nearest_logit
 from fas_jax.methods.inputs import Input
 
@@ -90,6 +91,11 @@ class Task:
     rendered: Rows = field(default_factory=lambda: np.zeros(0, np.int32))
     """Clips of rendered domains ([rendered.NAME]) that may be trained on beside `train`; methods on features leave them
     out."""
+
+
+def fingerprint_of(clips: "Clips", parts: Sequence[Rows]) -> str:
+    """Names parts of some clips, in their order, by datasets and paths: whatever other clips are open with them."""
+    return fingerprint([clips.videos[part].fingerprint for part in parts])
 
 
 @runtime_checkable

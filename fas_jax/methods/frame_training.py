@@ -18,7 +18,7 @@ from fas_jax.base.files import fingerprint, plain_name
 from fas_jax.base.logits import sigmoid
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
-from fas_jax.methods.data import Batch, Clips, Rows, Scores
+from fas_jax.methods.data import Batch, Clips, Rows, Scores, fingerprint_of
 from fas_jax.methods.frame_jobs import clips_with_frames, sampler_of, tell_failures
 from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.methods.frame_weights import begin_with, weights_sha256
@@ -179,10 +179,10 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     objective = objective_for(method, domains)
     sha256 = weights_sha256(objective.network, method.weights)
     name = f"{plain_name(desk.name)}-{fingerprint(task.name)[:12]}"
-    parts = [part.tolist() for part in (train, validation, *([rendered] if len(rendered) else ()))]
+    parts = (train, validation, *([rendered] if len(rendered) else ()))
     about = {
         "model": desk.name,
-        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint(parts)}],
+        "runs": [{"name": task.name, "seed": task.seed, "clips": fingerprint_of(clips, parts)}],
         "method": identity(method),
         "network": [objective.network.name, objective.network.version],
         "weights": sha256,

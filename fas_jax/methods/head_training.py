@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool
 
 from fas_jax.base.settings import Execution
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity
-from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores
+from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores, fingerprint_of
 from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse
 from fas_jax.methods.head_settings import HeadSettings
 from fas_jax.methods.inputs import Input
@@ -93,18 +93,19 @@ def _fit_group(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector |
     sequences = first.sequences(clips, [job.task.number for job in jobs], desk.execution)
     width, mask = int(sequences.features.shape[-1]), np.asarray(sequences.mask)
     architecture = first.architecture(width)
+    parts = [(present(mask, job.task.train), present(mask, job.task.validation)) for job in jobs]
     runs = [
         Run(
             job.task.name,
             job.task.seed,
-            present(mask, job.task.train),
-            present(mask, job.task.validation),
+            *own,
             learning_rate=method.learning_rate,
             weight_decay=method.weight_decay,
             balance=method.balance,
             start=method.architecture(width),
+            clips=fingerprint_of(clips, own),
         )
-        for job, method in zip(jobs, methods, strict=True)
+        for job, method, own in zip(jobs, methods, parts, strict=True)
     ]
     training = first.training(desk.execution)
     if desk.quiet:

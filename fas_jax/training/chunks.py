@@ -152,5 +152,5 @@ def _describe(run: Run) -> dict[str, Any]:
     }
     if run.start is not None:
         own["start"] = repr(run.start)
-    clips = fingerprint([run.train.tolist(), run.validation.tolist()])
+    clips = run.clips or fingerprint([run.train.tolist(), run.validation.tolist()])
     return {"name": run.name, "seed": run.seed, "clips": clips, **own}

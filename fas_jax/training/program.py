@@ -49,6 +49,8 @@ class Run:
     """Instead of the settings'."""
     start: Architecture | None = None
     """Draws the run's first parameters, of the same shapes, instead of the architecture of all runs."""
+    clips: str = ""
+    """Names in files what `train` and `validation` are, whatever other clips they lie among; their places, if empty."""
 
 
 class Program:

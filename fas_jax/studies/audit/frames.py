@@ -1,12 +1,14 @@
 """What the audit reads from prepared frames: their edges, and features of frames without their middle."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Features
+from fas_jax.datasets.frames import StoredFrames
 from fas_jax.datasets.loading import FrameClips
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.experiment.corpus import CorpusClips
@@ -27,10 +29,28 @@ def mask_middle(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t h 
     return masked
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WithoutMiddle(StoredFrames):
+    """The frames of another with a grey box in their middle."""
+
+    source: StoredFrames
+
+    @classmethod
+    def of(cls, source: StoredFrames) -> "WithoutMiddle":
+        """All frames of `source`."""
+        return cls((), source.part, source.place, source.mask, source.size, source.burst, source=source)
+
+    def some(self, row: int, numbers: Sequence[int]) -> Sequence[UInt8[np.ndarray, "h w 3"]]:
+        """See `StoredFrames.some`."""
+        return list(mask_middle(np.stack(self.source.some(row, numbers))))
+
+
 def read_frames(
     prepared: Sequence[Prepared], clips: CorpusClips, rendition: str, settings: Features | None
 ) -> tuple[Float64[np.ndarray, " n"], CorpusClips | None]:
     """Edge brightness of every clip, and, with `settings`, the clips with features of frames without their middle.
+
+    A method that reads frames needs no such features: `WithoutMiddle` has its frames.
 
     Args:
         prepared: The datasets that the clips are of.

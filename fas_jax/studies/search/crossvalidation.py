@@ -36,8 +36,9 @@ from fas_jax.runtime.progress import progress_bar
 from fas_jax.studies.search.outcomes import Figures, Found, Outcome
 from fas_jax.studies.search.space import draw_all
 
-# Settings that are fitted in one call: the detectors of all their folds are in memory until they have been scored.
-_AT_ONCE = 8
+# Settings that are fitted in one call, side by side: the detectors of all their folds are in memory until they have
+# been scored. Networks on frames train one after the other and are large.
+_AT_ONCE, _ON_FRAMES_AT_ONCE = 8, 1
 
 
 def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpus, folder: Path) -> Found:
@@ -191,7 +192,9 @@ def _batches(left: Sequence[tuple[str, Method]]) -> list[tuple[str, list[Method]
     batches = []
     for (name, _), group in itertools.groupby(sorted(left, key=order), same):
         methods = [method for _, method in group]
-        batches += [(name, methods[start : start + _AT_ONCE]) for start in range(0, len(methods), _AT_ONCE)]
+        on_frames = any(item.kind == "frames" for item in methods[0].inputs())
+        size = _ON_FRAMES_AT_ONCE if on_frames else _AT_ONCE
+        batches += [(name, methods[start : start + size]) for start in range(0, len(methods), size)]
     return batches
 
 
