@@ -205,7 +205,7 @@ def test_the_networks_have_no_layer_that_depends_on_a_tiles_size() -> None:
     rng = np.random.default_rng(0)
     for name in ("patch_low", "patch_high"):
         network = trainable.get(name)
-        params, stats = network.init(0)
+        params, stats = jax.tree.map(jnp.asarray, network.init(0))
         tile = jnp.asarray(rng.integers(0, 255, (1, 64, 64, 3)).astype(np.uint8))
         small, large = (
             np.asarray(network.feature_map(params, stats, part, Mode())[0]) for part in (tile[:, :32, :32], tile)

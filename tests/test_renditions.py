@@ -145,6 +145,8 @@ OTHER_RENDITION = {
     "max_frames": 2,
     "burst": 4,
     "bursts": 5,
+    "tiles": 4,
+    "tile_step": 8,
     "crop": "whole",
     "preset": "ssdg",
     "margin": 0.1,
@@ -171,13 +173,14 @@ def test_every_setting_of_a_rendition_that_has_an_effect_is_in_its_key(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fas_jax.pixels.detection.centerface_path", lambda: tmp_path / "yunet.onnx")
     for crop, unused in module._UNUSED.items():
-        for seconds, burst in itertools.product((0.0, 2.0), (1, 3)):
-            first = Rendition(crop=crop, seconds=seconds, burst=burst)  # type: ignore[arg-type]
+        for seconds, burst, tiles in itertools.product((0.0, 2.0), (1, 3), (0, 5)):
+            first = Rendition(crop=crop, seconds=seconds, burst=burst, tiles=tiles)  # type: ignore[arg-type]
             other = dataclasses.replace(first, **{field: OTHER_RENDITION[field]})
             ineffective = {*unused, "segment" if seconds else "", "max_frames" if burst > 1 else "bursts"}
+            ineffective |= set() if tiles else {"tile_step"}
             assert (rendition_key(first) == rendition_key(other)) == (field in ineffective or first == other)
-    # What a key said before skipping by time and bursts were possible, it says today.
-    assert not {"seconds", "burst", "bursts"} & rendition_key(Rendition()).keys()
+    # What a key said before skipping by time, bursts and tiles were possible, it says today.
+    assert not {"seconds", "burst", "bursts", "tiles", "tile_step"} & rendition_key(Rendition()).keys()
 
 
 @pytest.mark.parametrize("crop", ["whole", "annotation"])

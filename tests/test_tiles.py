@@ -85,10 +85,10 @@ def test_tiles_lie_on_the_face_with_its_margin(film: Path) -> None:
     # 24 pixels and a margin of 6 on both sides, about (40, 33): from 22 to 58 and from 15 to 51, in 3x3 places of
     # which six are wanted.
     corners = tile_corners(HEIGHT, WIDTH, BOX, TILES)
-    assert corners == [(top, left) for top in (15, 35) for left in (22, 32, 42)]
+    assert corners == [(top, left) for top in (16, 34) for left in (22, 32, 42)]
     assert made.frame_indices == (3,) * 6 + (7,) * 6
     assert made.boxes == BOX * 12
-    np.testing.assert_array_equal(tiles[6], decoded_frame(film, 7)[15:31, 22:38])
+    np.testing.assert_array_equal(tiles[6], decoded_frame(film, 7)[16:32, 22:38])
     # The corners are found again from what is stored.
     assert tile_corners(info.height, info.width, tuple(made.boxes[:4]), TILES) == corners  # type: ignore[arg-type]
     again = decoded(film, TILES, source)[2]
@@ -131,7 +131,7 @@ def test_tiles_are_whole_few_different_and_spread(
 
 def test_a_cap_thins_both_directions() -> None:
     found = tile_corners(640, 640, None, Rendition(size=64, tiles=16))
-    assert [sorted({corner[axis] for corner in found}) for axis in (0, 1)] == [[0, 192, 384, 576]] * 2
+    assert [sorted({corner[axis] for corner in found}) for axis in (0, 1)] == [[48, 208, 368, 528]] * 2
     assert tile_corners(640, 640, None, Rendition(size=64, tiles=1)) == [(288, 288)]
     # A face at the border, smaller than a tile, gets a tile of what is around it.
     assert tile_corners(100, 200, (-5.0, 90.0, 20.0, 20.0), Rendition(size=64, tiles=4)) == [(36, 0)]

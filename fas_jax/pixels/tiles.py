@@ -50,7 +50,7 @@ def tile_corners(height: int, width: int, box: Box | None, rendition: Rendition)
         gaps = [each / (count - 1) if count > 1 else np.inf for each, count in zip(free, counts, strict=True)]
         counts[int(gaps[1] < gaps[0])] -= 1
     rows, columns = (
-        [start + place for place in _spread(each, count)]
+        [start + place for place in _spread(each, count, size)]
         for (start, _), each, count in zip(spans, free, counts, strict=True)
     )
     return [(top, left) for top in rows for left in columns]
@@ -65,8 +65,13 @@ def _within(middle: float, length: float, most: int, least: int) -> tuple[int, i
     return start, end
 
 
-def _spread(last: int, count: int) -> list[int]:
-    """So many places from 0 to `last`, evenly spread; the middle if it is one. Integers round alike everywhere."""
-    if count == 1:
-        return [last // 2]
+def _spread(last: int, count: int, size: int) -> list[int]:
+    """So many places from 0 to `last`, evenly spread: with gaps, each in the middle of its share; else up to both ends.
+
+    In integers, which round alike everywhere.
+    """
+    length = last + size
+    if count * size < length or count == 1:
+        # Corners of a face's surroundings would otherwise be what few tiles show.
+        return [((2 * number + 1) * length - count * size) // (2 * count) for number in range(count)]
     return [(2 * number * last + count - 1) // (2 * (count - 1)) for number in range(count)]

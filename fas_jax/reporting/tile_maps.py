@@ -1,5 +1,6 @@
 """Heat maps of tiles: what a network says of each tile, drawn over the part of the frame that the tiles cover."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def tile_figure(maps: Sequence[TileMap]) -> Figure:
                 continue
             colour = colours.cmap(score)
             axis.add_patch(Rectangle((column, row), side, side, facecolor=(*colour[:3], 0.4), edgecolor=colour))
-        axis.set_title(each.title, fontsize=7)
+        axis.set_title(textwrap.fill(each.title, 40), fontsize=7)
         axis.tick_params(labelsize=6)
     for axis in axes[len(maps) :]:
         axis.axis("off")
