@@ -27,6 +27,7 @@ from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.logistic import Colour, Logistic, MeanFeature, Metadata
 from fas_jax.methods.logistic_fitting import LogisticDetector
+from fas_jax.methods.motion import Motion
 from fas_jax.methods.patches import Patches
 from fas_jax.methods.patches_fitting import PatchesDetector
 from fas_jax.methods.quality import Quality
@@ -67,6 +68,8 @@ METHODS: dict[str, Method] = {
         network="tiny", high_network="tiny", weights="random", score_frames=8, rendition="whole", pooling="quantile"
     ),
 }
+ON_BURSTS: dict[str, Method] = {"motion": Motion(rendition="whole", score_frames=8, hidden=5)}
+"""Those whose clips have to be bursts."""
 
 
 def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector:
@@ -83,9 +86,9 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
         }
         return PatchesDetector(method, parts)
     if isinstance(method, FrameMethod):
-        objective = method.objective()
+        objective, made = method.objective(), Made(burst=method.least_burst)
         params = initial(objective, *objective.network.init(seed), seed)
-        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, Made())
+        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, made)
     if isinstance(method, VerdictSettings):
         return _verdict(method, seed)
     if isinstance(method, Quality):
@@ -138,7 +141,7 @@ def make_batch(
             data[item] = Scores(np.zeros(len(lengths)), values)
         elif item.kind == "frames":
             images = np.stack(
-                [rng.integers(0, 60 + 40 * (place % 5), (9, 32, 32, 3)) for place, rng in enumerate(rngs)]
+                [rng.integers(0, 60 + 40 * (place % 5), (max(9, frames), 32, 32, 3)) for place, rng in enumerate(rngs)]
             )
             data[item] = (images[:, :frames] * real[..., None, None, None]).astype(np.uint8)
         else:

@@ -54,8 +54,7 @@ class SequenceClassification(Objective):
     ) -> tuple[Float[Array, ""], Any]:
         """See `Objective.loss`; frames are [b t h w 3], with `mask` [b t]. All sequences count the same."""
         frames, mask = batch["frames"], batch["mask"]
-        features, stats = self.encode(params, stats, flat(frames), flat(before(frames)), self.training(axis))
-        features = features.reshape(*mask.shape, -1)
+        features, stats = self.features(params, stats, frames, self.training(axis))
         kept = dropped(jnp.ones_like(features[:, 0]), self.dropout, batch["slots"], key)
         logits = self._logits(params, features * kept[:, None], mask)
         labels = jnp.repeat(batch["labels"], mask.shape[1])
@@ -75,8 +74,15 @@ class SequenceClassification(Objective):
 
         At a frame of a sequence they depend on the frames before it, with a BiLSTM also on those behind it.
         """
-        features, _ = self.encode(params, stats, flat(frames), flat(before(frames)), self.scoring)
-        return self.read(params, features.reshape(*mask.shape, -1), mask)
+        features, _ = self.features(params, stats, frames, self.scoring)
+        return self.read(params, features, mask)
+
+    def features(
+        self, params: Any, stats: Any, frames: Num[Array, "b t h w 3"], mode: Mode
+    ) -> tuple[Float[Array, "b t d"], Any]:
+        """What the classifier reads of every frame of sequences, and the statistics as they run on."""
+        found, stats = self.encode(params, stats, flat(frames), flat(before(frames)), mode)
+        return found.reshape(*frames.shape[:2], -1), stats
 
     def encode(
         self, params: Any, stats: Any, frames: Num[Array, "b h w 3"], earlier: Num[Array, "b h w 3"], mode: Mode
