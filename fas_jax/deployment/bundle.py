@@ -17,7 +17,7 @@ from fas_jax.base.settings import Features, Preparation
 from fas_jax.deployment.card import rendered_share
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
-from fas_jax.methods.base import Detector, Method
+from fas_jax.methods.base import Detector, Explained, Method
 from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
@@ -62,6 +62,12 @@ class Bundle:
         stacks = [name for name in self.decisions if score_inputs(self.detectors[name].method)]
         return next(iter([*stacks, *self.decisions]))
 
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Methods of the run whose training failed, and why; a detector may go on without their scores."""
+        known: Mapping[str, str] = self.about.get("failed", {})
+        return known
+
     def rendered_share(self, name: str) -> float:
         """The share of rendered clips in a detector's training: 1 where all its sources are rendered."""
         return rendered_share(self.about, name)
@@ -87,8 +93,8 @@ class Bundle:
             raise unknown_name("detector", name, methods)
         wanted = [name]
         for each in wanted:
-            wanted += [item.name for item in score_inputs(methods[each])]
-        return {each: methods[each] for each in in_order(methods) if each in wanted}
+            wanted += [item.name for item in score_inputs(methods[each]) if item.name not in self.failed]
+        return {each: methods[each] for each in in_order(methods, self.failed) if each in wanted}
 
     def renditions_for(self, name: str) -> dict[str, Rendition]:
         """The renditions that have to be made of a file for a detector."""
@@ -110,30 +116,49 @@ class Bundle:
                 needed and not given.
         """
         name = name or self.default
+        return self.detectors[name].score(self._read(frames, info, name))
+
+    def explain(self, frames: Mapping[str, Frames], info: ClipInfo | None = None, name: str = "") -> dict[str, Any]:
+        """Why one clip gets its score by one detector, as `methods.base.Explained` has it; empty for other detectors.
+
+        Args:
+            frames: As in `score`.
+            info: As in `score`.
+            name: As in `score`.
+        """
+        name = name or self.default
+        detector = self.detectors[name]
+        return detector.explain(self._read(frames, info, name))[0] if isinstance(detector, Explained) else {}
+
+    def _read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
+        """All that a detector reads of one clip, the scores of others among it."""
         for each in frames:
             if each not in self.renditions:
                 raise unknown_name("rendition", each, self.renditions)
         methods = self.methods_for(name)
         items = {item for method in methods.values() for item in method.inputs()}
-        batch = self._batch(frames, info, [item for item in items if item.kind != "scores"])
-        found: dict[str, Scores] = {}
+        batch = self._batch(frames, info, [item for item in items if not item.of_method])
+        found = {each: Scores.none(1, f"its training failed: {why}") for each, why in self.failed.items()}
+        own = batch
         for each, method in methods.items():
             read = {item: found[item.name] for item in score_inputs(method)}
-            found[each] = self.detectors[each].score(
-                Batch(
-                    {**batch.data, **read},
-                    {**batch.mask, **{item: self._frame_mask(item.name, batch, methods) for item in read}},
-                    {**batch.absent, **{item: scores.reason for item, scores in read.items() if any(scores.reason)}},
-                )
+            own = Batch(
+                {**batch.data, **read},
+                {**batch.mask, **{item: self._score_mask(item, batch, methods) for item in read}},
+                {**batch.absent, **{item: scores.reason for item, scores in read.items() if any(scores.reason)}},
             )
-        return found[name]
+            if each != name:
+                found[each] = self.detectors[each].score(own)
+        # `in_order` puts the detector that was asked for last.
+        return own
 
     def judge(self, paths: Sequence[Path], name: str = "") -> Iterator[dict[str, Any]]:
         """The verdict on each of some video or image files, JSON-able, in their order.
 
         `decision` is bona fide, attack, or - with a `reason` - no decision, which is never an acceptance. The digest
         binds the verdict to the file's content. Where frames of it are damaged, `damaged_frames` counts them. Where
-        rendered clips were in the detector's training, `rendered_share` is their share.
+        rendered clips were in the detector's training, `rendered_share` is their share. A verdict over experts adds
+        `experts` and `because`, as `methods.base.Explained` has them.
         """
         name = name or self.default
         decision, renditions, share = self.decision(name), self.renditions_for(name), self.rendered_share(name)
@@ -149,8 +174,11 @@ class Bundle:
                     for each, stored in outcome.frames.items()
                     if stored
                 }
-                scores = self.score(frames, outcome.info, name) if frames else Scores.none(1, "no frame")
+                batch = self._read(frames, outcome.info, name) if frames else None
+                detector = self.detectors[name]
+                scores = detector.score(batch) if batch else Scores.none(1, "no frame")
                 verdict |= _verdict(scores, decision)
+                verdict |= detector.explain(batch)[0] if batch and isinstance(detector, Explained) else {}
                 kept = {each: list(info.frame_indices) for each, info in outcome.info.renditions.items()}
                 verdict |= {"frames": kept, "sha256": sha256_file(path)}
                 if outcome.info.damaged_frames:
@@ -232,6 +260,10 @@ class Bundle:
                 f"a clip of rendition {rendition} has at most {most} frames, not {count}; choose them as its settings "
                 "say (segment, position, max_frames)"
             )
+
+    def _score_mask(self, item: Input, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
+        """Where another detector's scores are; that of a clip counts as one frame."""
+        return np.ones((1, 1), bool) if item.kind == "clip-scores" else self._frame_mask(item.name, batch, methods)
 
     def _frame_mask(self, name: str, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
         """Where a detector scores frames."""
