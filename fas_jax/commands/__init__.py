@@ -11,6 +11,7 @@ GROUPS = {
         "frames_curve",
         "robustness",
         "quality_table",
+        "verdict",
         "compare",
     ),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),
