@@ -49,10 +49,9 @@ def test_an_expert_that_the_bundle_lacks_is_named_and_the_verdict_goes_on(bundle
 
 def test_the_exported_program_gives_the_verdict(bundle, frames):
     clip, mask = frames["whole"][None], np.ones((1, 3), bool)
-    weights = serving_weights(bundle, "tree")
-    found = jax.jit(scorer(bundle, "tree"))(weights, clip, mask)
-    np.testing.assert_allclose(found, bundle.score(frames).clip, atol=1e-4)
-    assert np.isnan(jax.jit(scorer(bundle, "tree"))(weights, clip, ~mask)).all()
+    weights, program = serving_weights(bundle, "tree"), jax.jit(scorer(bundle, "tree"))
+    np.testing.assert_allclose(program(weights, clip, mask), bundle.score(frames).clip, atol=1e-4)
+    assert np.isnan(program(weights, clip, ~mask)).all()
 
 
 def test_words_hold_all_that_the_json_holds():

@@ -142,6 +142,7 @@ def test_the_study_compares_tests_and_audits(run):
     alone = by_title["Audit of the verdict"].rows[0]
     assert alone[1] == "availability alone"
     assert alone[3] == "yes"
+    assert by_title["Audit of the verdict"].rows[1][1] == "availability, classes not balanced"
     stored = json.loads((folder / "verdict" / "verdict.json").read_text())
     assert [each["title"] for each in stored["tables"]] == list(by_title)
     assert (folder / "verdict" / "correlation-of-errors.png").exists()

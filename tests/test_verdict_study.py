@@ -17,6 +17,7 @@ from fas_jax.studies.verdict.helping import (
     errors_of,
     paired_tests,
 )
+from fas_jax.studies.verdict.variants import availability_shares
 
 
 def table(strengths, protocols=("A_to_B",), subjects=20, missing=()):
@@ -110,3 +111,9 @@ def test_a_cascade_asks_on_only_where_it_is_undecided():
     accepted, asked = decide([first[:, 0], second[:, 1]], [(-2.0, 2.0)], 0.5)
     np.testing.assert_array_equal(accepted, [True, False, True, False])
     np.testing.assert_array_equal(asked, [1, 1, 2, 2])
+
+
+def test_availability_alone_gives_the_shares_of_the_training_clips():
+    patterns, labels = np.array([3, 3, 3, 1, 1]), np.array([1, 1, 0, 0, 0])
+    found = availability_shares(patterns, labels, np.array([1, 3, 2]))
+    np.testing.assert_allclose(found, [0, 2 / 3, 0.4])

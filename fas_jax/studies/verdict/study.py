@@ -36,12 +36,15 @@ from fas_jax.studies.verdict.variants import (
     leave_one_out,
     open_verdict,
     scored,
+    scored_by_availability,
 )
 
 _AUDIT = (
     "Availability alone: the verdict is fitted on who has a score, with every score taken away; its AUC interval must "
-    "hold 0.5, or the verdict could tell the class, or the dataset, by which experts could answer. Within leaves: AUC "
-    "of the leaves alone, whose clips are tied, and with the experts' mean logit, which orders the clips of a leaf."
+    "hold 0.5, or the verdict could tell the class, or the dataset, by which experts could answer. Classes not "
+    "balanced: the share of bona fide clips in each pattern of availability; where its interval does not hold 0.5, the "
+    "data give the class away by who can answer, and the balance of classes keeps that from the verdict. Within "
+    "leaves: AUC of the leaves alone, whose clips are tied, and with the experts' mean logit, which orders them."
 )
 
 
@@ -118,12 +121,12 @@ def _distinct(rows: ScoreTable) -> dict[str, str]:
 
 def _audit_table(opened: Opened, rule: str, detectors: Sequence[Detector | Failed]) -> ExtraTable:
     alone = scored(opened, AVAILABILITY, fitted(opened, opened.method, available=True), available=True)
-    results = evaluate(alone, rule)
+    results = evaluate(ScoreTable.concatenate([alone, scored_by_availability(opened)]), rule)
     rows = []
     for each in results.summaries:
         inside = each.auc_interval
         holds = "undefined" if np.isnan(inside.low) else "yes" if inside.low <= 0.5 <= inside.high else "NO"
-        rows.append([protocol_name(each.protocol), AVAILABILITY, f"AUC {100 * each.mean['auc']:.1f} %{inside}", holds])
+        rows.append([protocol_name(each.protocol), each.model, f"AUC {100 * each.mean['auc']:.1f} %{inside}", holds])
     test = opened.scores.select(model=opened.name, role=TEST)
     flat = scored(opened, "leaves", [_flattened(each) for each in detectors])
     for protocol in test.distinct("protocol"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.logits import sigmoid
@@ -22,10 +22,12 @@ from fas_jax.methods.base import Desk, Detector, Failed, Job
 from fas_jax.methods.clip_scores import ClipScores
 from fas_jax.methods.data import Batch, Scores, Task
 from fas_jax.methods.inputs import Input
+from fas_jax.methods.verdict_fitting import patterns_of
 from fas_jax.methods.verdict_settings import VerdictSettings
 from fas_jax.methods.verdicts import BoostedStack, LogisticStack, MeanStack
 
 AVAILABILITY = "availability alone"
+WHO_ANSWERS = "availability, classes not balanced"
 OTHERS: Mapping[str, type[VerdictSettings]] = {
     "mean of the experts": MeanStack,
     "logistic regression": LogisticStack,
@@ -134,6 +136,36 @@ def scored(opened: Opened, name: str, detectors: Sequence[Detector | Failed], av
             else:
                 found = detector.score(batch_of(detector.method, opened.experts, logits, reasons))
             tables.append(like.scored_by(name, found.clip, list(found.reason) or None, found.logit))
+    return ScoreTable.concatenate(tables)
+
+
+def availability_shares(
+    patterns: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], asked: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    """The share of bona fide training clips with the same pattern of availability, or of all where none has it.
+
+    That is what a tree of any depth would learn from availability alone.
+
+    Args:
+        patterns: Of training clips, as `patterns_of` gives them.
+        labels: Of these clips.
+        asked: Patterns of the clips to score.
+    """
+    known = {each: float(labels[patterns == each].mean()) for each in np.unique(patterns).tolist()}
+    return np.array([known.get(each, float(labels.mean())) for each in asked.tolist()], np.float64)
+
+
+def scored_by_availability(opened: Opened) -> ScoreTable:
+    """The rows of `availability_shares`, of all validation and test videos of the run's table."""
+    tables = []
+    for each, task in zip(opened.plans, opened.tasks, strict=True):
+        train = np.stack([opened.clips.clip_scores[name].logit[task.number, task.train] for name in opened.experts], 1)
+        for role in (VALIDATION, TEST):
+            like, logits, _ = expert_logits(opened, each, role)
+            if len(like):
+                labels = np.asarray(opened.clips.labels)[task.train]
+                shares = availability_shares(patterns_of(train), labels, patterns_of(logits))
+                tables.append(like.scored_by(WHO_ANSWERS, shares))
     return ScoreTable.concatenate(tables)
 
 
