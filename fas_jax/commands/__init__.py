@@ -12,6 +12,7 @@ GROUPS = {
         "robustness",
         "quality_table",
         "tile_maps",
+        "verdict",
         "compare",
     ),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),

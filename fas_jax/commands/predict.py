@@ -1,9 +1,10 @@
 """Scores videos and images with a trained bundle, or with the one that comes with the package."""
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -19,10 +20,12 @@ def main(
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional],
     bundle: Path | None = None,
     detector: str = "",
+    words: bool = False,
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
-    The exit code is 1 if any file got no decision.
+    A verdict over experts adds each expert's score, or why it has none, and the path to the verdict in words. The exit
+    code is 1 if any file got no decision.
 
     Args:
         paths: Video or image files.
@@ -31,6 +34,7 @@ def main(
             and no real attack.
         detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads
             other methods' scores, or else the first.
+        words: Whether to print sentences in place of JSON.
     """
     if not paths:
         raise UserError("name at least one video or image file")
@@ -49,8 +53,24 @@ def main(
     undecided = 0
     for verdict in loaded.judge(paths, detector or loaded.default):
         undecided += verdict.decision == NO_DECISION
-        cli.print_json(verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {}))
+        told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
+        if words:
+            print(in_words(told), flush=True)
+        else:
+            cli.print_json(told)
     return 1 if undecided else 0
+
+
+def in_words(verdict: Mapping[str, Any]) -> str:
+    """What `Bundle.judge` gives for a file, as lines of text."""
+    score = f" (score {verdict['score']:.4g}, threshold {verdict['threshold']:.4g})" if "score" in verdict else ""
+    reason = f": {verdict['reason']}" if "reason" in verdict else ""
+    lines = [f"{verdict['path']}: {verdict['decision']} by {verdict['detector']}{score}{reason}"]
+    for name, told in verdict.get("experts", {}).items():
+        said = f"{told['score']:.4g}" if "score" in told else f"could not answer: {told['reason']}"
+        lines.append(f"  {name}: {said}" + (f" (left out: {told['left_out']})" if "left_out" in told else ""))
+    lines += [f"  {sentence}" for sentence in verdict.get("because", ())]
+    return "\n".join(lines)
 
 
 def only_bundle(runs: Path) -> Path | None:

@@ -19,7 +19,7 @@ from fas_jax.deployment.card import rendered_share
 from fas_jax.deployment.verdict import NO_DECISION, Verdict, frame_interval
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
-from fas_jax.methods.base import Detector, Method
+from fas_jax.methods.base import Detector, Explained, Method
 from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
@@ -67,6 +67,12 @@ class Bundle:
         stacks = [name for name in self.decisions if score_inputs(self.detectors[name].method)]
         return next(iter([*stacks, *self.decisions]))
 
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Methods of the run whose training failed, and why; a detector may go on without their scores."""
+        known: Mapping[str, str] = self.about.get("failed", {})
+        return known
+
     def rendered_share(self, name: str) -> float:
         """The share of rendered clips in a detector's training: 1 where all its sources are rendered."""
         return rendered_share(self.about, name)
@@ -92,8 +98,8 @@ class Bundle:
             raise unknown_name("detector", name, methods)
         wanted = [name]
         for each in wanted:
-            wanted += [item.name for item in score_inputs(methods[each])]
-        return {each: methods[each] for each in in_order(methods) if each in wanted}
+            wanted += [item.name for item in score_inputs(methods[each]) if item.name not in self.failed]
+        return {each: methods[each] for each in in_order(methods, self.failed) if each in wanted}
 
     def renditions_for(self, name: str) -> dict[str, Rendition]:
         """The renditions that have to be made of a file for a detector."""
@@ -115,23 +121,41 @@ class Bundle:
                 needed and not given.
         """
         name = name or self.default
+        return self.detectors[name].score(self._read(frames, info, name))
+
+    def explain(self, frames: Mapping[str, Frames], info: ClipInfo | None = None, name: str = "") -> dict[str, Any]:
+        """Why one clip gets its score by one detector, as `methods.base.Explained` has it; empty for other detectors.
+
+        Args:
+            frames: As in `score`.
+            info: As in `score`.
+            name: As in `score`.
+        """
+        name = name or self.default
+        detector = self.detectors[name]
+        return detector.explain(self._read(frames, info, name))[0] if isinstance(detector, Explained) else {}
+
+    def _read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
+        """All that a detector reads of one clip, the scores of others among it."""
         for each in frames:
             if each not in self.renditions:
                 raise unknown_name("rendition", each, self.renditions)
         methods = self.methods_for(name)
         items = {item for method in methods.values() for item in method.inputs()}
-        batch = self._batch(frames, info, [item for item in items if item.kind != "scores"])
-        found: dict[str, Scores] = {}
+        batch = self._batch(frames, info, [item for item in items if not item.of_method])
+        found = {each: Scores.none(1, f"its training failed: {why}") for each, why in self.failed.items()}
+        own = batch
         for each, method in methods.items():
             read = {item: found[item.name] for item in score_inputs(method)}
-            found[each] = self.detectors[each].score(
-                Batch(
-                    {**batch.data, **read},
-                    {**batch.mask, **{item: self._frame_mask(item.name, batch, methods) for item in read}},
-                    {**batch.absent, **{item: scores.reason for item, scores in read.items() if any(scores.reason)}},
-                )
+            own = Batch(
+                {**batch.data, **read},
+                {**batch.mask, **{item: self._score_mask(item, batch, methods) for item in read}},
+                {**batch.absent, **{item: scores.reason for item, scores in read.items() if any(scores.reason)}},
             )
-        return found[name]
+            if each != name:
+                found[each] = self.detectors[each].score(own)
+        # `in_order` puts the detector that was asked for last.
+        return own
 
     def judge(self, paths: Sequence[Path], name: str = "") -> Iterator[Verdict]:
         """The verdict on each of some video or image files, in their order.
@@ -210,13 +234,16 @@ class Bundle:
     def _judged(self, source: str, name: str, frames: Mapping[str, Sequence[Any]], info: ClipInfo) -> Verdict:
         """The verdict on a clip of which these frames were kept."""
         kept = {each: self._joined(each, list(own)) for each, own in frames.items() if len(own)}
-        scores = self.score(kept, info, name) if kept else Scores.none(1, "no frame")
+        batch, detector = self._read(kept, info, name) if kept else None, self.detectors[name]
+        scores = detector.score(batch) if batch else Scores.none(1, "no frame")
         verdict = self._verdict(source, name, scores)
+        if batch and isinstance(detector, Explained):
+            verdict = replace(verdict, explanation=detector.explain(batch)[0])
         if verdict.decision != NO_DECISION:
-            (item, *_) = self.detectors[name].method.inputs()
+            (item, *_) = detector.method.inputs()
             known = info.renditions.get(item.name, RenditionInfo())
             burst = self.renditions[item.name].burst if item.name in self.renditions else 1
-            interval, note = frame_interval(self.detectors[name].method, scores, known.frame_indices, burst)
+            interval, note = frame_interval(detector.method, scores, known.frame_indices, burst)
             verdict = replace(verdict, interval=interval, interval_note=note)
         indices = {each: tuple(dict.fromkeys(own.frame_indices)) for each, own in info.renditions.items()}
         return replace(verdict, frames=indices, damaged_frames=info.damaged_frames)
@@ -308,6 +335,10 @@ class Bundle:
                 f"a clip of rendition {rendition} has at most {most} frames, not {count}; choose them as its settings "
                 "say (segment, position, max_frames)"
             )
+
+    def _score_mask(self, item: Input, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
+        """Where another detector's scores are; that of a clip counts as one frame."""
+        return np.ones((1, 1), bool) if item.kind == "clip-scores" else self._frame_mask(item.name, batch, methods)
 
     def _frame_mask(self, name: str, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
         """Where a detector scores frames."""

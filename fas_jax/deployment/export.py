@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float32, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import sha256_file, write_json, write_text
+from fas_jax.base.logits import CLOSEST
 from fas_jax.base.outputs import output_folder
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.settings import to_dict
@@ -42,6 +43,7 @@ def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"
     rendition = exported_rendition(bundle, name)
     methods, settings = bundle.methods_for(name), bundle.features
     functions = {}
+    lacking = jnp.full((1,), jnp.nan, jnp.float32)
     for each in methods:
         function = bundle.detectors[each].apply()
         if function is None:
@@ -58,12 +60,18 @@ def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"
         stored = features.astype(settings.store_dtype).astype(jnp.float32).reshape(clips, length, -1)
         item = Input("features", rendition)
         # The features of a detector that reads frames alone are not computed: nothing takes them.
-        data: dict[Input, Any] = {item: stored, Input("frames", rendition): frames}
+        data: dict[Input, Any] = {
+            Input("clip-scores", each): jnp.broadcast_to(lacking, (clips,)) for each in bundle.failed
+        }
+        data |= {item: stored, Input("frames", rendition): frames}
         masks = dict.fromkeys(data, mask)
         found = jnp.full((clips,), jnp.nan, jnp.float32)
         for each in methods:
             found, by_frame = functions[each](weights["detectors"][each], data, masks)
             data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
+            # A probability that is rounded to 0 or 1 counts as the nearest that is not, as elsewhere.
+            inside = jnp.clip(jnp.where(mask.any(1), found, jnp.nan), CLOSEST, 1 - CLOSEST)
+            data[Input("clip-scores", each)] = jnp.log(inside) - jnp.log1p(-inside)
         return jnp.where(mask.any(1), found, jnp.nan)
 
     return score

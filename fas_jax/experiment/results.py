@@ -25,6 +25,7 @@ from fas_jax.experiment.fitting import Fitted, cross_source_folder, detector_dat
 from fas_jax.experiment.inputs import kept_backbone
 from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import ORACLE, Plan, cross_source_plans, plan
+from fas_jax.experiment.rules import leave_rules
 from fas_jax.experiment.run import (
     IN_USE,
     SHIFTED_STORES,
@@ -81,7 +82,9 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
         # A run that trains detectors to deploy alone has a report, too: it says that there is no estimate.
         set_by = experiment.evaluation.threshold_from
         results = evaluate(judged, rule, set_by) if len(judged) else Results.empty(rule, set_by)
-        _write_bundles(experiment, folder, inputs, scores)
+        fitted = stored_detectors(experiment, folder, inputs)
+        _write_bundles(experiment, folder, inputs, scores, fitted)
+        leave_rules(folder, fitted, inputs["plans"])
     read_before = read_json(folder / SCORED).get("read_before", [])
     provenance = _provenance(experiment, inputs, seconds.known, read_before)
     write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
@@ -162,13 +165,16 @@ def stored_detectors(experiment: Experiment, folder: Path, inputs: Mapping[str, 
     return Fitted(found)
 
 
-def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any], scores: ScoreTable) -> None:
+def _write_bundles(
+    experiment: Experiment, folder: Path, inputs: dict[str, Any], scores: ScoreTable, fitted: Fitted
+) -> None:
     """One bundle for each plan: its detectors with their thresholds."""
     known = thresholds(scores, experiment.evaluation.threshold, experiment.evaluation.threshold_from)
     backbone, origin = kept_backbone(folder)
-    fitted = stored_detectors(experiment, folder, inputs)
     for number, (name, about) in enumerate(zip(inputs["plans"], inputs["assignments"], strict=True)):
-        own = {each: found for each, found in fitted.of_plan(number).items() if not isinstance(found, Failed)}
+        every = fitted.of_plan(number)
+        own = {each: found for each, found in every.items() if not isinstance(found, Failed)}
+        failed = {each: found.reason for each, found in every.items() if isinstance(found, Failed)}
         decisions = {
             each: Decision(tau.value)
             for each in own
@@ -190,6 +196,7 @@ def _write_bundles(experiment: Experiment, folder: Path, inputs: dict[str, Any],
                 "seed": about["seed"],
                 "sources": sorted(about["train"]),
                 **({"rendered": inputs["rendered"]} if "rendered" in inputs else {}),
+                **({"failed": failed} if failed else {}),
                 "lineage": {
                     "run": experiment.name,
                     "plan": name,

@@ -41,7 +41,7 @@ class VerdictDetector:
         """See `Detector.score`."""
         logits = self._logits(batch)
         found = np.full(len(logits), np.nan)
-        patterns = _patterns(logits)
+        patterns = patterns_of(logits)
         for pattern in np.unique(patterns[patterns > 0]).tolist():
             rows = patterns == pattern
             found[rows] = self._model(pattern, logits[rows], np)
@@ -89,7 +89,7 @@ class VerdictDetector:
         """See `Explained.explain`."""
         logits = self._logits(batch)
         found = []
-        for row, pattern in enumerate(_patterns(logits).tolist()):
+        for row, pattern in enumerate(patterns_of(logits).tolist()):
             experts: dict[str, Any] = {}
             for place, (item, name) in enumerate(zip(self.method.inputs(), self.method.experts, strict=True)):
                 value = batch.data[item].clip[row]
@@ -153,7 +153,7 @@ def fit_verdict(job: Job, clips: Clips) -> Detector | Failed:
     lacking: dict[str, str] = {}
     while True:
         logits[:, [name in lacking for name in method.experts]] = np.nan
-        weights = balanced_weights(_patterns(logits), labels)
+        weights = balanced_weights(patterns_of(logits), labels)
         silent = [
             place
             for place, name in enumerate(method.experts)
@@ -228,7 +228,8 @@ def _read(method: VerdictSettings, batch: Batch) -> Float[np.ndarray, "n k"]:
     return found
 
 
-def _patterns(logits: Float[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
+def patterns_of(logits: Float[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
+    """Which experts have a score of each clip, as bits: expert i counts 2^i."""
     found: np.ndarray = (~np.isnan(logits)) @ (2 ** np.arange(logits.shape[1]))
     return found
 

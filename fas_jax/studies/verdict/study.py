@@ -1,0 +1,158 @@
+"""All parts of the study of a run's verdict, and what they leave in the run's folder."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fas_jax.deployment.bundle_folder import ABOUT, load_bundle
+from fas_jax.evaluation.evaluate import evaluate
+from fas_jax.evaluation.metrics import MetricError, auc
+from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.methods.base import Detector, Failed
+from fas_jax.methods.registry import score_inputs
+from fas_jax.methods.verdict_fitting import VerdictDetector
+from fas_jax.protocols.presets import is_synthetic
+from fas_jax.reporting.extra_tables import ExtraTable, write_extra_table
+from fas_jax.reporting.grid import Grid
+from fas_jax.reporting.naming import protocol_name
+from fas_jax.studies.verdict import page
+from fas_jax.studies.verdict.cascade import cascade
+from fas_jax.studies.verdict.costs import costs_of
+from fas_jax.studies.verdict.helping import (
+    Errors,
+    best_on_sources,
+    error_correlations,
+    errors_of,
+    paired_tests,
+)
+from fas_jax.studies.verdict.variants import (
+    AVAILABILITY,
+    MEAN,
+    Opened,
+    beside,
+    fitted,
+    leave_one_out,
+    open_verdict,
+    scored,
+    scored_by_availability,
+)
+
+_AUDIT = (
+    "Availability alone: the verdict is fitted on who has a score, with every score taken away; its AUC interval must "
+    "hold 0.5, or the verdict could tell the class, or the dataset, by which experts could answer. Classes not "
+    "balanced: the share of bona fide clips in each pattern of availability; where its interval does not hold 0.5, the "
+    "data give the class away by who can answer, and the balance of classes keeps that from the verdict. Within "
+    "leaves: AUC of the leaves alone, whose clips are tied, and with the experts' mean logit, which orders them."
+)
+
+
+def study(run: Path, name: str = "", cache: Path | None = None, seed: int = 0) -> tuple[list[str], list[ExtraTable]]:
+    """Leaves `RUN/verdict` and tables for the run's next report; reads no video, and no score that is not stored.
+
+    Args:
+        run: Folder of a run that has been evaluated.
+        name: Of the method whose verdict is asked about; empty takes the first.
+        cache: Where the cache is now, if it was moved.
+        seed: Of resamples and sign patterns.
+
+    Returns:
+        What the tests allow to be said, caveats first, and the tables.
+
+    Raises:
+        UserError: As `open_verdict`.
+    """
+    opened = open_verdict(run, name, cache)
+    method, rule = opened.method, opened.experiment.evaluation.threshold
+    # Whatever sets the run's own thresholds: verdicts that are fitted here score validation and test videos alone.
+    own_role = VALIDATION
+    variants = beside(method) | leave_one_out(method)
+    again = {each: scored(opened, each, fitted(opened, variant)) for each, variant in variants.items()}
+    detectors = fitted(opened, method)
+    names = [*opened.experts, *(each for each, other in opened.experiment.methods.items() if score_inputs(other))]
+    errors = {each: errors_of(opened.scores, each, rule, own_role) for each in dict.fromkeys(names)}
+    errors |= {each: errors_of(table, each, rule, own_role) for each, table in again.items()}
+    distinct = {each: _distinct(opened.scores.select(model=each)) for each in names}
+    distinct |= {each: _distinct(table) for each, table in again.items()}
+
+    chosen = best_on_sources(opened.scores, opened.experts, rule, own_role)
+    best = {protocol: errors[expert][protocol] for protocol, expert in chosen.items()}
+    mine = errors[opened.name]
+    helped = paired_tests(mine, {"best on the sources": best, MEAN: errors[MEAN]}, seed)
+    without: Mapping[str, Mapping[str, Errors]] = {each: errors[each] for each in leave_one_out(method)}
+    tables = [
+        page.model_table(errors, distinct),
+        page.test_table("Does the verdict help?", helped, chosen),
+        _audit_table(opened, rule, detectors),
+    ]
+    if without:
+        tables.append(page.test_table("The verdict without one expert", paired_tests(mine, without, seed), {}))
+    shown = [*opened.experts, opened.name]
+    figures = {"Correlation of errors": page.correlation_figure(shown, error_correlations([errors[n] for n in shown]))}
+    said = page.said_of(helped)
+    if bundles := sorted((run / "bundles").glob(f"*/{ABOUT}")):
+        bundle = load_bundle(bundles[0].parent)
+        infos = {each: opened.clips.facts(each)[0] for each in bundle.renditions}
+        costs = costs_of(bundle, opened.experts, infos)
+        points = cascade(opened, detectors, costs, rule) if costs else []
+        if points:
+            tables += [page.cost_table(costs), page.cascade_table(points)]
+            figures |= page.cascade_figures(points)
+    rendered = any(is_synthetic(str(each)) for each in opened.clips.videos.dataset.present())
+    caveats = [page.RENDERED] if rendered else []
+    page.write_page(run / "verdict", f"Verdict {opened.name} of {run.name}", said, tables, figures, caveats)
+    for number, table in enumerate(tables):
+        write_extra_table(run, f"3-verdict-{number}", table)
+    return [*caveats, *said], tables
+
+
+def _distinct(rows: ScoreTable) -> dict[str, str]:
+    """Distinct scores of test videos, of how many, by protocol."""
+    found = {}
+    for protocol in rows.select(role=TEST).distinct("protocol"):
+        test = rows.select(role=TEST, protocol=protocol)
+        answered = test.rows(test.answered)
+        # Logits tell scores apart that are rounded to the same probability.
+        value = np.where(np.isnan(answered.logit), answered.score, answered.logit)
+        found[str(protocol)] = f"{len(np.unique(value))} of {len(value)}"
+    return found
+
+
+def _audit_table(opened: Opened, rule: str, detectors: Sequence[Detector | Failed]) -> ExtraTable:
+    alone = scored(opened, AVAILABILITY, fitted(opened, opened.method, available=True), available=True)
+    results = evaluate(ScoreTable.concatenate([alone, scored_by_availability(opened)]), rule)
+    rows = []
+    for each in results.summaries:
+        inside = each.auc_interval
+        holds = "undefined" if np.isnan(inside.low) else "yes" if inside.low <= 0.5 <= inside.high else "NO"
+        rows.append([protocol_name(each.protocol), each.model, f"AUC {100 * each.mean['auc']:.1f} %{inside}", holds])
+    test = opened.scores.select(model=opened.name, role=TEST)
+    flat = scored(opened, "leaves", [_flattened(each) for each in detectors])
+    for protocol in test.distinct("protocol"):
+        figures = []
+        for table in (flat.select(role=TEST, protocol=protocol), test.select(protocol=protocol)):
+            own = table.rows(table.answered)
+            try:
+                figures.append(f"{100 * auc(own.score, own.label):.1f} %")
+            except MetricError:
+                figures.append("undefined")
+        rows.append(
+            [protocol_name(str(protocol)), "within leaves", f"AUC {figures[0]}, with the mean logit {figures[1]}", ""]
+        )
+    return ExtraTable("Audit of the verdict", _AUDIT, Grid(["protocol", "control", "found", "holds 0.5"], rows))
+
+
+def _flattened(detector: Detector | Failed) -> Detector | Failed:
+    """The same detector with leaves whose clips are tied; detectors without leaves stay as they are."""
+    if not isinstance(detector, VerdictDetector):
+        return detector
+    params = {name: _tied(each) if isinstance(each, Mapping) else each for name, each in detector.params.items()}
+    return dataclasses.replace(detector, params=params)
+
+
+def _tied(model: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    if "low" not in model:
+        return model
+    middle = (model["low"] + model["high"]) / 2
+    return {**model, "low": middle, "high": middle}

@@ -1,0 +1,83 @@
+"""A verdict in a bundle: its experts' scores, who could not answer, the path in words, and the exported program."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from fas_jax.commands.predict import in_words
+from fas_jax.deployment.export import scorer, serving_weights
+from fas_jax.methods.verdicts import Tree
+from fas_jax.studies.verdict.costs import costs_of
+from tests.made_up import METHODS, make_bundle
+from tests.stores import clip_info
+
+NAMES = ("mean-feature", "gru")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    methods = {name: METHODS[name] for name in NAMES} | {"tree": Tree(over=NAMES)}
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle", methods)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return {"whole": np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3)).astype(np.uint8)}
+
+
+def test_the_verdict_tells_the_experts_scores_and_its_path(bundle, frames):
+    assert bundle.default == "tree"
+    told = bundle.explain(frames, name="tree")
+    for name in NAMES:
+        assert told["experts"][name] == {"score": float(bundle.score(frames, name=name).clip[0])}
+    assert "are bona fide (classes balanced)" in told["because"][-2]
+    assert bundle.explain(frames, name="gru") == {}
+
+
+def test_an_expert_that_the_bundle_lacks_is_named_and_the_verdict_goes_on(bundle, frames):
+    detectors = {name: each for name, each in bundle.detectors.items() if name != "gru"}
+    about = {**bundle.about, "failed": {"gru": "on purpose"}}
+    decisions = {name: each for name, each in bundle.decisions.items() if name != "gru"}
+    without = dataclasses.replace(bundle, detectors=detectors, decisions=decisions, about=about)
+    told = without.explain(frames)
+    assert told["experts"]["gru"] == {"reason": "its training failed: on purpose"}
+    assert told["experts"]["mean-feature"] == bundle.explain(frames)["experts"]["mean-feature"]
+    assert np.isfinite(without.score(frames).clip[0])
+
+
+def test_the_exported_program_gives_the_verdict(bundle, frames):
+    clip, mask = frames["whole"][None], np.ones((1, 3), bool)
+    weights, program = serving_weights(bundle, "tree"), jax.jit(scorer(bundle, "tree"))
+    np.testing.assert_allclose(program(weights, clip, mask), bundle.score(frames).clip, atol=1e-4)
+    assert np.isnan(program(weights, clip, ~mask)).all()
+
+
+def test_words_hold_all_that_the_json_holds():
+    verdict = {
+        "path": "clip.mp4",
+        "detector": "tree",
+        "threshold": 0.4,
+        "score": 0.75,
+        "decision": "bona fide",
+        "experts": {"a": {"score": 0.9}, "b": {"reason": "too dark"}, "c": {"score": 0.2, "left_out": "one class"}},
+        "because": ["a 0.9 is above 0.5"],
+    }
+    assert in_words({**verdict}).splitlines() == [
+        "clip.mp4: bona fide by tree (score 0.75, threshold 0.4)",
+        "  a: 0.9",
+        "  b: could not answer: too dark",
+        "  c: 0.2 (left out: one class)",
+        "  a 0.9 is above 0.5",
+    ]
+
+
+def test_costs_are_measured_and_flops_counted(bundle):
+    found = costs_of(bundle, [*NAMES, "lacking"], {"whole": clip_info(3)})
+    assert list(found) == list(NAMES)
+    for each in found.values():
+        assert each.milliseconds > 0
+    # The backbone is by far the most of both; the recurrent head does more than a mean.
+    mean, recurrent = (found[name].flops for name in NAMES)
+    assert 1e7 < mean < recurrent
