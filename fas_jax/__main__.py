@@ -6,8 +6,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from fas_jax import __version__, commands
+from fas_jax import commands
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.versions import VERSION
 
 
 def main() -> None:
@@ -15,7 +16,7 @@ def main() -> None:
     asked, *options = sys.argv[1:] or ["--help"]
     if asked in ("-h", "--help", "--version"):
         try:
-            print(__version__ if asked == "--version" else overview(), flush=True)
+            print(VERSION if asked == "--version" else overview(), flush=True)
         except BrokenPipeError:  # the reader has gone, as in `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)

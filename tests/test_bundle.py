@@ -66,7 +66,7 @@ def test_every_detector_has_a_threshold_and_gives_verdicts(bundle: Bundle, pictu
     assert list(bundle.detectors) == list(bundle.decisions) == list(METHODS)
     assert bundle.default == "meta"
     for name in METHODS:
-        verdicts = list(bundle.judge(pictures, name))
+        verdicts = [each.to_json() for each in bundle.judge(pictures, name)]
         threshold = bundle.decision(name).threshold
         assert len({each["score"] for each in verdicts}) == 3 or name == "metadata"
         for path, each in zip(pictures, verdicts, strict=True):
@@ -75,7 +75,7 @@ def test_every_detector_has_a_threshold_and_gives_verdicts(bundle: Bundle, pictu
             assert each["decision"] == ("bona fide" if each["score"] >= threshold else "attack")
             assert each["frames"] == {"whole": [0]}
     frames = np.stack([resize(cv2.imread(str(pictures[0])), 48)])
-    (judged,) = bundle.judge(pictures[:1])
+    judged = next(bundle.judge(pictures[:1])).to_json()
     assert bundle.score({"whole": frames}).clip[0] == pytest.approx(judged["score"], abs=1e-6)
 
 
@@ -116,18 +116,19 @@ def test_what_cannot_be_scored_is_refused_or_undecided(bundle: Bundle, tmp_path:
         assert nothing.reason[0]
     (tmp_path / "text.png").write_text("no picture")
     (verdict,) = bundle.judge([tmp_path / "text.png"])
-    assert verdict["decision"] == "no decision"
-    assert verdict["reason"]
+    assert verdict.decision == "no decision"
+    assert verdict.reason
+    assert verdict.to_json().keys() == {"path", "detector", "threshold", "decision", "reason", "seconds"}
 
 
 def test_a_verdict_tells_of_damaged_frames(bundle: Bundle, tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", noisy_frames(60), bf="0")
     (verdict,) = bundle.judge([path])
-    assert "damaged_frames" not in verdict
+    assert "damaged_frames" not in verdict.to_json()
     hole(path, 50)
     (verdict,) = bundle.judge([path])
-    assert verdict["damaged_frames"] == 1
-    assert "score" in verdict
+    assert verdict.to_json()["damaged_frames"] == verdict.damaged_frames == 1
+    assert np.isfinite(verdict.score)
 
 
 def test_thresholds_are_compared_in_float64(pictures: list[Path], tmp_path: Path) -> None:
@@ -138,8 +139,8 @@ def test_thresholds_are_compared_in_float64(pictures: list[Path], tmp_path: Path
     thresholds = {"gru": above, "other": 0.5, "third": 0.4}
     made = make_bundle(tmp_path / "bundle", methods, thresholds, params=np.zeros_like)
     verdicts = {name: next(made.judge(pictures[:1], name)) for name in methods}
-    assert {each["score"] for each in verdicts.values()} == {0.5}
-    assert [each["decision"] for each in verdicts.values()] == ["attack", "bona fide", "bona fide"]
+    assert {each.score for each in verdicts.values()} == {0.5}
+    assert [each.decision for each in verdicts.values()] == ["attack", "bona fide", "bona fide"]
     assert not Decision(above).accepts(np.float32(0.5))
     assert Decision(0.5).accepts(np.float32(0.5))
     assert not Decision(0.5).accepts(np.nan)
@@ -227,8 +228,8 @@ def test_only_the_renditions_that_a_detector_reads_are_made(tmp_path: Path, pict
     assert set(made.renditions) == {"whole", "near"}
     assert set(made.renditions_for("two")) == {"near"}
     (verdict,) = made.judge(pictures[:1], "two")
-    assert verdict["frames"] == {"near": [0]}
-    assert "score" in verdict
+    assert verdict.to_json()["frames"] == {"near": [0]}
+    assert np.isfinite(verdict.score)
 
 
 def test_bundles_beside_each_other_share_a_backbone_only_if_it_is_the_same(tmp_path: Path) -> None:

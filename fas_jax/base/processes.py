@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
@@ -20,17 +22,26 @@ def core_count() -> int:
 _starting = threading.Lock()
 
 
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Hides the running script while the block starts processes, which then do not import it.
+
+    A script needs no `if __name__ == "__main__"` for them.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class _Process(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802, the name is multiprocessing's
         # A pool starts processes in a thread of its own, whenever one has died.
-        with _starting:
-            main = sys.modules["__main__"]
-            sys.modules["__main__"] = types.ModuleType("__main__")
-            try:
-                return SpawnProcess._Popen(process_obj)
-            finally:
-                sys.modules["__main__"] = main
+        with _starting, without_main():
+            return SpawnProcess._Popen(process_obj)
 
 
 class SpawnWithoutMain(SpawnContext):

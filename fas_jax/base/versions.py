@@ -1,14 +1,16 @@
 """Versions of the packages that made a result; each stage records them beside its result."""
 
-import importlib.metadata
 from collections.abc import Iterable, Mapping
 
-from fas_jax import __version__
+VERSION = "0.1.0"
+"""Of this package; `pyproject.toml` repeats it."""
 
 
 def installed(*packages: str) -> dict[str, str]:
     """The versions of this package and of these installed ones; imports none of them."""
-    return {"fas-jax": __version__, **{name: importlib.metadata.version(name) for name in packages}}
+    import importlib.metadata  # only here: whatever imports the package reads its version
+
+    return {"fas-jax": VERSION, **{name: importlib.metadata.version(name) for name in packages}}
 
 
 def joined(parts: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -8,10 +8,9 @@ from typing import Annotated
 import tyro
 
 from fas_jax.base.errors import UserError
-from fas_jax.deployment.bundle import NO_DECISION
 from fas_jax.deployment.bundle_folder import SHIPPED, find_bundles, load_bundle
+from fas_jax.deployment.verdict import NO_DECISION
 from fas_jax.pixels.decoding import start_workers
-from fas_jax.protocols.presets import is_synthetic
 from fas_jax.runtime import cli
 from fas_jax.runtime.programs import keep_programs
 
@@ -45,17 +44,12 @@ def main(
     shipped = bundle.resolve() == SHIPPED
     if shipped:
         print("nothing was trained here: the model that comes with the package decides", file=sys.stderr)
-    if any(is_synthetic(source) for source in loaded.about["sources"]):
-        print("trained on rendered videos: the decisions say nothing about real faces", file=sys.stderr)
-    elif share := loaded.rendered_share(detector or loaded.default):
-        print(f"{share:.0%} of its training clips were rendered", file=sys.stderr)
-    weights = loaded.about["inputs"]["features"]["weights"]
-    if weights.startswith("random"):
-        print(f"the backbone's weights are {weights}", file=sys.stderr)
+    for caveat in loaded.caveats(detector):
+        print(caveat, file=sys.stderr)
     undecided = 0
     for verdict in loaded.judge(paths, detector or loaded.default):
-        undecided += verdict["decision"] == NO_DECISION
-        cli.print_json(verdict | ({"model": "shipped: trained on rendered faces alone"} if shipped else {}))
+        undecided += verdict.decision == NO_DECISION
+        cli.print_json(verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {}))
     return 1 if undecided else 0
 
 

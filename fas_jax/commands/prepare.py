@@ -12,9 +12,9 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Preparation
 from fas_jax.datasets.layouts import LAYOUTS
-from fas_jax.datasets.manifest import read_manifest
-from fas_jax.datasets.preparation import counts_table, prepare_dataset, prepare_listing
+from fas_jax.datasets.preparation import counts_table
 from fas_jax.datasets.prepared import Prepared
+from fas_jax.datasets.sources import prepare_source
 from fas_jax.experiment.configuration import load_experiment
 from fas_jax.runtime import cli
 
@@ -63,13 +63,8 @@ def main(
             raise UserError(f"give settings either in {config} or as options, not both")
         experiment = load_experiment(config)
         settings, renditions = experiment.preparation, experiment.renditions
-    if root.is_file():
-        listings = read_manifest(root)
-        for listing in listings:
-            place = out / listing.dataset if len(listings) > 1 else out
-            tell(prepare_listing(listing, place, settings, renditions))
-    else:
-        tell(prepare_dataset(root, out, settings, renditions, layout or None))
+    for prepared in prepare_source(root, out, settings, renditions, layout):
+        tell(prepared)
 
 
 def tell(prepared: Prepared) -> None:

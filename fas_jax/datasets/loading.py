@@ -5,6 +5,7 @@ what is made of them is made ahead.
 """
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from absl import flags
 from jaxtyping import UInt8
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.processes import core_count
+from fas_jax.base.processes import core_count, without_main
 from fas_jax.datasets.builder import RecordCodec
 from fas_jax.datasets.prepared import SUMMARY, Prepared, Shard
 from fas_jax.pixels.pictures import unpack_frame
@@ -122,6 +123,12 @@ def made_ahead(
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl's flags, which this package does not use
         made = made.mp_prefetch(grain.MultiprocessingOptions(num_workers=processes))
     with contextlib.closing(iter(made)) as iterator:
+        first: list[Item] = []
+        if processes:
+            # Grain starts a worker for each of the first items, which would import the running script.
+            with without_main():
+                first += itertools.islice(iterator, processes)
+        yield from first
         yield from iterator
 
 

@@ -138,16 +138,27 @@ def _warn_of_lost_tags(listing: Listing, prepared: Prepared) -> None:
         )
 
 
-def counts_table(prepared: Prepared) -> list[str]:
-    """Lines of a Markdown table: videos found against the official number, by split and fine PAI species."""
+def counts(prepared: Prepared) -> list[tuple[str, str, str, str]]:
+    """Split, class or fine PAI species, number of videos found, and the official number, `-` where there is none."""
     table = read_json(prepared.directory / SUMMARY)
     found, official = table["found"], table["official"]
+    return [
+        (
+            split,
+            pai,
+            str(found.get(split, {}).get(pai, 0)),
+            str(official.get(split, {}).get(pai, 0 if official else "-")),
+        )
+        for split in SPLITS
+        if split in {*found, *official}
+        for pai in dict.fromkeys([*official.get(split, {}), *found.get(split, {})])
+    ]
+
+
+def counts_table(prepared: Prepared) -> list[str]:
+    """`counts` as lines of a Markdown table."""
     lines = ["| split | class or PAI species | found | official |", "|---|---|---:|---:|"]
-    for split in (each for each in SPLITS if each in {*found, *official}):
-        for pai in dict.fromkeys([*official.get(split, {}), *found.get(split, {})]):
-            numbers = found.get(split, {}).get(pai, 0), official.get(split, {}).get(pai, "-" if not official else 0)
-            lines.append(f"| {split} | {pai} | {numbers[0]} | {numbers[1]} |")
-    return lines
+    return lines + [f"| {' | '.join(row)} |" for row in counts(prepared)]
 
 
 def _prepare(

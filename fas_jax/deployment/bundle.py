@@ -2,19 +2,21 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import sha256_file
-from fas_jax.base.record import ClipInfo
+from fas_jax.base.record import ClipInfo, RenditionInfo, Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
 from fas_jax.deployment.card import rendered_share
+from fas_jax.deployment.verdict import NO_DECISION, Verdict, frame_interval
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Method
@@ -22,10 +24,13 @@ from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
+from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.decoding import Undecoded, decode_files
 from fas_jax.pixels.pictures import unpack_frame
+from fas_jax.pixels.renditions import rendition_makers
+from fas_jax.pixels.video import choose_frames
+from fas_jax.protocols.presets import is_synthetic
 
-NO_DECISION = "no decision"
 Frames: TypeAlias = UInt8[np.ndarray, "_ _ _ 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
 """Of one clip, RGB."""
 
@@ -128,35 +133,106 @@ class Bundle:
             )
         return found[name]
 
-    def judge(self, paths: Sequence[Path], name: str = "") -> Iterator[dict[str, Any]]:
-        """The verdict on each of some video or image files, JSON-able, in their order.
+    def judge(self, paths: Sequence[Path], name: str = "") -> Iterator[Verdict]:
+        """The verdict on each of some video or image files, in their order.
 
-        `decision` is bona fide, attack, or - with a `reason` - no decision, which is never an acceptance. The digest
-        binds the verdict to the file's content. Where frames of it are damaged, `damaged_frames` counts them. Where
-        rendered clips were in the detector's training, `rendered_share` is their share.
+        Worker processes decode them. The digest binds a verdict to the file's content.
+
+        Raises:
+            UserError: The bundle has no such detector.
         """
         name = name or self.default
-        decision, renditions, share = self.decision(name), self.renditions_for(name), self.rendered_share(name)
+        self.decision(name)  # refuses an unknown one before any file is decoded
         start = time.monotonic()
-        for path, outcome in zip(paths, decode_files(paths, self.preparation, renditions), strict=True):
-            verdict: dict[str, Any] = {"path": str(path), "detector": name, "threshold": decision.threshold}
-            verdict |= {"rendered_share": share} if share else {}
+        for path, outcome in zip(paths, decode_files(paths, self.preparation, self.renditions_for(name)), strict=True):
             if isinstance(outcome, Undecoded):
-                verdict |= {"decision": NO_DECISION, "reason": outcome.reason}
+                verdict = self._verdict(str(path), name, Scores.none(1, outcome.reason))
             else:
-                frames = {
-                    each: self._joined(each, [unpack_frame(packed) for packed in stored])
-                    for each, stored in outcome.frames.items()
-                    if stored
-                }
-                scores = self.score(frames, outcome.info, name) if frames else Scores.none(1, "no frame")
-                verdict |= _verdict(scores, decision)
-                kept = {each: list(info.frame_indices) for each, info in outcome.info.renditions.items()}
-                verdict |= {"frames": kept, "sha256": sha256_file(path)}
-                if outcome.info.damaged_frames:
-                    verdict["damaged_frames"] = outcome.info.damaged_frames
-            yield verdict | {"seconds": round(time.monotonic() - start, 3)}
+                frames = {each: [unpack_frame(packed) for packed in stored] for each, stored in outcome.frames.items()}
+                verdict = self._judged(str(path), name, frames, outcome.info)
+                verdict = replace(verdict, sha256=sha256_file(path))
+            yield replace(verdict, seconds=round(time.monotonic() - start, 3))
             start = time.monotonic()
+
+    def judge_frames(
+        self,
+        frames: Frames,
+        *,
+        channels: Literal["RGB", "BGR"],
+        name: str = "",
+        fps: float = 0.0,
+        chosen: bool = False,
+    ) -> Verdict:
+        """The verdict on a video whose frames are in memory; frames are chosen and cropped as those of a file are.
+
+        Args:
+            frames: uint8, upright, all frames of the video in order.
+            channels: The order of their colours.
+            name: The detector; `default` if empty.
+            fps: Frames per second; needed by renditions that skip by time.
+            chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
+                rendition's number.
+
+        Raises:
+            UserError: Arrays of another type or shape; no such detector; or one that reads facts of a file.
+        """
+        start = time.monotonic()
+        name = name or self.default
+        self.decision(name)
+        if facts := [
+            each for each, own in self.methods_for(name).items() if any(i.kind == "facts" for i in own.inputs())
+        ]:
+            raise UserError(
+                f"detector {name} reads facts of a video's file ({', '.join(facts)}), which an array has not; judge "
+                "the file, or name another detector"
+            )
+        images = _bgr(frames, channels)
+        makers = rendition_makers(Path(), Source(chosen=chosen), self.renditions_for(name))
+        try:
+            info, made = choose_frames(images, makers, fps)
+        except DecodeError as error:
+            verdict = self._verdict("array", name, Scores.none(1, str(error)))
+        else:
+            verdict = self._judged("array", name, made, info)
+        return replace(verdict, seconds=round(time.monotonic() - start, 3))
+
+    def caveats(self, name: str = "") -> list[str]:
+        """What a reader of a detector's verdicts must know: rendered training, weights at random."""
+        found, weights = [], self.about["inputs"]["features"]["weights"]
+        if any(is_synthetic(source) for source in self.about["sources"]):
+            found.append("trained on rendered videos: the decisions say nothing about real faces")
+        elif share := self.rendered_share(name or self.default):
+            found.append(f"{share:.0%} of its training clips were rendered")
+        if weights.startswith("random"):
+            found.append(f"the backbone's weights are {weights}")
+        return found
+
+    def _judged(self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> Verdict:
+        """The verdict on a clip of which these frames were kept."""
+        kept = {each: self._joined(each, list(own)) for each, own in frames.items() if len(own)}
+        scores = self.score(kept, info, name) if kept else Scores.none(1, "no frame")
+        verdict = self._verdict(source, name, scores)
+        if verdict.decision != NO_DECISION:
+            (item, *_) = self.detectors[name].method.inputs()
+            known = info.renditions.get(item.name, RenditionInfo())
+            burst = self.renditions[item.name].burst if item.name in self.renditions else 1
+            interval, note = frame_interval(self.detectors[name].method, scores, known.frame_indices, burst)
+            verdict = replace(verdict, interval=interval, interval_note=note)
+        indices = {each: tuple(dict.fromkeys(own.frame_indices)) for each, own in info.renditions.items()}
+        return replace(verdict, frames=indices, damaged_frames=info.damaged_frames)
+
+    def _verdict(self, source: str, name: str, scores: Scores) -> Verdict:
+        decision, score = self.decision(name), float(scores.clip[0])
+        known = partial(
+            Verdict,
+            source=source,
+            detector=name,
+            threshold=decision.threshold,
+            rendered_share=self.rendered_share(name),
+        )
+        if np.isnan(score):
+            return known(decision=NO_DECISION, reason=scores.reason[0])
+        return known(decision="bona fide" if decision.accepts(score) else "attack", score=score)
 
     def _batch(self, frames: Mapping[str, Frames], info: ClipInfo | None, items: Sequence[Input]) -> Batch:
         data: dict[Input, Any] = {}
@@ -244,8 +320,20 @@ class Bundle:
         return found
 
 
-def _verdict(scores: Scores, decision: Decision) -> dict[str, Any]:
-    score = float(scores.clip[0])
-    if np.isnan(score):
-        return {"decision": NO_DECISION, "reason": scores.reason[0]}
-    return {"score": score, "decision": "bona fide" if decision.accepts(score) else "attack"}
+def _bgr(frames: Frames, channels: str) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Frames of a clip as the renditions' makers take them.
+
+    Raises:
+        UserError: They are no such frames.
+    """
+    if channels not in ("RGB", "BGR"):
+        raise UserError(f"channels must be 'RGB' or 'BGR', not {channels!r}")
+    images = [np.asarray(each) for each in frames]
+    for each in images:
+        if each.dtype != np.uint8 or each.ndim != 3 or each.shape[-1] != 3 or not each.size:
+            raise UserError(
+                f"frames must be uint8 [t h w 3], or a list of [h w 3], not {each.dtype} {list(each.shape)}"
+            )
+    return [
+        np.ascontiguousarray(each[..., ::-1]) if channels == "RGB" else np.ascontiguousarray(each) for each in images
+    ]

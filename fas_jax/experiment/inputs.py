@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from fas_jax import __version__
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.base.settings import Features
+from fas_jax.base.versions import VERSION
 from fas_jax.datasets.prepared import Prepared
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import Corpus
@@ -102,5 +102,5 @@ def versions() -> dict[str, str]:
         "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets",
         "opencv-python-headless", "numpy", "scipy",
     )  # fmt: skip
-    own = {"python": platform.python_version(), "fas-jax": __version__}
+    own = {"python": platform.python_version(), "fas-jax": VERSION}
     return own | {name: importlib.metadata.version(name) for name in packages}

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from fas_jax import __version__
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint
 from fas_jax.base.locks import locked
+from fas_jax.base.versions import VERSION
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.planning import ORACLE, Plan
 from fas_jax.methods.base import identity
@@ -136,7 +136,7 @@ def record_study(name: str, stores: Sequence[Path], targets: Iterable[str], open
     """
     for cache in dict.fromkeys(cache_of(path) for path in stores):
         _refuse_sealed(Ledger(cache), targets, open_sealed, "--open-sealed")
-        Ledger(cache).record(Reading(each, (), "study", name, "", __version__, _now()) for each in targets)
+        Ledger(cache).record(Reading(each, (), "study", name, "", VERSION, _now()) for each in targets)
 
 
 def cache_of(store: Path) -> Path:
@@ -165,7 +165,7 @@ def record_readings(experiment: Experiment, plans: Sequence[Plan], purpose: Purp
     _refuse_sealed(ledger, protocols, experiment.evaluation.open_sealed, "--evaluation.open-sealed")
     found = [ledger.before(target) for target in protocols]
     ledger.record(
-        Reading(target, tuple(dict.fromkeys(names)), purpose, experiment.name, settings, __version__, date)
+        Reading(target, tuple(dict.fromkeys(names)), purpose, experiment.name, settings, VERSION, date)
         for target, names in protocols.items()
     )
     return found

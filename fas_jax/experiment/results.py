@@ -40,7 +40,7 @@ from fas_jax.protocols.names import used_preset
 from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.reporting.learning import read_histories
 from fas_jax.reporting.page import Extras
-from fas_jax.reporting.report import write_report
+from fas_jax.reporting.report import Evaluated, write_report
 from fas_jax.reporting.thumbnails import read_thumbnails
 from fas_jax.runtime import devices
 
@@ -57,15 +57,20 @@ def report(folder: Path, cache: Path | None = None) -> Path:
     Raises:
         UserError: The run is not trained, its inputs are not there, or another process is at work in its folder.
     """
+    evaluate_run(folder, cache)
+    return Path(folder)
+
+
+def evaluate_run(folder: Path, cache: Path | None = None) -> Evaluated:
+    """As `report`; gives what the report is of."""
     devices.check()
     folder = Path(folder)
     experiment, inputs = read_run(folder), read_inputs(folder)
     with locked(folder, IN_USE):
-        _report(folder, experiment, inputs, cache)
-    return folder
+        return _report(folder, experiment, inputs, cache)
 
 
-def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: Path | None) -> None:
+def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache: Path | None) -> Evaluated:
     seconds = Seconds(folder)
     with seconds.stage("evaluate"):
         # Added to the stored scores: another attribute is no reason to score anything again.
@@ -79,6 +84,7 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
     read_before = read_json(folder / SCORED).get("read_before", [])
     provenance = _provenance(experiment, inputs, seconds.known, read_before)
     write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
+    return Evaluated(results, scores, provenance)
 
 
 def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cache: Path | None = None) -> ScoreTable:

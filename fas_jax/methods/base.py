@@ -19,6 +19,9 @@ from fas_jax.base.settings import Execution, to_dict
 from fas_jax.methods.inputs import Input
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     from fas_jax.methods.data import Batch, Clips, Rows, Scores, Task
 
 
@@ -164,6 +167,13 @@ class Method(ABC):
             score_in_blocks(detector, clips, own, task)
             for detector, own, task in zip(detectors, rows, tasks, strict=True)
         ]
+
+    def fuse_frames(self, frames: Float[np.ndarray, "n t"]) -> Float[np.ndarray, " n"] | None:
+        """Scores of clips whose frames have these scores, for a method that scores each frame by itself.
+
+        None for any other: the frames of its clips cannot be drawn anew.
+        """
+        return None
 
     def cost(self, clips: int, width: int) -> Cost | None:
         """What a fitting on so many clips with features of this width takes; None where there are no steps to count."""

@@ -13,6 +13,9 @@ from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
 from fas_jax.training.taking import Take
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     from fas_jax.methods.data import Clips, Rows, Scores
 
 
@@ -57,6 +60,17 @@ class FrameMethod(FrameSettings):
         from fas_jax.methods.frame_training import FrameDetector
 
         return FrameDetector(self, params, made)
+
+    def fuse_frames(self, frames: Float[np.ndarray, "n t"]) -> Float[np.ndarray, " n"] | None:
+        """See `Method.fuse_frames`; None for sequences, whose frames are read in order."""
+        import numpy as np
+
+        from fas_jax.base.logits import nearest_logit
+        from fas_jax.methods.frame_training import fused
+
+        if self.sequences:
+            return None
+        return fused(nearest_logit(frames), np.ones(frames.shape, bool), self.fusion)
 
     def cost(self, clips: int, width: int) -> Cost:
         """See `Method.cost`."""

@@ -128,6 +128,40 @@ def decode_images(
     return info, frames
 
 
+def choose_frames(
+    images: Sequence[UInt8[np.ndarray, "h w 3"]], makers: Mapping[str, RenditionMaker], fps: float = 0.0
+) -> tuple[ClipInfo, dict[str, Any]]:
+    """As `decode_images`, for a clip whose frames are in memory, BGR and upright.
+
+    Raises:
+        DecodeError: there is no frame, or no rendition can be made.
+    """
+    if not len(images):
+        raise DecodeError("an array without a frame")
+    _check_possible(makers)
+
+    def show(indices: Collection[int], to: Show) -> None:
+        for index in sorted(indices):
+            to(index, images[index])
+
+    rate = fps or float(len(images) == 1)
+    clip = Frames(len(images), [index / rate for index in range(len(images))] if rate else [], show)
+    for maker in makers.values():
+        maker.choose(clip)
+    renditions, frames = _made(makers)
+    height, width = images[0].shape[:2]
+    info = ClipInfo(
+        frame_count=len(images),
+        fps=float32(fps),
+        width=width,
+        height=height,
+        codec="",
+        file_bytes=0,
+        renditions=renditions,
+    )
+    return info, frames
+
+
 def _decode(path: Path, watchers: Mapping[str, Watcher], film: Film, times: list[float]) -> ClipInfo:
     """As `_show_frames`, of a file."""
     options = WHITELISTS

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,15 @@ from fas_jax.reporting.page import Extras, write_page
 from fas_jax.reporting.published import PublishedRow, published_rows
 
 PAD = "pad"
+
+
+class Evaluated(NamedTuple):
+    """What a report is of."""
+
+    results: Results
+    scores: ScoreTable
+    provenance: Mapping[str, Any]
+    """As `write_report` takes it."""
 
 
 def write_report(
@@ -145,22 +154,31 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_+-]", "_", name)
 
 
-def evaluate_scores(csv: Path, out: Path, threshold: str = "pooled") -> Results:
-    """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`) and writes a report into `out`.
+def judge_scores(csv: Path, threshold: str = "pooled") -> Evaluated:
+    """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`), and writes nothing.
 
     Raises:
-        UserError: As `ScoreTable.read_csv`, `evaluate` and `output_folder`: an earlier report of this kind is replaced,
-            and nothing else.
+        UserError: As `ScoreTable.read_csv` and `evaluate`.
+    """
+    scores = ScoreTable.read_csv(csv)
+    results = evaluate(scores, threshold)
+    datasets = [
+        {"dataset": name, "synthetic": is_synthetic(name), "complete": None} for name in scores.distinct("dataset")
+    ]
+    provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv)}
+    return Evaluated(results, scores, provenance)
+
+
+def evaluate_scores(csv: Path, out: Path, threshold: str = "pooled") -> Results:
+    """As `judge_scores`, and writes a report into `out`.
+
+    Raises:
+        UserError: As `judge_scores` and `output_folder`: an earlier report of this kind is replaced, and nothing else.
     """
     with output_folder(Path(out)) as place:
-        scores = ScoreTable.read_csv(csv)
-        results = evaluate(scores, threshold)
-        datasets = [
-            {"dataset": name, "synthetic": is_synthetic(name), "complete": None} for name in scores.distinct("dataset")
-        ]
-        provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv)}
-        write_report(place, results, scores, provenance)
-    return results
+        found = judge_scores(csv, threshold)
+        write_report(place, found.results, found.scores, found.provenance)
+    return found.results
 
 
 def check_provenance(provenance: Mapping[str, Any], scores: ScoreTable) -> None:

@@ -1,0 +1,114 @@
+"""A detector's verdict on a clip, and how far its score depends on which frames were kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from fas_jax.evaluation.intervals import Interval, percentile_interval
+from fas_jax.methods.base import Method
+from fas_jax.methods.data import Scores
+
+NO_DECISION: Literal["no decision"] = "no decision"
+FEWEST = 4
+"""Of three frames, 1 resample in 27 is the lowest one thrice: the interval would be their range, however they lie."""
+_RESAMPLES = 10_000
+_ROUNDED = 1e-3
+_UNDEFINED = Interval(np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a detector says of one clip; prints itself."""
+
+    source: str
+    """The file, or `array`."""
+    detector: str
+    threshold: float
+    """Bona fide from it on."""
+    decision: Literal["bona fide", "attack", "no decision"]
+    """`no decision` has a reason, and is never an acceptance."""
+    score: float = np.nan
+    """Higher means bona fide, mostly P(bona fide); NaN where there is no decision."""
+    reason: str = ""
+    """Why there is no decision."""
+    interval: Interval = _UNDEFINED
+    """95 % of the scores that resamples of the clip's kept frames have; NaN where `interval_note` says why."""
+    interval_note: str = ""
+    """What the interval is of, and what it does not say; or why there is none."""
+    explanation: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able: what a detector that explains its scores says of this one; added to `to_json`."""
+    frames: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By rendition, the indices of the frames that were kept."""
+    sha256: str = ""
+    """Of the file; empty for an array, and for a file that does not decode."""
+    damaged_frames: int = 0
+    rendered_share: float = 0.0
+    """Share of rendered clips in the detector's training."""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The dictionary that `fas-jax predict` prints, JSON-able."""
+        found: dict[str, Any] = {"path": self.source, "detector": self.detector, "threshold": self.threshold}
+        found |= {"rendered_share": self.rendered_share} if self.rendered_share else {}
+        undecided = self.decision == NO_DECISION
+        found |= {"decision": self.decision, "reason": self.reason} if undecided else {"score": self.score}
+        found |= {"decision": self.decision, **self.explanation}
+        found |= {"frames": {name: list(kept) for name, kept in self.frames.items()}} if self.frames else {}
+        found |= {"sha256": self.sha256} if self.sha256 else {}
+        found |= {"damaged_frames": self.damaged_frames} if self.damaged_frames else {}
+        return found | {"seconds": self.seconds}
+
+    def __str__(self) -> str:
+        if self.decision == NO_DECISION:
+            return f"{self.source}: no decision, because {self.reason} (detector {self.detector})"
+        said = f"{self.source}: {self.decision}, score {self.score:.3f}{bounds(self.interval)}, "
+        return f"{said}threshold {self.threshold:.3f} (detector {self.detector})\n{self.interval_note}"
+
+    __repr__ = __str__
+
+
+def bounds(interval: Interval) -> str:
+    """An interval of a score in brackets, behind a blank; empty where it is undefined."""
+    return "" if np.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def frame_interval(method: Method, scores: Scores, indices: Sequence[int], burst: int = 1) -> tuple[Interval, str]:
+    """How far the score of one clip depends on which of its frames were kept: bootstrap over the frames, or bursts.
+
+    It is defined for methods that score each frame by itself, and for clips of at least `FEWEST` frames, or bursts.
+
+    Args:
+        method: The detector's.
+        scores: Of the clip alone; its real frames are the first.
+        indices: Of the video's frame that each of them is of, in order; what is of one frame is drawn together.
+        burst: Frames of a burst, which are drawn together.
+
+    Returns:
+        The interval, and what it is of; or NaN, and why there is none.
+    """
+    if scores.frame is None:
+        return _UNDEFINED, "no interval: the detector scores a clip as a whole"
+    frames: Float[np.ndarray, " t"] = scores.frame[0, : len(indices)].astype(np.float64)
+    again = method.fuse_frames(frames[None])
+    if again is None:
+        return _UNDEFINED, "no interval: the detector reads a clip's frames in order, so they cannot be drawn anew"
+    kind, whose = ("bursts", np.arange(len(frames)) // burst) if burst > 1 else ("frames", np.asarray(indices))
+    _, unit, sizes = np.unique(whose, return_inverse=True, return_counts=True)
+    if len(sizes) < FEWEST:
+        return _UNDEFINED, f"no interval: the clip has {len(sizes)} kept {kind}, fewer than {FEWEST}"
+    if len(set(sizes.tolist())) > 1:
+        return _UNDEFINED, f"no interval: its {kind} do not count alike"
+    if not abs(again[0] - scores.clip[0]) < _ROUNDED:
+        return _UNDEFINED, "no interval: scores of its frames are rounded to 0 or 1, and do not give the clip's"
+    places = np.argsort(unit, kind="stable").reshape(len(sizes), -1)
+    # The same bits for the same clip.
+    drawn = np.random.default_rng(0).integers(len(sizes), size=(_RESAMPLES, len(sizes)))
+    values = method.fuse_frames(frames[places[drawn].reshape(_RESAMPLES, -1)])
+    assert values is not None
+    return percentile_interval(values), (
+        f"interval: 95 % of resamples of its {len(sizes)} {kind}, that is how far the score depends on which were "
+        "kept; it says nothing of other videos or other attacks"
+    )

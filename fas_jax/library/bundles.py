@@ -1,0 +1,145 @@
+"""Bundles from Python: verdicts on files and on arrays of frames."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fas_jax.deployment import bundle as deployed
+from fas_jax.deployment.bundle import Frames
+from fas_jax.deployment.bundle_folder import SHIPPED
+from fas_jax.deployment.bundle_folder import load_bundle as load
+from fas_jax.deployment.verdict import NO_DECISION, Verdict, bounds
+from fas_jax.library.shown import Printed, Shown
+from fas_jax.reporting.grid import Grid
+
+SHIPPED_CAVEAT = "the model that comes with the package, trained on rendered faces alone: it has seen no real attack"
+
+
+def load_bundle(folder: str | os.PathLike[str] | None = None) -> "Bundle":
+    """Loads trained detectors with their thresholds, which judge videos and frames.
+
+    Args:
+        folder: A bundle, which `Run.evaluate` and `fas-jax evaluate` write into a run's folder. Without it, the model
+            that comes with the package, which has seen rendered faces alone and no real attack.
+
+    Raises:
+        UserError: The folder holds no bundle, a damaged one, or one that this version cannot read.
+    """
+    place = SHIPPED if folder is None else Path(folder)
+    return Bundle(load(place), place)
+
+
+@dataclass(frozen=True, repr=False)
+class Bundle(Printed):
+    """Detectors of one plan with their thresholds. Made by `load_bundle`."""
+
+    loaded: deployed.Bundle
+    """As the deployment room has it: inputs, parameters, lineage."""
+    folder: Path
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The names of the detectors that give verdicts."""
+        return tuple(self.loaded.decisions)
+
+    @property
+    def default(self) -> str:
+        """The detector that decides if none is named: the first that reads others' scores, else the first."""
+        return self.loaded.default
+
+    def judge_file(self, path: str | os.PathLike[str], detector: str = "") -> Verdict:
+        """The verdict on a video or an image file.
+
+        A worker process decodes it, and waits for the next one until Python ends.
+
+        Args:
+            path: The file. One that cannot be read or scored gets `no decision`, with the reason.
+            detector: Its name; `default` if empty.
+
+        Raises:
+            UserError: The bundle has no such detector.
+        """
+        (verdict,) = self.judge_files([path], detector)
+        return verdict
+
+    def judge_files(self, paths: Iterable[str | os.PathLike[str]], detector: str = "") -> "Verdicts":
+        """The verdicts on videos and image files, in their order; see `judge_file`."""
+        return Verdicts(tuple(self.loaded.judge([Path(path) for path in paths], detector)), self._caveats(detector))
+
+    def judge_frames(
+        self,
+        frames: Frames,
+        *,
+        channels: Literal["RGB", "BGR"],
+        detector: str = "",
+        fps: float = 0.0,
+        chosen: bool = False,
+    ) -> Verdict:
+        """The verdict on a video whose frames are in memory; they are chosen and cropped as those of a file are.
+
+        Args:
+            frames: uint8 [t h w 3], or a list of [h w 3]; all frames of the video in order, upright.
+            channels: The order of their colours: `RGB`, or `BGR` as OpenCV reads them.
+            detector: Its name; `default` if empty.
+            fps: Frames per second; needed where a rendition skips by time.
+            chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
+                number that the bundle's rendition keeps.
+
+        Raises:
+            UserError: Frames of another type or shape, another order of colours, no such detector, or one that reads
+                facts of a file, which an array has not.
+        """
+        return self.loaded.judge_frames(frames, channels=channels, name=detector, fps=fps, chosen=chosen)
+
+    def _caveats(self, detector: str = "") -> tuple[str, ...]:
+        shipped = (SHIPPED_CAVEAT,) if self.folder.resolve() == SHIPPED else ()
+        return (*shipped, *self.loaded.caveats(detector))
+
+    def _shown(self) -> Shown:
+        loaded, rows = self.loaded, []
+        for name, decision in loaded.decisions.items():
+            method = loaded.detectors[name].method
+            reads = ", ".join(f"{item.kind} of {item.name}" for item in method.inputs())
+            rows.append(
+                [name, method.kind, reads, f"{decision.threshold:.4g}", "yes" if name == self.default else "no"]
+            )
+        about = f"{loaded.about['protocol']}, trained on {', '.join(loaded.about['sources'])}"
+        grid = Grid(["detector", "kind", "reads", "threshold", "default"], rows)
+        return Shown(f"Bundle {self.folder.name}: {about}", grid, caveats=self._caveats())
+
+
+@dataclass(frozen=True, repr=False)
+class Verdicts(Printed, Sequence[Verdict]):
+    """Verdicts on several files; a sequence of `Verdict` that prints itself as a table."""
+
+    verdicts: tuple[Verdict, ...]
+    caveats: tuple[str, ...] = ()
+    """What a reader must know of the detector."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.verdicts[index]
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self.verdicts)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A dictionary for each verdict, JSON-able, as `fas-jax predict` prints it; `pandas.DataFrame` takes them."""
+        return [each.to_json() for each in self.verdicts]
+
+    def _shown(self) -> Shown:
+        rows = []
+        for each in self.verdicts:
+            decided = each.decision != NO_DECISION
+            score = f"{each.score:.3f}{bounds(each.interval)}" if decided else "—"
+            why = "" if decided else each.reason
+            rows.append([Path(each.source).name, each.decision, score, f"{each.threshold:.3f}", each.detector, why])
+        # One line for each kind of interval, whatever the numbers of frames.
+        notes = tuple(dict.fromkeys(each.interval_note for each in self.verdicts if each.interval_note))
+        header = ["file", "decision", "score [interval]", "threshold", "detector", "reason"]
+        title = f"{len(rows)} verdict{'' if len(rows) == 1 else 's'}"
+        return Shown(title, Grid(header, rows), notes, self.caveats)
