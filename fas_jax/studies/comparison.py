@@ -1,8 +1,7 @@
 """Two runs, or two tables of scores, beside each other: paired over the subjects of the test videos. Imports no JAX."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,12 @@ EXPLANATION = (
     "column also redraw the subjects of each side's sources, hence the thresholds, and the seeds. p: sign-flip test "
     "over subjects, corrected after Holm for the differences of this table. Bold: the interval excludes zero, and p < "
     f"{LEVEL:g}. Subjects of these targets say nothing of other domains: for those the target is the unit."
+)
+
+SHORT_EXPLANATION = (
+    "Differences in points of HTER, with 95 % intervals paired over the subjects of the target; below zero the first "
+    "run errs less. p: sign-flip test over subjects, corrected after Holm for the differences of this table. Bold: the "
+    f"interval excludes zero, and p < {LEVEL:g}."
 )
 
 
@@ -61,15 +66,59 @@ def read_sides(one: Path, other: Path) -> tuple[Side, Side]:
     Raises:
         UserError: A path holds no scores, or both are the same.
     """
-    if Path(one).resolve() == Path(other).resolve():
-        raise UserError(f"{one} and {other} are the same; give two different runs or tables of scores")
-    names = [Path(path).resolve().name for path in (one, other)]
-    if names[0] == names[1]:
-        names = [f"{Path(path).resolve().parent.name}/{name}" for path, name in zip((one, other), names, strict=True)]
-    if names[0] == names[1]:
-        names = [str(one), str(other)]
-    first, second = (_read(Path(path), name) for path, name in zip((one, other), names, strict=True))
+    first, second = read_all([one, other])
     return first, second
+
+
+def read_all(paths: Sequence[Path]) -> list[Side]:
+    """As `read_sides`, for two or more."""
+    resolved = [Path(path).resolve() for path in paths]
+    for number, path in enumerate(resolved):
+        if path in resolved[:number]:
+            same = paths[resolved.index(path)]
+            raise UserError(f"{same} and {paths[number]} are the same; give different runs or tables of scores")
+    ways = (lambda path: path.name, lambda path: f"{path.parent.name}/{path.name}", str)
+    names = next(found for way in ways if len(set(found := [way(path) for path in resolved])) == len(found))
+    return [_read(Path(path), name) for path, name in zip(paths, names, strict=True)]
+
+
+def beside(sides: Sequence[Side], threshold: str = "pooled") -> str:
+    """Markdown of several runs beside each other: settings that differ, and paired differences from the first.
+
+    Args:
+        sides: At least two.
+        threshold: Rule by which each side's validation videos set its thresholds.
+
+    Raises:
+        UserError: No side can be compared with the first; or as `evaluate`.
+    """
+    first, *others = sides
+    found: list[tuple[Side, list[Pair]]] = []
+    problems = []
+    for other in others:
+        try:
+            found.append((other, compare(first, other, threshold)))
+        except UserError as error:
+            problems.append(str(error))
+    if not found:
+        raise UserError("; ".join(problems))
+    # The page holds all these differences.
+    corrected = iter(holm(np.array([pair.comparison.p for _, pairs in found for pair in pairs])).tolist())
+    rows: list[list[str]] = []
+    for other, pairs in found:
+        own = [replace(each, comparison=replace(each.comparison, p_holm=next(corrected))) for each in pairs]
+        rows += [[other.name, *row[:6]] for row in _table(first, other, own).rows]
+    header = ["run", "protocol", "model", f"HTER, {first.name}", "HTER, run", f"{first.name} minus run", "p"]
+    settings = differing_settings(*sides)
+    parts = [
+        f"# {grid.plain(', '.join(each.name for each in others))} beside {grid.plain(first.name)}",
+        grid.quoted(dict.fromkeys(caveat for other in others for caveat in caveats_of(first, other))),
+        grid.quoted(f"Not compared: {each}." for each in problems),
+        grid.markdown(Grid(header, rows)),
+        SHORT_EXPLANATION,
+        *(["## What differs", grid.markdown(settings)] if settings.rows else []),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def compare(one: Side, other: Side, threshold: str = "pooled") -> list[Pair]:
@@ -108,22 +157,19 @@ def compare(one: Side, other: Side, threshold: str = "pooled") -> list[Pair]:
     # The table holds these differences only, and not those between the models of one side.
     corrected = holm(np.array([pair.comparison.p for pair in found])).tolist()
     return [
-        dataclasses.replace(pair, comparison=dataclasses.replace(pair.comparison, p_holm=p))
-        for pair, p in zip(found, corrected, strict=True)
+        replace(pair, comparison=replace(pair.comparison, p_holm=p)) for pair, p in zip(found, corrected, strict=True)
     ]
 
 
-def differing_settings(one: Side, other: Side) -> Grid:
-    """The settings, prepared data and versions in which two runs differ; empty where a side is a table of scores."""
-    found = [_facts(side.provenance) for side in (one, other)]
-    if not one.provenance or not other.provenance:
-        found = [{}, {}]
+def differing_settings(*sides: Side) -> Grid:
+    """The settings, prepared data and versions in which runs differ; empty where a side is a table of scores."""
+    found = [_facts(side.provenance) for side in sides] if all(side.provenance for side in sides) else []
     rows = [
         [name, *(each.get(name, "—") for each in found)]
-        for name in sorted(found[0].keys() | found[1].keys())
-        if found[0].get(name) != found[1].get(name)
+        for name in sorted({name for each in found for name in each})
+        if len({each.get(name) for each in found}) > 1
     ]
-    return Grid(["setting", one.name, other.name], rows)
+    return Grid(["setting", *(side.name for side in sides)], rows)
 
 
 def write_comparison(folder: Path, one: Side, other: Side, pairs: Sequence[Pair], caveats: Sequence[str]) -> str:
@@ -208,7 +254,7 @@ def _both(one: Side, other: Side, column: str) -> str:
 
 def _marked(rows: ScoreTable, number: int) -> ScoreTable:
     """The same rows under names of models that no other side has."""
-    return dataclasses.replace(rows, model=TextColumn.of([_mark(name, number) for name in rows.model.tolist()]))
+    return replace(rows, model=TextColumn.of([_mark(name, number) for name in rows.model.tolist()]))
 
 
 def _mark(model: str, number: int) -> str:

@@ -1,0 +1,83 @@
+"""Lists what a cache holds, and removes what no run needs."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fas_jax.base.errors import UserError
+from fas_jax.experiment.cache_entries import Entry, list_entries, prune
+from fas_jax.reporting.grid import Grid, markdown
+from fas_jax.runtime import cli
+
+
+def main(
+    keys: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    cache: Path = Path("cache"),
+    runs: tuple[Path, ...] = (Path("runs"),),
+    prune_unused: Annotated[bool, tyro.conf.arg(name="prune")] = False,
+    yes: bool = False,
+    in_use: bool = False,
+    older_than: float = 0.0,
+) -> int:
+    """Lists the entries of a cache by kind and key, with age, size, and the runs that need them.
+
+    --prune says which entries it would remove, and with --yes removes them: those that no run under --runs needs. A run
+    that is not finished may need any entry, and keeps all. Name every folder of runs that shares the cache; other runs
+    are not known here. Entries in which a process is at work stay, as do the ledger of targets and all other files.
+
+    The exit code is 1 if an entry that was to be removed could not be.
+
+    Args:
+        keys: Only these entries.
+        cache: The cache's folder.
+        runs: Folders that hold runs.
+        prune_unused: Chooses entries to remove, and removes them with --yes.
+        yes: Removes.
+        in_use: Takes entries that runs need as well; such a run can neither be evaluated nor take further methods
+            until they are made again.
+        older_than: Leaves entries that are younger, in days.
+    """
+    entries = list_entries(cache, runs)
+    if not prune_unused:
+        shown = [each for each in entries if not keys or each.key in keys]
+        print(markdown(table(shown)) if shown else f"{cache} holds no entries")
+        print(f"\n{len(shown)} entries, {megabytes(sum(each.bytes for each in shown))}")
+        return 0
+    if lost := [str(each) for each in runs if not each.is_dir()]:
+        raise UserError(
+            f"there is no folder {', '.join(lost)}, so the runs that need entries are not known; name the folders of "
+            "runs that share the cache by --runs"
+        )
+    removals = prune(entries, older_than, in_use, keys, dry=not yes)
+    for each in removals:
+        done = f"kept: {each.kept}" if each.kept else "removed" if yes else "would be removed"
+        print(f"{each.entry.kind}/{each.entry.key} ({megabytes(each.entry.bytes)}): {done}")
+    gone = [each.entry for each in removals if not each.kept]
+    total = megabytes(sum(each.bytes for each in gone))
+    print(f"{len(gone)} of {len(entries)} entries, {total}" + ("" if yes else "; add --yes to remove them"))
+    return int(any("cannot be removed" in each.kept for each in removals))
+
+
+def table(entries: list[Entry]) -> Grid:
+    """Entries by kind and key."""
+    rows = [
+        [
+            each.kind,
+            each.key,
+            f"{each.days:.1f}",
+            megabytes(each.bytes),
+            ("at work; " if each.busy else "") + (", ".join(each.users) or "no run"),
+        ]
+        for each in entries
+    ]
+    return Grid(["kind", "key", "days", "size", "needed by"], rows)
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / 1e6:.1f} MB"
+
+
+command = partial(cli.main, main)

@@ -1,0 +1,76 @@
+"""The runs of a folder, as far as their files tell without opening anything large. Imports no JAX."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import read_json
+from fas_jax.base.locks import is_lock
+from fas_jax.base.owners import is_alive
+
+CONFIG, INPUTS, RESULTS = "config.json", "inputs.json", "results.json"
+State = Literal["begun", "trained", "evaluated"]
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run's folder."""
+
+    folder: Path
+    state: State
+    """`begun`: it has settings; `trained`: and detectors, perhaps not of all methods; `evaluated`: and results."""
+    busy: bool
+    """Whether a process is at work in it."""
+    changed: float
+    """When its settings, inputs or results were written last, in seconds since the epoch."""
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    hter: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """By protocol, the model with the lowest HTER on the target, and that HTER; empty before it is evaluated."""
+    problem: str = ""
+    """Why its files cannot be read."""
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """The folders of all runs in a folder, by name; none where there is no such folder."""
+    return sorted(path.parent for path in Path(runs).glob(f"*/{CONFIG}"))
+
+
+def list_runs(runs: Path) -> list[RunEntry]:
+    """The runs in a folder, by name."""
+    return [_entry(folder) for folder in run_folders(runs)]
+
+
+def _entry(folder: Path) -> RunEntry:
+    there = {name for name in (CONFIG, INPUTS, RESULTS) if (folder / name).exists()}
+    state: State = "evaluated" if RESULTS in there else "trained" if INPUTS in there else "begun"
+    changed = max((folder / name).stat().st_mtime for name in there)
+    try:
+        config = read_json(folder / CONFIG)
+        found = read_json(folder / RESULTS) if RESULTS in there else {}
+        methods, seeds = tuple(map(str, config.get("methods", {}))), tuple(map(int, config.get("seeds", ())))
+        best = _best(found)
+    except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+        return RunEntry(folder, state, _busy(folder), changed, (), (), problem=f"unreadable: {error}")
+    return RunEntry(folder, state, _busy(folder), changed, methods, seeds, best)
+
+
+def _best(results: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+    best: dict[str, tuple[str, float]] = {}
+    for each in results.get("summaries", ()):
+        hter = each["mean"]["hter"]
+        if hter is not None and (each["protocol"] not in best or hter < best[each["protocol"]][1]):
+            best[each["protocol"]] = (each["model"], hter)
+    return best
+
+
+def _busy(folder: Path) -> bool:
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if is_lock(path) and is_alive(path.name, time.time() - path.stat().st_mtime):
+                return True
+    return False
