@@ -5,6 +5,7 @@ what is made of them is made ahead.
 """
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,9 +123,12 @@ def made_ahead(
             flags.FLAGS.mark_as_parsed()  # Grain's workers read absl's flags, which this package does not use
         made = made.mp_prefetch(grain.MultiprocessingOptions(num_workers=processes))
     with contextlib.closing(iter(made)) as iterator:
+        first: list[Item] = []
         if processes:
-            with without_main():  # Grain's workers would import the running script
-                iterator.start_prefetch()
+            # Grain starts a worker for each of the first items, which would import the running script.
+            with without_main():
+                first += itertools.islice(iterator, processes)
+        yield from first
         yield from iterator
 
 

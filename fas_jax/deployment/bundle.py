@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import sha256_file
@@ -16,6 +15,7 @@ from fas_jax.base.record import ClipInfo, RenditionInfo, Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
 from fas_jax.deployment.card import rendered_share
+from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict, frame_interval
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
@@ -30,9 +30,6 @@ from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import choose_frames
 from fas_jax.protocols.presets import is_synthetic
-
-Frames: TypeAlias = UInt8[np.ndarray, "_ _ _ 3"] | Sequence[UInt8[np.ndarray, "_ _ 3"]]
-"""Of one clip, RGB."""
 
 
 class Decision(NamedTuple):
@@ -121,7 +118,8 @@ class Bundle:
                 needed and not given.
         """
         name = name or self.default
-        return self.detectors[name].score(self._read(frames, info, name))
+        batch = self._read(frames, info, name)
+        return self.detectors[name].score(batch)
 
     def explain(self, frames: Mapping[str, Frames], info: ClipInfo | None = None, name: str = "") -> dict[str, Any]:
         """Why one clip gets its score by one detector, as `methods.base.Explained` has it; empty for other detectors.
@@ -132,8 +130,8 @@ class Bundle:
             name: As in `score`.
         """
         name = name or self.default
-        detector = self.detectors[name]
-        return detector.explain(self._read(frames, info, name))[0] if isinstance(detector, Explained) else {}
+        batch, detector = self._read(frames, info, name), self.detectors[name]
+        return detector.explain(batch)[0] if isinstance(detector, Explained) else {}
 
     def _read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
         """All that a detector reads of one clip, the scores of others among it."""
@@ -210,7 +208,7 @@ class Bundle:
                 f"detector {name} reads facts of a video's file ({', '.join(facts)}), which an array has not; judge "
                 "the file, or name another detector"
             )
-        images = _bgr(frames, channels)
+        images = bgr_frames(frames, channels)
         makers = rendition_makers(Path(), Source(chosen=chosen), self.renditions_for(name))
         try:
             info, made = choose_frames(images, makers, fps)
@@ -231,7 +229,7 @@ class Bundle:
             found.append(f"the backbone's weights are {weights}")
         return found
 
-    def _judged(self, source: str, name: str, frames: Mapping[str, Sequence[Any]], info: ClipInfo) -> Verdict:
+    def _judged(self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> Verdict:
         """The verdict on a clip of which these frames were kept."""
         kept = {each: self._joined(each, list(own)) for each, own in frames.items() if len(own)}
         batch, detector = self._read(kept, info, name) if kept else None, self.detectors[name]
@@ -281,7 +279,7 @@ class Bundle:
                     )
                 absent[item] = [made.reason]
                 own = self._joined(item.name, [])
-            self._check(item.name, own)
+            check_frames(item.name, self.renditions[item.name], own)
             if not self.renditions[item.name].size:
                 data[item], mask[item] = self._padded(item.name, measures_of(list(own)))
             elif item.kind == "frames":
@@ -314,28 +312,6 @@ class Bundle:
         padded = np.pad(values, ((0, length - count), *((0, 0),) * (values.ndim - 1)))
         return padded[None], np.arange(length)[None] < count
 
-    def _check(self, rendition: str, frames: Frames) -> None:
-        """Raises `UserError` unless these are frames of a rendition."""
-        size, most = self.renditions[rendition].size, self.renditions[rendition].most_frames
-        wanted = f"[t {size} {size} 3]" if size else "[t h w 3], or a list of [h w 3]"
-        for each in frames if isinstance(frames, Sequence) else [frames]:
-            shape = each.shape if isinstance(frames, Sequence) else each.shape[1:]
-            if each.dtype != np.uint8 or len(shape) != 3 or shape != (size or shape[0], size or shape[1], 3):
-                raise UserError(
-                    f"frames of rendition {rendition} must be uint8 {wanted}, RGB, not {each.dtype} {list(each.shape)}"
-                )
-        count, burst = len(frames), self.renditions[rendition].burst
-        if count % burst:
-            raise UserError(
-                f"a clip of rendition {rendition} is bursts of {burst} frames, one after the other, and not {count} "
-                "frames; leave incomplete bursts out"
-            )
-        if most and count > most:
-            raise UserError(
-                f"a clip of rendition {rendition} has at most {most} frames, not {count}; choose them as its settings "
-                "say (segment, position, max_frames)"
-            )
-
     def _score_mask(self, item: Input, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
         """Where another detector's scores are; that of a clip counts as one frame."""
         return np.ones((1, 1), bool) if item.kind == "clip-scores" else self._frame_mask(item.name, batch, methods)
@@ -349,22 +325,3 @@ class Bundle:
         ]
         found: np.ndarray = np.logical_and.reduce(masks)
         return found
-
-
-def _bgr(frames: Frames, channels: str) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """Frames of a clip as the renditions' makers take them.
-
-    Raises:
-        UserError: They are no such frames.
-    """
-    if channels not in ("RGB", "BGR"):
-        raise UserError(f"channels must be 'RGB' or 'BGR', not {channels!r}")
-    images = [np.asarray(each) for each in frames]
-    for each in images:
-        if each.dtype != np.uint8 or each.ndim != 3 or each.shape[-1] != 3 or not each.size:
-            raise UserError(
-                f"frames must be uint8 [t h w 3], or a list of [h w 3], not {each.dtype} {list(each.shape)}"
-            )
-    return [
-        np.ascontiguousarray(each[..., ::-1]) if channels == "RGB" else np.ascontiguousarray(each) for each in images
-    ]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fas_jax.deployment import bundle as deployed
-from fas_jax.deployment.bundle import Frames
 from fas_jax.deployment.bundle_folder import SHIPPED
 from fas_jax.deployment.bundle_folder import load_bundle as load
+from fas_jax.deployment.given_frames import Frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict, bounds
 from fas_jax.library.shown import Printed, Shown
 from fas_jax.reporting.grid import Grid

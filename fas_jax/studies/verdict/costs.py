@@ -8,8 +8,9 @@ import numpy as np
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import ClipInfo
-from fas_jax.deployment.bundle import Bundle, Frames
+from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.export import exported_rendition, scorer, serving_weights
+from fas_jax.deployment.given_frames import Frames
 from fas_jax.studies.verdict.cascade import Cost
 
 _REPEATS = 3
