@@ -26,6 +26,7 @@ from fas_jax.methods.heads import HeadMethod
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.logistic import Colour, Logistic, MeanFeature, Metadata
 from fas_jax.methods.logistic_fitting import LogisticDetector
+from fas_jax.methods.motion import Motion
 from fas_jax.methods.quality import Quality
 from fas_jax.methods.quality_fitting import QualityDetector
 from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
@@ -53,6 +54,8 @@ METHODS: dict[str, Method] = {
     "deeppixbis": DeepPixBiS(network="tiny", weights="random", score_frames=8, stride=4, map_side=8),
     "end2end": End2End(network="tiny", weights="random", score_frames=8, hidden=5),
 }
+ON_BURSTS: dict[str, Method] = {"motion": Motion(rendition="whole", score_frames=8, hidden=5)}
+"""Those whose clips have to be bursts."""
 
 
 def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector:
@@ -63,9 +66,9 @@ def make_detector(method: Method, width: int = WIDTH, seed: int = 0) -> Detector
         params = method.architecture(own).init(jax.random.key(seed))
         return HeadDetector(method, own, jax.tree.map(lambda leaf: np.asarray(leaf) * 3, params))
     if isinstance(method, FrameMethod):
-        objective = method.objective()
+        objective, made = method.objective(), Made(burst=method.least_burst)
         params = initial(objective, *objective.network.init(seed), seed)
-        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, Made())
+        return method.detector(params | {"head": jax.tree.map(lambda leaf: leaf * 5, params["head"])}, made)
     if isinstance(method, Quality):
         rng = np.random.default_rng(seed)
         params = {"mean": rng.normal(size=width), "scale": rng.uniform(0.5, 1, width)}
@@ -99,7 +102,7 @@ def make_batch(
             data[item] = Scores(np.zeros(len(lengths)), values)
         elif item.kind == "frames":
             images = np.stack(
-                [rng.integers(0, 60 + 40 * (place % 5), (9, 32, 32, 3)) for place, rng in enumerate(rngs)]
+                [rng.integers(0, 60 + 40 * (place % 5), (max(9, frames), 32, 32, 3)) for place, rng in enumerate(rngs)]
             )
             data[item] = (images[:, :frames] * real[..., None, None, None]).astype(np.uint8)
         else:

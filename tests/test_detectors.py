@@ -19,9 +19,11 @@ from fas_jax.methods.base import Desk, Failed, Job
 from fas_jax.methods.data import Batch, Scores, Task
 from fas_jax.methods.logistic import Logistic
 from fas_jax.methods.registry import find_kind, kinds
-from tests.made_up import METHODS, WIDTH, HeldFrames, make_batch, make_detector, take
+from tests.made_up import METHODS as ON_CLIPS
+from tests.made_up import ON_BURSTS, WIDTH, HeldFrames, make_batch, make_detector, take
 from tests.stores import clip_info
 
+METHODS = ON_CLIPS | ON_BURSTS
 # A test that names every method fails for a new one that this file does not know.
 assert {method.kind for method in METHODS.values()} == {
     kind for kind in kinds() if find_kind(kind).__module__.startswith("fas_jax.")
@@ -39,7 +41,9 @@ LENGTHS = (3, 1, 4, 2, 1)
 
 
 def batch_for(name, lengths=LENGTHS, frames=0, seed=0):
-    return make_batch(METHODS[name].inputs(), lengths, WIDTH, frames, seed)
+    """Clips of so many frames, or bursts."""
+    burst = METHODS[name].least_burst
+    return make_batch(METHODS[name].inputs(), [burst * each for each in lengths], WIDTH, burst * frames, seed)
 
 
 def scores_of(name, batch):
@@ -137,16 +141,19 @@ def test_parameters_of_other_settings_are_refused(name):
 
 def clips_for(name, count=12, empty=()):
     """Clips in memory with everything that a method reads."""
+    burst = METHODS[name].least_burst
     lengths = [0 if row in empty else 1 + row % 4 for row in range(count)]
     batch = batch_for(name, lengths, frames=4)
     videos = VideoTable.of(
         Video(f"{row:02d}", "X", f"s{row}", "train", row % 2, "print", "print", "", "") for row in range(count)
     )
-    features = next((v for item, v in batch.data.items() if item.kind == "features"), np.zeros((count, 4, WIDTH)))
+    features = next(
+        (v for item, v in batch.data.items() if item.kind == "features"), np.zeros((count, 4 * burst, WIDTH))
+    )
     infos = next((v for item, v in batch.data.items() if item.kind == "facts"), [clip_info(n) for n in lengths])
-    mask = np.arange(4) < np.array(lengths)[:, None]
+    mask = np.arange(4 * burst) < burst * np.array(lengths)[:, None]
     images = next((v for item, v in batch.data.items() if item.kind == "frames"), None)
-    frames = None if images is None else lambda _: HeldFrames.of(images, mask)
+    frames = None if images is None else lambda _: HeldFrames.of(images, mask, burst)
     scores = {}
     for item, values in batch.data.items():
         if item.kind == "scores":

@@ -96,8 +96,16 @@ class Experiment:
         self._check_bursts()
 
     def _check_bursts(self) -> None:
-        """Refuses methods whose state would run from one burst of a clip into the next."""
+        """Refuses methods whose state would run from one burst of a clip into the next, or whose bursts are missing."""
         for name, method in self.methods.items():
+            for item in method.inputs() if method.least_burst > 1 else ():
+                rendition = self.renditions.get(item.name)
+                if rendition and rendition.burst < method.least_burst:
+                    raise UserError(
+                        f"methods.{name} is a {method.kind}, which reads bursts of {method.least_burst} consecutive "
+                        f"frames or more, and rendition {item.name} has burst = {rendition.burst}; set burst = 8 in "
+                        f"[renditions.{item.name}], or name another rendition"
+                    )
             read = [name, *below(self.methods, name)] if method.one_sequence else []
             for item in (item for each in read for item in self.methods[each].inputs() if item.kind != "scores"):
                 rendition = self.renditions.get(item.name)

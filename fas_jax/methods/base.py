@@ -111,6 +111,8 @@ class Method(ABC):
     one_sequence: ClassVar[bool] = False
     """Whether its detectors read all frames of a clip as one sequence, with a state from frame to frame: bursts, which
     lie a second or more apart, are none."""
+    least_burst: ClassVar[int] = 1
+    """Frames that every burst of the renditions that it reads has to have; 1 where these need no bursts."""
     epochs: ClassVar[bool] = False
     """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
     where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""

@@ -32,6 +32,7 @@ _BUILT_IN = {
     "finetune": "fas_jax.methods.finetune:Finetune",
     "deeppixbis": "fas_jax.methods.deeppixbis:DeepPixBiS",
     "end2end": "fas_jax.methods.end2end:End2End",
+    "motion": "fas_jax.methods.motion:Motion",
     "ssdg": "fas_jax.methods.ssdg:Ssdg",
     "safas": "fas_jax.methods.safas:Safas",
 }
