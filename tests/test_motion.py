@@ -82,7 +82,7 @@ def test_what_moves_within_is_found_beside_the_motion_of_the_whole():
 def test_coherence_is_that_of_an_independent_definition():
     flows = np.random.default_rng(0).normal(0, 0.1, (2, 7, 4, 3, 2)).astype(np.float32)
     flows[:, 0] = 0
-    found = np.asarray(coherence(flows))
+    found = np.asarray(coherence(jnp.asarray(flows)))
     at = flows.cumsum(1).astype(float)
     for place in np.ndindex(2, 7, 4, 3, 3):
         clip, time, row, column, number = place
@@ -103,15 +103,15 @@ def test_noise_is_0_and_what_goes_on_is_not_and_nothing_is_0():
     rng = np.random.default_rng(0)
     still = rng.normal(0, 0.2, (1, 40, 8, 8, 2))
     flows = np.diff(still, axis=1, prepend=still[:, :1]).astype(np.float32)
-    assert np.abs(np.asarray(coherence(flows))[0, -1].mean((0, 1))).max() < 0.05
+    assert np.abs(np.asarray(coherence(jnp.asarray(flows)))[0, -1].mean((0, 1))).max() < 0.05
     going = flows + np.float32(0.3)
-    assert np.asarray(coherence(going))[0, -1].mean() > 0.5
-    assert np.all(np.asarray(coherence(np.zeros_like(flows))) == 0)
+    assert np.asarray(coherence(jnp.asarray(going)))[0, -1].mean() > 0.5
+    assert np.all(np.asarray(coherence(jnp.asarray(np.zeros_like(flows)))) == 0)
 
 
 @pytest.mark.parametrize("frames", [np.zeros((1, 4, 32, 32, 3), np.uint8), np.full((1, 4, 37, 41, 3), 255, np.uint8)])
 def test_constant_frames_and_odd_sizes_show_no_motion(frames):
-    found = np.asarray(maps(frames, 8))
+    found = np.asarray(maps(jnp.asarray(frames), 8))
     assert found.shape[2:4] == (frames.shape[2] // 8, frames.shape[3] // 8)
     np.testing.assert_array_equal(found, 0)
 
@@ -166,7 +166,7 @@ def test_a_rendition_without_bursts_is_refused(burst):
         "renditions": {"face": {"size": 64, "burst": burst}},
     }
     with pytest.raises(UserError, match=r"methods.moving is a motion, .* rendition face has burst = .*set burst = 8"):
-        experiment_from_dict(table, "x.toml")
+        experiment_from_dict(table, "x.toml").check()
 
 
 # Controls, on rendered faces.
