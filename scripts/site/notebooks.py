@@ -4,6 +4,7 @@ python -m scripts.site.notebooks    # executes all, in empty folders, into build
 """
 
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -78,7 +79,8 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
         if "image/png" in data:
             yield f'<img alt="Output of the cell above" src="data:image/png;base64,{_text(data, "image/png").strip()}">'
         elif "text/markdown" in data:
-            yield _text(data, "text/markdown")
+            # Below the notebook's own headings.
+            yield re.sub(r"^#", "###", _text(data, "text/markdown"), flags=re.MULTILINE)
         elif "text/html" in data:
             yield _text(data, "text/html")
         elif "text/plain" in data:
