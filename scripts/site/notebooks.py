@@ -69,12 +69,11 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
         yield _text(cell)
         return
     yield f"```python\n{_text(cell)}\n```"
+    # What a cell prints comes in pieces; progress bars, on stderr, are left out.
+    printed = "".join(_text(output, "text") for output in cell["outputs"] if output.get("name") == "stdout")
+    if printed:
+        yield f"```text\n{printed.rstrip()}\n```"
     for output in cell["outputs"]:
-        if output.get("name") == "stderr":  # progress bars
-            continue
-        if output["output_type"] == "stream":
-            yield f"```text\n{_text(output, 'text').rstrip()}\n```"
-            continue
         data = output.get("data", {})
         if "image/png" in data:
             yield f'<img alt="Output of the cell above" src="data:image/png;base64,{_text(data, "image/png").strip()}">'
