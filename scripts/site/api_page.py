@@ -14,7 +14,6 @@ import fas_jax
 _METHODS = ("fas_jax.methods.base", "fas_jax.methods.inputs", "fas_jax.methods.data")
 """What a new method implements and is given."""
 _WIDTH = 88
-_PLAIN = {"Returns", "Yields", "Raises"}
 
 
 def page() -> str:
@@ -112,7 +111,7 @@ def _docstring(text: str | None) -> Iterator[str]:
             yield _code(body)
             continue
         items = [_prose(one) for one in re.split(r"\n(?=\S)", body)]
-        if title in _PLAIN and title != "Raises":
+        if title in ("Returns", "Yields"):
             yield _prose(body)
         else:
             yield "\n".join("- " + re.sub(r"^([\w*. ]+):", r"`\1`:", one) for one in items)

@@ -1,6 +1,5 @@
 """What mkdocs calls: adds the pages that are made from the code, the README and the notebooks."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ _GLOSSARY = "\n## Glossary\n"
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
     """The generated pages beside those of docs/."""
-    # Help names the folder of a checkout nowhere, but looks for configurations from here.
-    os.chdir(ROOT)
     pages = {
         "index.md": home((ROOT / "README.md").read_text(encoding="utf-8")),
         "settings.md": settings_page.experiment_page(),
@@ -32,7 +29,7 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """On the site the glossary has a page of its own; names of pages and of files in code become links to pages."""
+    """On the site the glossary, which is part of the architecture, has a page of its own."""
     if page.file.src_uri == "architecture.md":
         markdown = (
             markdown.partition(_GLOSSARY)[0] + "\n## Glossary\n\nThe [glossary](glossary.md) is a page of its own.\n"
@@ -41,8 +38,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def home(readme: str) -> str:
-    """The README as the first page: its links begin at docs/."""
-    return re.sub(r"\]\(docs/", "](", readme)
+    """The README as the first page: links begin at docs/, and notebooks are pages."""
+    return re.sub(r"\]\(docs/([\w-]+)\.ipynb\)", r"](\1.md)", readme).replace("](docs/", "](")
 
 
 def glossary(architecture: str) -> str:

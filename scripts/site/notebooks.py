@@ -4,6 +4,7 @@ python -m scripts.site.notebooks    # executes all, in empty folders, into build
 """
 
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -68,17 +69,17 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
         yield _text(cell)
         return
     yield f"```python\n{_text(cell)}\n```"
+    # What a cell prints comes in pieces; progress bars, on stderr, are left out.
+    printed = "".join(_text(output, "text") for output in cell["outputs"] if output.get("name") == "stdout")
+    if printed:
+        yield f"```text\n{printed.rstrip()}\n```"
     for output in cell["outputs"]:
-        if output.get("name") == "stderr":  # progress bars
-            continue
-        if output["output_type"] == "stream":
-            yield f"```text\n{_text(output, 'text').rstrip()}\n```"
-            continue
         data = output.get("data", {})
         if "image/png" in data:
             yield f'<img alt="Output of the cell above" src="data:image/png;base64,{_text(data, "image/png").strip()}">'
         elif "text/markdown" in data:
-            yield _text(data, "text/markdown")
+            # Below the notebook's own headings.
+            yield re.sub(r"^#", "###", _text(data, "text/markdown"), flags=re.MULTILINE)
         elif "text/html" in data:
             yield _text(data, "text/html")
         elif "text/plain" in data:
