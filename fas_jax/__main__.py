@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from fas_jax import commands
+from fas_jax.base import huge_pages
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.versions import VERSION
 
@@ -21,6 +22,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
         return
+    huge_pages.ask()
     try:
         module = import_module(f"{commands.__name__}.{_module(asked)}")
     except UserError as error:

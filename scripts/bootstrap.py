@@ -55,6 +55,8 @@ def main() -> int:
             ["-m", "mypy"],
         ],
     }
+    # Large pages: see fas_jax/base/huge_pages.py.
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     return max(run([str(PYTHON), *command]).returncode for command in commands[task])
 
 
