@@ -98,7 +98,10 @@ def test_defaults_are_the_papers():
         ("methods = 'papr'", "unknown set of methods 'papr'; did you mean 'paper'"),
         ("[methods]\ninclude = ['paper', 'baseline']", "unknown set of methods 'baseline'; did you mean 'baselines'"),
         ("[methods]\nlstm = 3", "methods.lstm must be a table, not 3"),
-        ("[methods.lstm]\nhidden = 3", 'methods.lstm has no kind; write kind = "NAME", one of bilstm, colour'),
+        (
+            "[methods.lstm]\nhidden = 3",
+            'methods.lstm has no kind; write kind = "NAME", one of bilstm, boosted-stack, colour',
+        ),
         ("[methods.mine]\nkind = 'lstmm'", "unknown method kind 'lstmm'; did you mean 'lstm'"),
         ("[methods.mine]\nkind = 'lstm'\nhiden = 3", "methods.mine: unknown setting 'hiden'; did you mean 'hidden'"),
         ("[methods.mine]\nkind = 'lstm'\nhidden = '3'", "methods.mine: hidden must be of type int, not '3'"),

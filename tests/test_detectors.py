@@ -95,10 +95,12 @@ def test_the_pure_function_scores_as_the_detector_does(name):
         data[item] = (values.logit if whole else values.frame) if isinstance(values, Scores) else values
     clip, frame = jax.jit(function)(detector.params, data, dict(batch.mask))
     wanted = scores_of(name, batch)
-    np.testing.assert_allclose(clip, wanted.clip, atol=1e-5)
+    # Frames of noise have no motion to find, so that its search multiplies rounding.
+    close = 1e-4 if name == "motion" else 1e-5
+    np.testing.assert_allclose(clip, wanted.clip, atol=close)
     if wanted.frame is not None:
         (mask, *_) = batch.mask.values()
-        np.testing.assert_allclose(np.asarray(frame)[mask], wanted.frame[mask], atol=1e-5)
+        np.testing.assert_allclose(np.asarray(frame)[mask], wanted.frame[mask], atol=close)
 
 
 @EVERY

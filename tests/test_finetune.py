@@ -240,9 +240,3 @@ def test_the_scripts_train_score_bundle_and_predict_it(tiny_cache, tmp_path):
     again = done("run", "--config", "tiny.toml", "--cache", tiny_cache, cwd=tmp_path).stdout
     assert "the devices waited" not in again
     done("export", "--bundle", bundle, "--out", tmp_path / "served", "--detector", "net", cwd=tmp_path)
-
-
-def test_several_processes_are_refused_before_they_wait_for_each_other(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(UserError, match="train in one process"):
-        fit(METHOD)
