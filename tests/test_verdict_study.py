@@ -63,6 +63,25 @@ def test_the_best_expert_is_chosen_on_the_sources():
     assert best_on_sources(scores, ("a", "b"), "pooled", VALIDATION) == {"A_to_B": "a"}
 
 
+def test_an_expert_without_scores_is_never_the_best_and_has_no_errors_to_correlate():
+    scores = table({"a": 2.0, "b": 0.5})
+    silent = [
+        rows.scored_by("silent", np.full(len(rows), np.nan), ["its training failed"] * len(rows))
+        for rows in (scores.select(model="a", role=role) for role in (VALIDATION, TEST))
+    ]
+    one_class = []
+    for role in (VALIDATION, TEST):
+        rows = scores.select(model="a", role=role)
+        values = np.where(rows.label == 1, rows.score, np.nan)
+        one_class.append(rows.scored_by("half", values, ["" if each else "dark" for each in rows.label.tolist()]))
+    scores = ScoreTable.concatenate([scores, *silent, *one_class])
+    assert best_on_sources(scores, ("silent", "half", "b", "a"), "pooled", VALIDATION) == {"A_to_B": "a"}
+    assert best_on_sources(scores, ("silent", "half"), "pooled", VALIDATION) == {}
+    errors = [errors_of(scores, name, "pooled", VALIDATION) for name in ("a", "silent")]
+    assert np.isnan(errors[1]["A_to_B"].hter)
+    assert np.isnan(error_correlations(errors)[0, 1])
+
+
 def test_a_difference_is_found_where_there_is_one_and_pooling_takes_all_protocols():
     scores = table({"good": 3.0, "weak": 0.3, "twin": 3.0}, ("A_to_B", "A_to_C"))
     errors = {name: errors_of(scores, name, "pooled", VALIDATION) for name in ("good", "weak", "twin")}

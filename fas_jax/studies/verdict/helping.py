@@ -12,7 +12,7 @@ from jaxtyping import Float64
 
 from fas_jax.evaluation.checks import Subject, subject_keys
 from fas_jax.evaluation.intervals import RESAMPLES, Interval, draw_subjects, percentile_interval
-from fas_jax.evaluation.metrics import auc
+from fas_jax.evaluation.metrics import MetricError, auc
 from fas_jax.evaluation.scores import CROSS_SOURCE, TEST, ScoreTable
 from fas_jax.evaluation.significance import LEVEL, holm, sign_flip_p, smallest_p, subject_errors
 from fas_jax.evaluation.thresholds import thresholds
@@ -29,7 +29,8 @@ class Errors:
 
     by_subject: Mapping[Subject, float]
     wrong: Float64[np.ndarray, " v"]
-    """Of each test video, the share of seeds in which it was decided wrongly; in the order of the table."""
+    """Of each test video, the share of seeds in which it was decided wrongly; in the order of the table. NaN without a
+    threshold."""
 
     @property
     def hter(self) -> float:
@@ -70,11 +71,12 @@ def errors_of(scores: ScoreTable, model: str, rule: str, set_by: str) -> dict[st
             names = sorted(set(keys))
             column = {key: number for number, key in enumerate(names)}
             errors = subject_errors(accepted, rows.label, np.array([column[key] for key in keys]), len(names))
+            decided = np.where(accepted == (rows.label == 0), 1.0, 0.0)
             if tau is None or np.isnan(tau.value):
-                errors = np.full(len(names), np.nan)
+                errors, decided = np.full(len(names), np.nan), np.full(len(rows), np.nan)
             for key, value in zip(names, errors.tolist(), strict=True):
                 sums.setdefault(key, []).append(value)
-            wrong.append(accepted == (rows.label == 0))
+            wrong.append(decided)
         by_subject = {key: float(np.mean(values)) for key, values in sums.items()}
         found[str(protocol)] = Errors(by_subject, np.mean(wrong, axis=0))
     return found
@@ -97,11 +99,7 @@ def best_on_sources(scores: ScoreTable, experts: Sequence[str], rule: str, set_b
             known = thresholds(rows, rule, set_by)
             figures = []
             for (_, seed, _), tau in known.items():
-                judged = rows.select(seed=seed, role=role)
-                accepted = judged.score >= tau.value
-                rates = [float(np.mean(accepted[judged.label == label] == (label == 0))) for label in (0, 1)]
-                heard = judged.rows(judged.answered)
-                figures.append((np.mean(rates) if np.isfinite(tau.value) else np.nan, -auc(heard.score, heard.label)))
+                figures.append(_figures(rows.select(seed=seed, role=role), tau.value))
             hter, negative = np.mean(np.array(figures), axis=0) if figures else (np.nan, np.nan)
             if np.isfinite(hter):
                 ranked.append((round(float(hter), 12), round(float(negative), 12), name))
@@ -123,9 +121,8 @@ def paired_tests(
     found = []
     for name, errors in references.items():
         parts = {each: _difference(model[each], errors[each]) for each in model if each in errors}
-        whole = {key: value / len(parts) for own in parts.values() for key, value in own.items()}
         if len(parts) > 1:
-            whole = {}
+            whole: dict[Subject, float] = {}
             for own in parts.values():
                 for key, value in own.items():
                     # A subject that is tested under several protocols stays one.
@@ -146,6 +143,17 @@ def error_correlations(errors: Sequence[Mapping[str, Errors]]) -> Float64[np.nda
     table = np.array(found)
     count = np.isfinite(table).sum(0)
     return np.where(count > 0, np.where(np.isfinite(table), table, 0).sum(0) / np.maximum(count, 1), np.nan)
+
+
+def _figures(judged: ScoreTable, threshold: float) -> tuple[float, float]:
+    """HTER of one model's videos, and its AUC with the sign turned; NaN where they are undefined."""
+    accepted, heard = judged.score >= threshold, judged.rows(judged.answered)
+    try:
+        area = auc(heard.score, heard.label)
+    except MetricError:  # an answer to videos of one class, or to none
+        return np.nan, np.nan
+    rates = [float(np.mean(accepted[judged.label == label] == (label == 0))) for label in (0, 1)]
+    return (float(np.mean(rates)) if np.isfinite(threshold) else np.nan), -area
 
 
 def _difference(one: Errors, other: Errors) -> dict[Subject, float]:
