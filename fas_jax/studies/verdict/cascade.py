@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from fas_jax.evaluation.metrics import MetricError
 from fas_jax.evaluation.scores import TEST, VALIDATION
-from fas_jax.evaluation.thresholds import threshold_by
+from fas_jax.evaluation.thresholds import choose_for
 from fas_jax.methods.base import Detector, Failed
 from fas_jax.studies.verdict.variants import Opened, batch_of, expert_logits
 
@@ -125,10 +125,7 @@ def cascade(
         (validation, before), (test, after) = sides
         known = ~np.isnan(before[-1])
         try:
-            last = threshold_by(
-                rule, before[-1][known], validation.label[known], np.asarray(validation.dataset)[known],
-                np.asarray(validation.pai)[known],
-            )  # fmt: skip
+            last = choose_for(rule, validation.rows(known).scored_by(opened.name, before[-1][known])).value
         except MetricError:
             continue
         for risk in (np.nan, *RISKS):
