@@ -99,7 +99,7 @@ class Detector(Protocol):
     def apply(self) -> Callable[..., Any] | None:
         """The pure function from parameters, {input: array} and {input: mask} to clip and frame scores, for export.
 
-        Scores of clips come as logits [b], NaN where there is none.
+        Other methods' scores of clips, which it may read, come as logits [b], NaN where there is none.
 
         None for a detector that is no function of arrays.
         """
