@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, sha256_file, write_json
 from fas_jax.base.locks import locked
 from fas_jax.datasets.prepared import Prepared
@@ -93,12 +94,9 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
 
 def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cache: Path | None = None) -> ScoreTable:
     """Every validation and test video's score, as it is stored in the run; made and stored where it is not."""
-    wanted = _scored_key(folder, inputs)
+    if (known := _known_scores(folder, inputs)) is not None:
+        return known
     note, path = folder / SCORED, folder / SCORES
-    if note.exists() and path.exists():
-        known = read_json(note)
-        if known["key"] == wanted and known["sha256"] == sha256_file(path):
-            return ScoreTable.read_csv(path)
     corpus = open_inputs(folder, cache)
     plans = plan(experiment, corpus.videos)
     fitted = stored_detectors(experiment, folder, inputs)
@@ -110,8 +108,37 @@ def run_scores(experiment: Experiment, folder: Path, inputs: dict[str, Any], cac
         shifted = open_inputs(folder, cache, SHIFTED_STORES)
         scores = ScoreTable.concatenate([scores, score_shifted(experiment, plans, corpus, shifted, fitted)])
     scores.write_csv(path)
-    write_json(note, {"key": wanted, "sha256": sha256_file(path), "read_before": [asdict(each) for each in read]})
+    write_json(
+        note,
+        {
+            "key": _scored_key(folder, inputs),
+            "sha256": sha256_file(path),
+            "read_before": [asdict(each) for each in read],
+        },
+    )
     # As the file has them: the first evaluation and later ones agree.
+    return ScoreTable.read_csv(path)
+
+
+def stored_scores(folder: Path, inputs: dict[str, Any]) -> ScoreTable:
+    """The scores that the run keeps of the detectors that it has now; reads no input.
+
+    Raises:
+        UserError: It keeps none of them.
+    """
+    found = _known_scores(folder, inputs)
+    if found is None:
+        raise UserError(f"{folder} has no scores of the detectors that it holds; run fas-jax evaluate {folder} first")
+    return found
+
+
+def _known_scores(folder: Path, inputs: dict[str, Any]) -> ScoreTable | None:
+    note, path = folder / SCORED, folder / SCORES
+    if not (note.exists() and path.exists()):
+        return None
+    known = read_json(note)
+    if known["key"] != _scored_key(folder, inputs) or known["sha256"] != sha256_file(path):
+        return None
     return ScoreTable.read_csv(path)
 
 

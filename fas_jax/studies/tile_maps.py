@@ -14,7 +14,9 @@ from fas_jax.base.rendition import Rendition
 from fas_jax.evaluation.scores import TEST, ScoreTable
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.detectors import DetectorStore
-from fas_jax.experiment.results import SCORES
+from fas_jax.experiment.ledger import record_readings, stored_cache
+from fas_jax.experiment.planning import plan as planned
+from fas_jax.experiment.results import stored_scores
 from fas_jax.experiment.run import open_inputs, read_inputs, read_run
 from fas_jax.methods.base import Failed
 from fas_jax.methods.data import Clips
@@ -33,6 +35,8 @@ TEXT = (
 def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int = 6, cache: Path | None = None) -> Path:
     """Leaves the figure in the run's folder, for its next report; returns it as a PNG.
 
+    This reads frames of the target, and the cache's ledger notes it.
+
     Args:
         run: Folder of a run with scores.
         method: Of kind patches; empty where there is one.
@@ -41,7 +45,8 @@ def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int 
         cache: Where the cache is now, if it was moved.
 
     Raises:
-        UserError: The run has no such method or protocol, its fitting failed, or frames are not there.
+        UserError: The run has no such method or protocol, no scores, its fitting failed, frames are not there, or the
+            target is sealed.
     """
     experiment, inputs = read_run(run), read_inputs(run)
     known = {name: each for name, each in experiment.methods.items() if isinstance(each, Patches)}
@@ -61,8 +66,10 @@ def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int 
     detector = DetectorStore(run, name, known[name], inputs["detectors"][name]).load(plan)
     if isinstance(detector, Failed):
         raise UserError(f"{run}: the fitting of {name} failed: {detector.reason}")
-    table = ScoreTable.read_csv(run / SCORES).select(protocol=protocol, model=name, role=TEST, seed=seed)
+    table = stored_scores(run, inputs).select(protocol=protocol, model=name, role=TEST, seed=seed)
     corpus = open_inputs(run, cache)
+    read = [each for each in planned(experiment, corpus.videos) if each.name == plan]
+    record_readings(experiment, read, "study", cache or stored_cache(inputs))
     numbers = _numbers(corpus, worst_videos(table, videos))
     clips = corpus.open(numbers)
     rendition = experiment.renditions[known[name].rendition]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fas_jax.base.locks import locked
 from fas_jax.deployment.bundle_folder import ABOUT, load_bundle
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import MetricError, auc
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
+from fas_jax.experiment.run import IN_USE
 from fas_jax.methods.base import Detector, Failed
 from fas_jax.methods.registry import score_inputs
 from fas_jax.methods.verdict_fitting import VerdictDetector
@@ -61,8 +63,13 @@ def study(run: Path, name: str = "", cache: Path | None = None, seed: int = 0) -
         What the tests allow to be said, caveats first, and the tables.
 
     Raises:
-        UserError: As `open_verdict`.
+        UserError: As `open_verdict`, or another process is at work in the run's folder.
     """
+    with locked(run, IN_USE):
+        return _study(run, name, cache, seed)
+
+
+def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[str], list[ExtraTable]]:
     opened = open_verdict(run, name, cache)
     method, rule = opened.method, opened.experiment.evaluation.threshold
     # Whatever sets the run's own thresholds: verdicts that are fitted here score validation and test videos alone.

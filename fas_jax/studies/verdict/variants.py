@@ -16,8 +16,8 @@ from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import CorpusClips
 from fas_jax.experiment.out_of_fold import Folds, out_of_fold_file
 from fas_jax.experiment.planning import Plan, plan, source_videos
-from fas_jax.experiment.results import SCORES
-from fas_jax.experiment.run import open_inputs, read_run
+from fas_jax.experiment.results import stored_scores
+from fas_jax.experiment.run import open_inputs, read_inputs, read_run
 from fas_jax.methods.base import Desk, Detector, Failed, Job
 from fas_jax.methods.clip_scores import ClipScores
 from fas_jax.methods.data import Batch, Scores, Task
@@ -72,7 +72,7 @@ def open_verdict(run: Path, name: str = "", cache: Path | None = None) -> Opened
         cache: Where the cache is now, if it was moved.
 
     Raises:
-        UserError: The run has no such method or no scores yet, or its inputs are not there.
+        UserError: The run has no such method, no scores yet or older ones, or its inputs are not there.
     """
     experiment = read_run(run)
     known = [each for each, method in experiment.methods.items() if isinstance(method, VerdictSettings)]
@@ -81,8 +81,7 @@ def open_verdict(run: Path, name: str = "", cache: Path | None = None) -> Opened
     name = name or known[0]
     if name not in known:
         raise unknown_name("verdict", name, known)
-    if not (run / SCORES).exists():
-        raise UserError(f"{run} has no scores yet; run fas-jax evaluate {run} first")
+    scores = stored_scores(run, read_inputs(run))
     corpus = open_inputs(run, cache)
     plans = plan(experiment, corpus.videos)
     clips = corpus.open(source_videos(plans))
@@ -92,7 +91,6 @@ def open_verdict(run: Path, name: str = "", cache: Path | None = None) -> Opened
     if lacking := [str(path) for path in paths.values() if not path.exists()]:
         raise UserError(f"{run} lacks out-of-fold scores ({', '.join(lacking)}); train it again under another --name")
     kept = {each: ClipScores.load(path) for each, path in paths.items()}
-    scores = ScoreTable.read_csv(run / SCORES)
     return Opened(experiment, name, plans, folds.whole, clips.with_scores({}, kept), scores)
 
 
