@@ -31,7 +31,7 @@ _CASCADE = (
     "thresholds from validation videos of the sources, which wrongly reject at most the share `risk` of the bona fide "
     "videos and wrongly accept at most that share of the attacks. Milliseconds: measured here for one clip, from "
     "frames to score. FLOPs: by XLA's analysis of the program. Experts that read the same features would share them, "
-    "which is not counted. Means over protocols and seeds."
+    "which is not counted. Means over protocols and seeds. Who picks a risk by this curve chooses on the target."
 )
 
 
