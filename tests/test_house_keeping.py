@@ -36,12 +36,22 @@ def fill(path: Path, size: int = 1000, days: float = 0.0) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     place = tmp_path / "cache"
-    for name, days in (("prepared/M-aa", 0), ("prepared/O-bb", 9), ("features/M-cc", 0), ("features/O-dd", 9)):
+    for name, days in (
+        ("prepared/M-aaaaaaaaaaaaaaaa", 0),
+        ("prepared/O-bbbbbbbbbbbbbbbb", 9),
+        ("features/M-cccccccccccccccc", 0),
+        ("features/O-dddddddddddddddd", 9),
+    ):
         fill(place / name, days=days)
-    write_json(place / "synthetic" / "ee" / "msu_mfsd" / "SYNTHETIC.json", {"settings": {**SYNTHESIS, "faces": ""}})
-    write_json(place / "synthetic" / "ff" / "msu_mfsd" / "SYNTHETIC.json", {"settings": {**SYNTHESIS, "seed": 1}})
-    fill(place / "rendered" / "wide-gg")
-    fill(place / "rendered" / "odd-hh")
+    write_json(
+        place / "synthetic" / "eeeeeeeeeeeeeeee" / "msu_mfsd" / "SYNTHETIC.json",
+        {"settings": {**SYNTHESIS, "faces": ""}},
+    )
+    write_json(
+        place / "synthetic" / "ffffffffffffffff" / "msu_mfsd" / "SYNTHETIC.json", {"settings": {**SYNTHESIS, "seed": 1}}
+    )
+    fill(place / "rendered" / "wide-1111111111111111")
+    fill(place / "rendered" / "odd-2222222222222222")
     fill(place / "strange" / "ii")
     (place / "targets.jsonl").write_text("{}\n")
     return place
@@ -53,8 +63,8 @@ def make_run(folder: Path, cache: Path, trained: bool = True) -> Path:
     write_json(folder / "config.json", {"format": 2, **experiment_to_dict(load_experiment_from(tables))})
     if trained:
         # The cache has been moved since.
-        stores = {"whole": [{"path": f"/elsewhere/features/{'M-cc'}", "fingerprint": "x"}]}
-        write_json(folder / "inputs.json", {"stores": stores, "prepared": ["/elsewhere/prepared/M-aa"]})
+        stores = {"whole": [{"path": f"/elsewhere/features/{'M-cccccccccccccccc'}", "fingerprint": "x"}]}
+        write_json(folder / "inputs.json", {"stores": stores, "prepared": ["/elsewhere/prepared/M-aaaaaaaaaaaaaaaa"]})
     return folder
 
 
@@ -68,8 +78,18 @@ def names(cache: Path) -> set[str]:
     return {f"{path.parent.name}/{path.name}" for kind in cache.iterdir() if kind.is_dir() for path in kind.iterdir()}
 
 
-NEEDED = {"prepared/M-aa", "features/M-cc", "synthetic/ee", "rendered/wide-gg"}
-UNUSED = {"prepared/O-bb", "features/O-dd", "synthetic/ff", "rendered/odd-hh"}
+NEEDED = {
+    "prepared/M-aaaaaaaaaaaaaaaa",
+    "features/M-cccccccccccccccc",
+    "synthetic/eeeeeeeeeeeeeeee",
+    "rendered/wide-1111111111111111",
+}
+UNUSED = {
+    "prepared/O-bbbbbbbbbbbbbbbb",
+    "features/O-dddddddddddddddd",
+    "synthetic/ffffffffffffffff",
+    "rendered/odd-2222222222222222",
+}
 
 
 def test_entries_have_kind_age_size_and_the_runs_that_need_them(cache: Path, tmp_path: Path, capsys) -> None:
@@ -78,11 +98,11 @@ def test_entries_have_kind_age_size_and_the_runs_that_need_them(cache: Path, tmp
     assert entries.keys() == NEEDED | UNUSED
     assert {name for name, each in entries.items() if each.users} == NEEDED
     assert all(each.users == (str(run),) for name, each in entries.items() if name in NEEDED)
-    assert entries["prepared/M-aa"].bytes == 1000
-    assert entries["features/O-dd"].days == pytest.approx(9, abs=0.1)
+    assert entries["prepared/M-aaaaaaaaaaaaaaaa"].bytes == 1000
+    assert entries["features/O-dddddddddddddddd"].days == pytest.approx(9, abs=0.1)
     cache_command.main(cache=cache, runs=(tmp_path / "runs",))
     shown = capsys.readouterr().out
-    assert "| features | O-dd | 9.0 | 0.0 MB | no run |" in shown
+    assert "| features | O-dddddddddddddddd | 9.0 | 0.0 MB | no run |" in shown
     assert "8 entries" in shown
 
 
@@ -90,20 +110,22 @@ def test_only_what_no_run_needs_is_removed_and_only_if_told_to(cache: Path, tmp_
     make_run(tmp_path / "runs" / "one", cache)
     before = names(cache)
     cache_command.main(cache=cache, runs=(tmp_path / "runs",), prune_unused=True)
-    assert "prepared/O-bb (0.0 MB): would be removed" in capsys.readouterr().out
+    assert "prepared/O-bbbbbbbbbbbbbbbb (0.0 MB): would be removed" in capsys.readouterr().out
     assert names(cache) == before
     assert cache_command.main(cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True, older_than=5) == 0
-    assert names(cache) == before - {"prepared/O-bb", "features/O-dd"}
+    assert names(cache) == before - {"prepared/O-bbbbbbbbbbbbbbbb", "features/O-dddddddddddddddd"}
     cache_command.main(cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True)
     assert names(cache) == NEEDED | {"strange/ii"}
     assert (cache / "targets.jsonl").exists()
     # Asked for by name, and said to be in use.
-    cache_command.main(("M-cc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True)
+    cache_command.main(("M-cccccccccccccccc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True)
     assert "needed by" in capsys.readouterr().out
-    cache_command.main(("M-cc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True, in_use=True)
-    assert names(cache) == NEEDED - {"features/M-cc"} | {"strange/ii"}
-    with pytest.raises(UserError, match="has no M-cc"):
-        cache_command.main(("M-cc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True)
+    cache_command.main(
+        ("M-cccccccccccccccc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True, in_use=True
+    )
+    assert names(cache) == NEEDED - {"features/M-cccccccccccccccc"} | {"strange/ii"}
+    with pytest.raises(UserError, match="has no M-cccccccccccccccc"):
+        cache_command.main(("M-cccccccccccccccc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True)
     with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
         cache_command.main(cache=cache, runs=(tmp_path / "nowhere",), prune_unused=True, yes=True)
 
@@ -115,24 +137,47 @@ def test_an_unfinished_run_keeps_everything(cache: Path, tmp_path: Path) -> None
     assert len(found) == len(NEEDED | UNUSED)
 
 
+def test_a_run_at_work_keeps_everything(cache: Path, tmp_path: Path) -> None:
+    """It may be taking further methods, whose inputs it has not noted yet."""
+    run = make_run(tmp_path / "runs" / "one", cache)
+    with locked(run):
+        assert all(each.users for each in list_entries(cache, [tmp_path / "runs"]))
+
+
+def test_folders_without_a_key_are_no_entries(tmp_path: Path) -> None:
+    """Such as those of a folder that is no cache."""
+    for name in ("features/mine", "prepared/O-copy", "rendered/cafe", f"synthetic/{'e' * 15}"):
+        fill(tmp_path / name)
+    assert list_entries(tmp_path, []) == []
+
+
+def test_options_that_make_no_sense_are_refused(cache: Path) -> None:
+    for given in ({"yes": True}, {"in_use": True}, {"older_than": 3.0}):
+        with pytest.raises(UserError, match="add --prune"):
+            cache_command.main(cache=cache, runs=(), **given)
+    for days in (-1.0, float("nan")):
+        with pytest.raises(UserError, match="at least 0"):
+            cache_command.main(cache=cache, runs=(), prune_unused=True, yes=True, older_than=days)
+
+
 def test_an_entry_in_work_stays(cache: Path) -> None:
     """Whether the listing has seen the lock, or the lock was taken after it."""
-    with locked(cache / "features" / "O-dd"):
+    with locked(cache / "features" / "O-dddddddddddddddd"):
         seen = list_entries(cache, [])
-        assert {each.key for each in seen if each.busy} == {"O-dd"}
-        found = {each.entry.key: each.kept for each in prune(seen, keys=["O-dd"], dry=False)}
-        assert found == {"O-dd": "a process is at work in it"}
+        assert {each.key for each in seen if each.busy} == {"O-dddddddddddddddd"}
+        found = {each.entry.key: each.kept for each in prune(seen, keys=["O-dddddddddddddddd"], dry=False)}
+        assert found == {"O-dddddddddddddddd": "a process is at work in it"}
     entries = list_entries(cache, [])
     # As another process would hold it: this thread would enter its own lock.
-    claim = cache / "features" / "O-dd" / f".lock-{'0' * 12}-1-1-aaaaaaaa"
+    claim = cache / "features" / "O-dddddddddddddddd" / f".lock-{'0' * 12}-1-1-aaaaaaaa"
     claim.write_text("process 1 elsewhere")
-    (each,) = prune(entries, keys=["O-dd"], dry=False)
+    (each,) = prune(entries, keys=["O-dddddddddddddddd"], dry=False)
     assert "in use by process 1" in each.kept
-    assert (cache / "features" / "O-dd" / "part").exists()
+    assert (cache / "features" / "O-dddddddddddddddd" / "part").exists()
     claim.unlink()
-    (each,) = prune(entries, keys=["O-dd"], dry=False)
+    (each,) = prune(entries, keys=["O-dddddddddddddddd"], dry=False)
     assert not each.kept
-    assert {path.name for path in (cache / "features").iterdir()} == {"M-cc"}
+    assert {path.name for path in (cache / "features").iterdir()} == {"M-cccccccccccccccc"}
 
 
 def scores(shift: float, seed: int) -> ScoreTable:

@@ -24,8 +24,9 @@ def main(
     """Lists the entries of a cache by kind and key, with age, size, and the runs that need them.
 
     --prune says which entries it would remove, and with --yes removes them: those that no run under --runs needs. A run
-    that is not finished may need any entry, and keeps all. Name every folder of runs that shares the cache; other runs
-    are not known here. Entries in which a process is at work stay, as do the ledger of targets and all other files.
+    that is not finished, or at work, may need any entry, and keeps all. Name every folder of runs that shares the
+    cache; other runs are not known here. Entries in which a process is at work stay, as do the ledger of targets and
+    all other files.
 
     The exit code is 1 if an entry that was to be removed could not be.
 
@@ -39,6 +40,10 @@ def main(
             until they are made again.
         older_than: Leaves entries that are younger, in days.
     """
+    if not older_than >= 0:
+        raise UserError(f"--older-than is a number of days, at least 0, not {older_than}")
+    if not prune_unused and (yes or in_use or older_than):
+        raise UserError("--yes, --in-use and --older-than say what --prune removes; add --prune")
     entries = list_entries(cache, runs)
     if not prune_unused:
         shown = [each for each in entries if not keys or each.key in keys]

@@ -1,10 +1,11 @@
 """What a cache holds, which runs use it, and its removal. Imports no JAX.
 
 An entry is a folder that a key names: rendered videos, a prepared dataset, a feature store. The ledger of targets is no
-entry and always stays, as does everything that this module does not know.
+entry and always stays, as does everything that this module does not know, such as folders whose names end in no key.
 """
 
 import contextlib
+import re
 import shutil
 import tempfile
 import time
@@ -18,7 +19,7 @@ from fas_jax.base.files import TEMPORARY, read_json, remove_leftovers
 from fas_jax.base.locks import is_lock, locked
 from fas_jax.base.owners import is_alive, my_tag
 from fas_jax.experiment.configuration import Experiment, experiment_from_dict
-from fas_jax.experiment.run_list import CONFIG, INPUTS, run_folders
+from fas_jax.experiment.run_list import CONFIG, INPUTS, is_busy, run_folders
 
 KINDS = {
     "synthetic": "rendered videos in the official layouts",
@@ -30,6 +31,8 @@ KINDS = {
 IN_USE = "leave it until that has ended"
 _RENDERED = ("synthetic", "rendered")
 _SHIFTED = "shifted_stores"
+_NAME = re.compile(r"(.+-)?[0-9a-f]{16}")
+"""Of an entry; a folder that is no cache, and is taken for one by mistake, has others."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Entry:
     changed: float
     """When a file of it was written last, in seconds since the epoch."""
     users: tuple[str, ...]
-    """Folders of the runs that need it, or may need it because they are not finished."""
+    """Folders of the runs that need it, or may need it because they are not finished or at work."""
     busy: bool
     """Whether a process is at work in it."""
 
@@ -80,7 +83,7 @@ def list_entries(cache: Path, runs: Sequence[Path]) -> list[Entry]:
     cache = Path(cache)
     if not cache.is_dir():
         raise UserError(f"{cache} is no cache: there is no such folder")
-    places = [(kind, path) for kind in KINDS for path in _folders(cache / kind)]
+    places = [(kind, path) for kind in KINDS for path in _folders(cache / kind) if _NAME.fullmatch(path.name)]
     users = _users(places, [folder for each in runs for folder in run_folders(each)])
     return [_entry(kind, path, users.get(path, ())) for kind, path in places]
 
@@ -170,16 +173,16 @@ def _users(places: Sequence[tuple[str, Path]], runs: Sequence[Path]) -> dict[Pat
     """The runs that need each entry, by its path."""
     found: dict[Path, list[str]] = {}
     for run in runs:
+        # What it has noted is not all that it needs: of a run without notes, and of one that takes further methods.
+        unsettled = not (run / INPUTS).exists() or is_busy(run)
         for kind, path in places:
-            if _needs(run, kind, path):
+            if unsettled or _needs(run, kind, path):
                 found.setdefault(path, []).append(str(run))
     return found
 
 
 def _needs(run: Path, kind: str, path: Path) -> bool:
-    """Whether a run needs an entry. One without notes of its inputs is not finished, and may need any."""
-    if not (run / INPUTS).exists():
-        return True
+    """Whether a run needs an entry, by its settings and the notes of its inputs."""
     if kind in _RENDERED:
         return _renders(run, kind, path)
     inputs = read_json(run / INPUTS)

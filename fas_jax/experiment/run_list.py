@@ -55,8 +55,8 @@ def _entry(folder: Path) -> RunEntry:
         methods, seeds = tuple(map(str, config.get("methods", {}))), tuple(map(int, config.get("seeds", ())))
         best = _best(found)
     except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
-        return RunEntry(folder, state, _busy(folder), changed, (), (), problem=f"unreadable: {error}")
-    return RunEntry(folder, state, _busy(folder), changed, methods, seeds, best)
+        return RunEntry(folder, state, is_busy(folder), changed, (), (), problem=f"unreadable: {error}")
+    return RunEntry(folder, state, is_busy(folder), changed, methods, seeds, best)
 
 
 def _best(results: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
@@ -68,7 +68,8 @@ def _best(results: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
     return best
 
 
-def _busy(folder: Path) -> bool:
+def is_busy(folder: Path) -> bool:
+    """Whether a process is at work in a run's folder."""
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if is_lock(path) and is_alive(path.name, time.time() - path.stat().st_mtime):
