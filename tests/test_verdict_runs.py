@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from fas_jax.base.errors import UserError
+from fas_jax.base.files import write_json
 from fas_jax.base.settings import Evaluation
 from fas_jax.experiment import planning
 from fas_jax.experiment.corpus import Corpus
@@ -147,6 +149,16 @@ def test_the_study_compares_tests_and_audits(run):
     assert [each["title"] for each in stored["tables"]] == list(by_title)
     assert (folder / "verdict" / "correlation-of-errors.png").exists()
     assert dataclasses.is_dataclass(read_extra_tables(folder)[0])
+
+
+def test_the_study_refuses_scores_of_other_detectors(run):
+    folder, *_ = run
+    note = folder / "scored.json"
+    kept = note.read_text()
+    write_json(note, {**json.loads(kept), "key": "of other detectors"})
+    with pytest.raises(UserError, match="no scores of the detectors that it holds"):
+        open_verdict(folder, "verdict")
+    note.write_text(kept)
 
 
 def test_a_cascade_with_all_experts_is_the_verdict_and_a_bolder_one_asks_fewer(run):
