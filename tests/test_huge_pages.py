@@ -16,9 +16,9 @@ huge_pages.ask()
 """
 
 
-def printed(**given: str) -> list[str]:
+def printed(program: str = PROGRAM, **given: str) -> list[str]:
     own = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
-    command = [sys.executable, "-c", PROGRAM, "--option", "two words"]
+    command = [sys.executable, "-c", program, "--option", "two words"]
     done = subprocess.run(command, env=own | given, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -29,6 +29,12 @@ def test_it_starts_again_once_with_the_same_arguments():
     number = first.split()[0]
     assert first == f"{number} None ['--option', 'two words']"
     assert second == f"{number} glibc.malloc.hugetlb=1 ['--option', 'two words']"
+
+
+def test_a_program_that_calls_a_command_does_not_begin_anew():
+    """Such as one that runs tests: it sets the command's arguments itself."""
+    assert len(printed(PROGRAM.replace("huge_pages.ask()", "sys.argv = ['fas-jax', 'doctor']; huge_pages.ask()"))) == 1
+    assert len(printed(PROGRAM.replace("huge_pages.ask()", "sys.executable = ''; huge_pages.ask()"))) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone reads the variable")
