@@ -176,6 +176,9 @@ def test_other_arrays_are_refused(video: Path) -> None:
             bundle.judge_frames(wrong, channels="RGB")
     with pytest.raises(UserError, match="channels must be"):
         bundle.judge_frames(frames, channels="rgb")
+    for fps in (-25.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="fps must be"):
+            bundle.judge_frames(frames, channels="RGB", fps=fps)
     with pytest.raises(UserError, match="unknown detector"):
         bundle.judge_frames(frames, channels="RGB", detector="finetun")
     assert bundle.judge_frames(frames[:0], channels="RGB").reason == "an array without a frame"

@@ -201,6 +201,8 @@ class Bundle:
         start = time.monotonic()
         name = name or self.default
         self.decision(name)
+        if not 0 <= fps < float("inf"):
+            raise UserError(f"fps must be a number of frames per second, or 0 where it is not known, not {fps}")
         if facts := [
             each for each, own in self.methods_for(name).items() if any(i.kind == "facts" for i in own.inputs())
         ]:
