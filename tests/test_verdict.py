@@ -12,6 +12,7 @@ from sklearn.tree import DecisionTreeClassifier
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Execution
 from fas_jax.evaluation.metrics import auc
+from fas_jax.experiment.configuration import experiment_from_dict
 from fas_jax.methods.base import Desk, Explained, Failed, Job
 from fas_jax.methods.verdict_fitting import balanced_weights
 from fas_jax.methods.verdict_settings import VERDICTS
@@ -172,3 +173,17 @@ def test_the_settings_name_any_list_of_experts():
     for over in (("x", "x"), tuple("abcdefg")):
         with pytest.raises(UserError, match="at most 6 methods, each once"):
             Tree(over=over).check("verdict")
+
+
+def test_no_expert_of_a_verdict_by_source_reads_scores_that_have_seen_the_source():
+    def settings_of(over, by, **evaluation):
+        stack = {"kind": "lstm-stack", "over": ["gru"]}
+        methods = {"gru": {"kind": "gru"}, "meta": stack, "mean": {"kind": "mean-feature"}}
+        tables = {"methods": {**methods, "verdict": {"kind": "tree", "over": over, "folds_by": by}}}
+        return experiment_from_dict({**tables, "evaluation": evaluation}, "a test")
+
+    with pytest.raises(UserError, match="meta reads scores of detectors that have"):
+        settings_of(["gru", "meta"], "source").check()
+    settings_of(["gru", "mean"], "source").check()
+    settings_of(["gru", "meta"], "subject").check()
+    settings_of(["gru", "meta"], "source", selection="leave-one-source-out").check()

@@ -34,7 +34,7 @@ from fas_jax.base.settings import (
 )
 from fas_jax.experiment.options import as_options, attribute, from_options
 from fas_jax.methods.base import Method, method_to_dict
-from fas_jax.methods.registry import SETS, below, in_order, method_from_dict
+from fas_jax.methods.registry import SETS, below, in_order, method_from_dict, score_inputs
 from fas_jax.runtime import cli
 
 
@@ -93,7 +93,22 @@ class Experiment:
         for name, method in self.methods.items():
             method.check(name)
         in_order(self.methods)
+        self._check_folds()
         self._check_bursts()
+
+    def _check_folds(self) -> None:
+        """Refuses scores that are said to come from detectors without a clip's dataset, and do not."""
+        if self.evaluation.selection == "leave-one-source-out":
+            return  # all folds are sources then
+        for name, method in self.methods.items():
+            for item in score_inputs(method) if method.held_out_by() == "source" else ():
+                read = self.methods[item.name]
+                if score_inputs(read) and read.held_out_by() != "source":
+                    raise UserError(
+                        f"methods.{name} learns from scores of detectors that have not seen a clip's dataset, and "
+                        f"{item.name} reads scores of detectors that have, for its folds are subjects; set folds_by = "
+                        f'"subject" in methods.{name}, or leave {item.name} out'
+                    )
 
     def _check_bursts(self) -> None:
         """Refuses methods whose state would run from one burst of a clip into the next, or whose bursts are missing."""
