@@ -132,6 +132,7 @@ def test_the_study_compares_tests_and_audits(run):
     folder, *_ = run
     said, tables = study(folder, "verdict")
     assert said[0].startswith("Rendered videos: this proves the machinery only")
+    assert said[-1].startswith("There is no cascade")
     by_title = {table.title: table.grid for table in tables}
     models = {row[1] for row in by_title["Experts and verdicts"].rows}
     assert models >= {*EXPERTS, *VERDICTS, "mean of the experts", "logistic regression", "boosted trees"}

@@ -20,7 +20,7 @@ from fas_jax.reporting.extra_tables import ExtraTable, write_extra_table
 from fas_jax.reporting.grid import Grid
 from fas_jax.reporting.naming import protocol_name
 from fas_jax.studies.verdict import page
-from fas_jax.studies.verdict.cascade import cascade
+from fas_jax.studies.verdict.cascade import Point, cascade
 from fas_jax.studies.verdict.costs import costs_of
 from fas_jax.studies.verdict.helping import (
     Errors,
@@ -98,14 +98,19 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     shown = [*opened.experts, opened.name]
     figures = {"Correlation of errors": page.correlation_figure(shown, error_correlations([errors[n] for n in shown]))}
     said = page.said_of(helped)
+    points: Sequence[Point] = ()
     if bundles := sorted((run / "bundles").glob(f"*/{ABOUT}")):
         bundle = load_bundle(bundles[0].parent)
         infos = {each: opened.clips.facts(each)[0] for each in bundle.renditions}
         costs = costs_of(bundle, opened.experts, infos)
-        points = cascade(opened, detectors, costs, rule) if costs else []
+        points = cascade(opened, detectors, costs, rule) if costs else ()
         if points:
             tables += [page.cost_table(costs), page.cascade_table(points)]
             figures |= page.cascade_figures(points)
+        if lacking := [each for each in opened.experts if each not in costs]:
+            said.append(f"The cascade never asks {', '.join(lacking)}: bundle {bundles[0].parent.name} lacks it.")
+    if not points:
+        said.append("There is no cascade: it takes a bundle with the experts, and a target.")
     rendered = any(is_synthetic(str(each)) for each in opened.clips.videos.dataset.present())
     caveats = [page.RENDERED] if rendered else []
     page.write_page(run / "verdict", f"Verdict {opened.name} of {run.name}", said, tables, figures, caveats)
