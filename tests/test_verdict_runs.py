@@ -21,7 +21,8 @@ from fas_jax.methods.base import Failed
 from fas_jax.methods.clip_scores import ClipScores
 from fas_jax.methods.logistic import Colour, MeanFeature, Metadata
 from fas_jax.methods.verdicts import MeanStack, Tree
-from fas_jax.reporting.extra_tables import read_extra_tables
+from fas_jax.reporting.extra_tables import ExtraTable, read_extra_tables, write_extra_table
+from fas_jax.reporting.grid import Grid
 from fas_jax.studies.verdict import page
 from fas_jax.studies.verdict.cascade import RISKS, Cost, cascade
 from fas_jax.studies.verdict.helping import errors_of
@@ -130,7 +131,9 @@ def test_with_one_source_nothing_is_left_out_and_the_verdict_says_so(tmp_path):
 
 def test_the_study_compares_tests_and_audits(run):
     folder, *_ = run
+    write_extra_table(folder, "3-verdict-99", ExtraTable("Of an earlier study", "", Grid([], [])))
     said, tables = study(folder, "verdict")
+    assert len(read_extra_tables(folder)) == len(tables)
     assert said[0].startswith("Rendered videos: this proves the machinery only")
     assert said[-1].startswith("There is no cascade")
     by_title = {table.title: table.grid for table in tables}

@@ -46,6 +46,12 @@ def write_extra_table(run: Path, name: str, table: ExtraTable) -> None:
     write_json(Path(run) / _EXTRAS / f"{name}.json", content)
 
 
+def remove_extra_tables(run: Path, prefix: str) -> None:
+    """Removes the tables whose names begin so, where others take their place."""
+    for path in (Path(run) / _EXTRAS).glob(f"{prefix}*.json"):
+        path.unlink()
+
+
 def read_extra_tables(run: Path) -> tuple[ExtraTable, ...]:
     """The tables that were left in a run's folder, by name."""
     found = []

@@ -16,7 +16,7 @@ from fas_jax.methods.base import Detector, Failed
 from fas_jax.methods.registry import score_inputs
 from fas_jax.methods.verdict_fitting import VerdictDetector
 from fas_jax.protocols.presets import is_synthetic
-from fas_jax.reporting.extra_tables import ExtraTable, write_extra_table
+from fas_jax.reporting.extra_tables import ExtraTable, remove_extra_tables, write_extra_table
 from fas_jax.reporting.grid import Grid
 from fas_jax.reporting.naming import protocol_name
 from fas_jax.studies.verdict import page
@@ -114,6 +114,7 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     rendered = any(is_synthetic(str(each)) for each in opened.clips.videos.dataset.present())
     caveats = [page.RENDERED] if rendered else []
     page.write_page(run / "verdict", f"Verdict {opened.name} of {run.name}", said, tables, figures, caveats)
+    remove_extra_tables(run, "3-verdict-")  # an earlier study may have left more of them
     for number, table in enumerate(tables):
         write_extra_table(run, f"3-verdict-{number}", table)
     return [*caveats, *said], tables
