@@ -31,7 +31,9 @@ def describe_inputs(
 ) -> dict[str, Any]:
     """What the run's inputs were made from and with, JSON-able; reports and bundles repeat it."""
     stores = next(iter(corpus.stores.values()))
-    first = stores[0].provenance
+    # Stores of measures and of tiles have another backbone than the run, or none.
+    every = [own[0].provenance for own in corpus.stores.values()]
+    first = next((each for each in every if each["backbone"] == experiment.features.backbone), every[0])
     joined = rendered_beside(experiment, plans, corpus)
     return {
         "datasets": [
