@@ -1,5 +1,6 @@
 """What each expert of a bundle costs for one clip: milliseconds as measured here, and FLOPs as XLA counts them."""
 
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +25,7 @@ def costs_of(bundle: Bundle, experts: Sequence[str], infos: Mapping[str, ClipInf
     Args:
         bundle: With the experts.
         experts: Names of detectors.
-        infos: By rendition, what decoding found of some clip, whose native size is taken.
+        infos: By rendition, what decoding found of some clip, whose size and number of frames are taken.
     """
     found = {}
     for name in experts:
@@ -38,14 +39,15 @@ def costs_of(bundle: Bundle, experts: Sequence[str], infos: Mapping[str, ClipInf
             start = time.perf_counter()
             bundle.score(frames, info, name)
             seconds.append(time.perf_counter() - start)
-        found[name] = Cost(1000 * min(seconds), _flops(bundle, name))
+        found[name] = Cost(1000 * statistics.median(seconds), _flops(bundle, name))
     return found
 
 
 def _noise(bundle: Bundle, rendition: str, info: ClipInfo) -> Frames:
     settings = bundle.renditions[rendition]
     shape = (settings.size, settings.size) if settings.size else (info.height, info.width)
-    count = settings.most_frames or _FRAMES * settings.burst
+    kept = info.renditions[rendition].frame_indices if rendition in info.renditions else ()
+    count = len(kept) or settings.most_frames or _FRAMES * settings.burst
     return np.random.default_rng(0).integers(0, 256, (count, *shape, 3)).astype(np.uint8)
 
 

@@ -1,12 +1,13 @@
 """All parts of the study of a run's verdict, and what they leave in the run's folder."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fas_jax.base.locks import locked
+from fas_jax.base.record import ClipInfo
 from fas_jax.deployment.bundle_folder import ABOUT, load_bundle
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.metrics import MetricError, auc
@@ -101,8 +102,7 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     points: Sequence[Point] = ()
     if bundles := sorted((run / "bundles").glob(f"*/{ABOUT}")):
         bundle = load_bundle(bundles[0].parent)
-        infos = {each: opened.clips.facts(each)[0] for each in bundle.renditions}
-        costs = costs_of(bundle, opened.experts, infos)
+        costs = costs_of(bundle, opened.experts, _example(opened, bundle.renditions))
         points = cascade(opened, detectors, costs, rule) if costs else ()
         if points:
             tables += [page.cost_table(costs), page.cascade_table(points)]
@@ -118,6 +118,19 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     for number, table in enumerate(tables):
         write_extra_table(run, f"3-verdict-{number}", table)
     return [*caveats, *said], tables
+
+
+def _example(opened: Opened, renditions: Iterable[str]) -> dict[str, ClipInfo]:
+    """What decoding found of one clip, by rendition: the first that has frames of all, or else the first."""
+    facts = {each: opened.clips.facts(each) for each in renditions}
+    rows = range(min(map(len, facts.values()), default=0))
+    whole = (row for row in rows if all(len(_frames(each, infos[row])) for each, infos in facts.items()))
+    row = next(whole, 0)
+    return {each: infos[row] for each, infos in facts.items()}
+
+
+def _frames(rendition: str, info: ClipInfo) -> Sequence[int]:
+    return info.renditions[rendition].frame_indices if rendition in info.renditions else ()
 
 
 def _distinct(rows: ScoreTable) -> dict[str, str]:
