@@ -16,11 +16,12 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, plain_name, read_json, write_json
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.fitting import cross_source_folder, fit_cross_source
+from fas_jax.experiment.out_of_fold import FRAMES, folds_read
 from fas_jax.experiment.run import INPUTS, TASKS, Seconds, join_run, only_job, read_inputs, run_folder
 from fas_jax.experiment.selection import fit_selected
 from fas_jax.experiment.stages import Opened, check, expected, open_checked, record_selection, reopen
 from fas_jax.methods.base import Failed, Method, identity
-from fas_jax.methods.registry import below, in_order, read_by_others, score_inputs
+from fas_jax.methods.registry import below, in_order, score_inputs
 from fas_jax.runtime import devices
 
 DONE = "done.json"
@@ -188,6 +189,7 @@ def _open(experiment: Experiment) -> Opened:
 def _key(experiment: Experiment, task: ArrayTask, inputs: Mapping[str, object]) -> str:
     """Of all that decides what a task leaves."""
     data = inputs["detectors"][task.method][task.plan]  # type: ignore[index]
-    read = task.method in read_by_others(experiment.methods)
+    read = folds_read(experiment.methods)[task.method]
+    folds = {**key(experiment.folds), **({} if read == {FRAMES} else {"read": sorted(read)})} if read else {}
     how = [experiment.evaluation.selection, experiment.evaluation.threshold_from]
-    return fingerprint([identity(experiment.methods[task.method]), data, key(experiment.folds) if read else {}, how])
+    return fingerprint([identity(experiment.methods[task.method]), data, folds, how])
