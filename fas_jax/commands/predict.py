@@ -67,7 +67,7 @@ def in_words(verdict: Mapping[str, Any]) -> str:
     reason = f": {verdict['reason']}" if "reason" in verdict else ""
     lines = [f"{verdict['path']}: {verdict['decision']} by {verdict['detector']}{score}{reason}"]
     for name, told in verdict.get("experts", {}).items():
-        said = f"{told['score']:.4g}" if "score" in told else f"could not answer: {told['reason']}"
+        said = f"{told['score']:.4g}" if "score" in told else f"no score: {told['reason']}"
         lines.append(f"  {name}: {said}" + (f" (left out: {told['left_out']})" if "left_out" in told else ""))
     lines += [f"  {sentence}" for sentence in verdict.get("because", ())]
     return "\n".join(lines)
