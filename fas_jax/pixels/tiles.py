@@ -26,11 +26,11 @@ def tile_corners(height: int, width: int, box: Box | None, rendition: Rendition)
     """Top and left of a frame's tiles, row by row; all of a tile's pixels lie within the frame.
 
     Args:
-        height: Of the frame, in pixels.
-        width: Likewise.
-        box: Of the face; None slides over the whole frame. It is rounded to float32, as it is stored, so that the
-            corners can be found again from what is stored.
-        rendition: With its size, margin, tiles and tile_step.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        box: Box of the face; with None the window slides over the whole frame. It is rounded to float32, as it is
+            stored, so that the stored box gives the same corners.
+        rendition: The rendition, which gives size, margin, tiles and tile_step.
 
     Returns:
         At most `rendition.tiles` corners; none where the frame is smaller than a tile.

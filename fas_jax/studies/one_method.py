@@ -1,4 +1,4 @@
-"""One method fitted on some clips and scored on all of them: what audits and curves are made of."""
+"""Fits one method on some clips and scores all of them, for audits and curves."""
 
 import tomllib
 from collections.abc import Sequence
