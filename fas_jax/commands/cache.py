@@ -35,8 +35,8 @@ def main(
         runs: Folders that hold runs.
         prune_unused: Lists the entries to remove, and removes them with --yes.
         yes: Removes the entries that --prune lists.
-        in_use: Also chooses entries that runs need; such a run can neither be evaluated nor take more methods until
-            its entries are made again.
+        in_use: Also chooses entries that runs need; before such a run can be evaluated or take more methods, its
+            entries have to be made again.
         older_than: Age in days; younger entries stay.
     """
     entries = list_entries(cache, runs)
@@ -68,7 +68,7 @@ def table(entries: list[Entry]) -> Grid:
             each.key,
             f"{each.days:.1f}",
             megabytes(each.bytes),
-            ("at work; " if each.busy else "") + (", ".join(each.users) or "no run"),
+            ("in use; " if each.busy else "") + (", ".join(each.users) or "no run"),
         ]
         for each in entries
     ]

@@ -52,7 +52,7 @@ def listing(found: list[RunEntry]) -> Grid:
     for each in found:
         date = datetime.datetime.fromtimestamp(each.changed).strftime("%Y-%m-%d %H:%M")
         best = "; ".join(f"{protocol_name(p)}: {100 * hter:.1f} ({model})" for p, (model, hter) in each.hter.items())
-        state = each.state + (", at work" if each.busy else "")
+        state = each.state + (", in use" if each.busy else "")
         seeds = " ".join(map(str, each.seeds))
         rows.append([each.folder.name, state, date, ", ".join(each.methods), seeds, best or each.problem])
     return Grid(["run", "state", "changed", "methods", "seeds", "lowest HTER %"], rows)

@@ -179,7 +179,7 @@ class Method(ABC):
     def fuse_frames(self, frames: Float[np.ndarray, "n t"]) -> Float[np.ndarray, " n"] | None:
         """Scores of clips whose frames have these scores, for a method that scores each frame by itself.
 
-        None for any other: the frames of its clips cannot be drawn anew.
+        None for any other: the frames of its clips cannot be resampled.
         """
         return None
 

@@ -68,7 +68,7 @@ class Motion(FrameMethod):
     dropout: float = what(0.0, at_least=0, below=1)
     """Share of the features that a step sets to zero before the recurrent layer, the same ones in all frames."""
     augment: Augmentation = what(_moving)
-    """How training frames are changed at random, all of a burst alike."""
+    """How training frames are changed at random; all frames of a burst get the same change."""
     search: FinetuneSearch = how(FinetuneSearch)
     """What fas-jax search draws."""
 

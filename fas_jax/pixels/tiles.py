@@ -68,7 +68,7 @@ def _within(middle: float, length: float, most: int, least: int) -> tuple[int, i
 def _spread(last: int, count: int, size: int) -> list[int]:
     """So many places from 0 to `last`, evenly spread: with gaps, each in the middle of its share; else up to both ends.
 
-    In integers, which round alike everywhere.
+    In integers, which give the same places on every machine.
     """
     length = last + size
     if count * size < length or count == 1:

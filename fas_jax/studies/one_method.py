@@ -101,7 +101,7 @@ def has_features(stores: Sequence[FeatureStore]) -> bool:
 
 
 def check_reads(method: Method, clips: CorpusClips, features: bool) -> None:
-    """Refuses a method that reads what is not there, or frames of which none can be left out, before it is fitted.
+    """Refuses, before any fitting, a method that lacks its inputs, or reads frames of which none can be left out.
 
     Args:
         method: Reads one rendition.
