@@ -166,7 +166,7 @@ def test_an_entry_in_work_stays(cache: Path) -> None:
         seen = list_entries(cache, [])
         assert {each.key for each in seen if each.busy} == {"O-dddddddddddddddd"}
         found = {each.entry.key: each.kept for each in prune(seen, keys=["O-dddddddddddddddd"], dry=False)}
-        assert found == {"O-dddddddddddddddd": "a process is at work in it"}
+        assert found == {"O-dddddddddddddddd": "a process is using it"}
     entries = list_entries(cache, [])
     # As another process would hold it: this thread would enter its own lock.
     claim = cache / "features" / "O-dddddddddddddddd" / f".lock-{'0' * 12}-1-1-aaaaaaaa"

@@ -97,7 +97,8 @@ def test_without_sources_for_large_faces_the_high_network_does_not_answer(tmp_pa
     batch = clips().read(np.arange(4), METHOD.inputs())
     scores = found.score(batch)
     assert np.isnan(scores.clip).tolist() == [False, False, True, True]
-    assert scores.reason[2].startswith("its largest face has 400 pixels; of its networks there is no high (run A_to_B")
+    said = "its largest face has 400 pixels; the networks for this size were not trained: high (run A_to_B"
+    assert scores.reason[2].startswith(said)
     # As it is stored, and as it comes back.
     save_tree(tmp_path / "d.safetensors", jax.tree.map(np.asarray, found.params), {"about": found.about})
     params, about = load_tree(tmp_path / "d.safetensors")
@@ -176,7 +177,7 @@ def test_what_no_network_reads_has_a_reason() -> None:
     assert np.isnan(found.clip).tolist() == [True, True, False]
     assert list(found.reason) == [
         "its largest face has 25 pixels, and patches read faces from 32",
-        "no face was found in its frames, whose size would choose a network",
+        "no face was found in its frames, so that no network could be chosen by its size",
         "",
     ]
 

@@ -69,7 +69,7 @@ def test_predict_uses_it_where_nothing_was_trained_and_says_so(shipped, tmp_path
 
 def test_the_help_of_predict_says_so():
     said = " ".join(script("predict", "--help").stdout.replace("│", " ").split())
-    assert "the model that comes with the package, which has seen rendered faces alone" in said
+    assert "the model that comes with the package decides; it was trained on rendered faces alone" in said
 
 
 @pytest.mark.slow

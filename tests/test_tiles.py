@@ -166,8 +166,8 @@ def test_tiles_of_8k_frames_leave_the_frame() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"size": 0, "tiles": 4}, "tiles have the side that size says"),
-        ({"size": 31, "tiles": 4}, "tiles have the side that size says"),
+        ({"size": 0, "tiles": 4}, "tiles have sides of `size` native pixels"),
+        ({"size": 31, "tiles": 4}, "tiles have sides of `size` native pixels"),
         ({"preset": "ssdg", "tiles": 4}, "tiles keep native pixels, and preset 'ssdg' resizes them"),
         ({"burst": 4, "tiles": 4}, "tiles are cut from single frames, not from bursts"),
         ({"tiles": -1}, "tiles must be at least 0"),

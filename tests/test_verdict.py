@@ -97,7 +97,7 @@ def test_every_subset_of_experts_gives_an_answer(kind):
         found = detector.score(batch_of(detector.method, logits))
         assert np.isfinite(found.clip[0]) == any(subset)
         if not any(subset):
-            assert found.reason[0].startswith("no expert could answer (a: too dark; b: too dark")
+            assert found.reason[0].startswith("no expert has a score (a: too dark; b: too dark")
             assert np.isnan(found.logit[0])
     told = detector.about["patterns"]
     assert len(told) == 15

@@ -1,4 +1,4 @@
-"""A verdict in a bundle: its experts' scores, who could not answer, the path in words, and the exported program."""
+"""A verdict in a bundle: its experts' scores, experts without a score, the path in words, and the exported program."""
 
 import dataclasses
 
@@ -67,7 +67,7 @@ def test_words_hold_all_that_the_json_holds():
     assert in_words({**verdict}).splitlines() == [
         "clip.mp4: bona fide by tree (score 0.75, threshold 0.4)",
         "  a: 0.9",
-        "  b: could not answer: too dark",
+        "  b: no score: too dark",
         "  c: 0.2 (left out: one class)",
         "  a 0.9 is above 0.5",
     ]

@@ -134,14 +134,14 @@ def test_the_study_compares_tests_and_audits(run):
     write_extra_table(folder, "3-verdict-99", ExtraTable("Of an earlier study", "", Grid([], [])))
     said, tables = study(folder, "verdict")
     assert len(read_extra_tables(folder)) == len(tables)
-    assert said[0].startswith("Rendered videos: this proves the machinery only")
+    assert said[0].startswith("Rendered videos: these tables only show")
     assert said[-1].startswith("There is no cascade")
     by_title = {table.title: table.grid for table in tables}
     models = {row[1] for row in by_title["Experts and verdicts"].rows}
     assert models >= {*EXPERTS, *VERDICTS, "mean of the experts", "logistic regression", "boosted trees"}
     assert models >= {f"without {name}" for name in EXPERTS}
     helped = by_title["Does the verdict help?"].rows
-    assert [row[1] for row in helped] == ["best on the sources (mean)", "mean of the experts"]
+    assert [row[1] for row in helped] == ["best expert on the sources (mean)", "mean of the experts"]
     # The mean that is fitted again is the run's own: the same experts, nothing to fit.
     hters = {row[1]: row[2] for row in by_title["Experts and verdicts"].rows}
     assert hters["mean of the experts"] == hters["average"]

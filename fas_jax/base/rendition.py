@@ -32,12 +32,12 @@ class Rendition:
     """Most bursts of a clip, spread evenly over the video, where burst is above 1; it takes the place of max_frames.
     Bursts share no frame: of two that would, the later is left out."""
     tiles: int = what(0, later=True, at_least=0)
-    """Most tiles of a kept frame; 0 for none. Tiles are squares of `size` native pixels, of which nothing is resampled,
-    from a window that slides over the face with its margin, or over the whole frame where crop is whole. They are then
-    the frames of the rendition, those of a kept frame one after the other, which `patches` reads."""
+    """Largest number of tiles of a kept frame; 0 for no tiles. Tiles are squares of `size` native pixels, never
+    resampled, from a window that slides over the face with its margin, or over the whole frame if crop is whole. The
+    tiles are then the frames of the rendition, in the order of the kept frames; `patches` reads them."""
     tile_step: int = what(0, later=True, at_least=0)
-    """Most pixels by which the window slides; 0 for the tile's side, so that tiles cover the face with as little
-    overlap as can be. Where it has more places than `tiles`, it takes as many, evenly spread, with gaps between."""
+    """Largest step of the window in pixels; 0 for the tile's side, so that tiles cover the face with the least possible
+    overlap. If that makes more than `tiles`, the rendition takes that many, evenly spread and with gaps."""
     crop: Literal["whole", "annotation", "detector"] = what("whole")
     """What is cut out of a frame: whole takes all of it (as the paper); annotation the face by the dataset's own boxes;
     detector the largest face that is found in the frame."""
@@ -68,12 +68,12 @@ class Rendition:
 
     @property
     def most_kept(self) -> int:
-        """Most frames that are kept of a video; 0 where nothing limits them."""
+        """Largest number of kept frames of a video; 0 for no limit."""
         return self.burst * self.bursts if self.burst > 1 else self.max_frames
 
     @property
     def most_frames(self) -> int:
-        """Most frames of a clip, or tiles where kept frames are cut into these; 0 where nothing limits them."""
+        """Largest number of frames of a clip, or of tiles if kept frames are cut into tiles; 0 for no limit."""
         return self.most_kept * max(1, self.tiles)
 
 

@@ -16,7 +16,7 @@ GROUPS = {
         "compare",
     ),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),
-    "House-keeping": ("doctor", "runs", "cache"),
+    "Housekeeping": ("doctor", "runs", "cache"),
     "Data, weights, processes": ("inspect_data", "convert_list", "fetch_weights", "launch"),
 }
 """All commands by what they are for, in the order in which help shows them."""

@@ -1,4 +1,4 @@
-"""Lists what a cache holds, and removes what no run needs."""
+"""Lists the entries of a cache, and removes those that no run needs."""
 
 from functools import partial
 from pathlib import Path
@@ -23,22 +23,21 @@ def main(
 ) -> int:
     """Lists the entries of a cache by kind and key, with age, size, and the runs that need them.
 
-    --prune says which entries it would remove, and with --yes removes them: those that no run under --runs needs. A run
-    that is not finished, or at work, may need any entry, and keeps all. Name every folder of runs that shares the
-    cache; other runs are not known here. Entries in which a process is at work stay, as do the ledger of targets and
-    all other files.
+    --prune chooses the entries that no run under --runs needs; it lists them, and removes them with --yes. A run that
+    is not finished, or in use, may need any entry, so it keeps all. Name every folder of runs that shares the cache,
+    because the command knows no other runs. Entries that a process is using, the ledger of targets and all other files stay.
 
-    The exit code is 1 if an entry that was to be removed could not be.
+    The exit code is 1 if an entry could not be removed.
 
     Args:
-        keys: Only these entries.
+        keys: Keys of entries; all entries if none are given.
         cache: The cache's folder.
         runs: Folders that hold runs.
-        prune_unused: Chooses entries to remove, and removes them with --yes.
-        yes: Removes.
-        in_use: Takes entries that runs need as well; such a run can neither be evaluated nor take further methods
-            until they are made again.
-        older_than: Leaves entries that are younger, in days.
+        prune_unused: Lists the entries to remove, and removes them with --yes.
+        yes: Removes the entries that --prune lists.
+        in_use: Also chooses entries that runs need; before such a run can be evaluated or take more methods, its
+            entries have to be made again.
+        older_than: Age in days; younger entries stay.
     """
     if not older_than >= 0:
         raise UserError(f"--older-than is a number of days, at least 0, not {older_than}")
@@ -52,8 +51,8 @@ def main(
         return 0
     if lost := [str(each) for each in runs if not each.is_dir()]:
         raise UserError(
-            f"there is no folder {', '.join(lost)}, so the runs that need entries are not known; name the folders of "
-            "runs that share the cache by --runs"
+            f"there is no folder {', '.join(lost)}, so it is not known which runs need entries; name the folders of "
+            "runs that share the cache with --runs"
         )
     removals = prune(entries, older_than, in_use, keys, dry=not yes)
     for each in removals:
@@ -73,7 +72,7 @@ def table(entries: list[Entry]) -> Grid:
             each.key,
             f"{each.days:.1f}",
             megabytes(each.bytes),
-            ("at work; " if each.busy else "") + (", ".join(each.users) or "no run"),
+            ("in use; " if each.busy else "") + (", ".join(each.users) or "no run"),
         ]
         for each in entries
     ]
@@ -81,7 +80,7 @@ def table(entries: list[Entry]) -> Grid:
 
 
 def megabytes(count: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in megabytes, as text."""
     return f"{count / 1e6:.1f} MB"
 
 

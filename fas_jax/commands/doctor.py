@@ -1,4 +1,4 @@
-"""Prints what this machine has, and tests that the package works on it."""
+"""Prints the machine's resources, and tests that the package works on it."""
 
 from functools import partial
 
@@ -6,14 +6,14 @@ from fas_jax.runtime import cli
 
 
 def main(no_test: bool = False) -> int:
-    """Prints devices, memory as containers limit it, decoders, packages, weights and face detectors, and runs a test.
+    """Prints devices, memory (with a container's limit), decoders, packages, weights and face detectors; runs a test.
 
-    The test takes some 20 seconds: it renders a clip, decodes it, looks for its face, runs a jitted step on the first
-    device and scores a made-up frame with the model that comes with the package. The exit code is 1 if a part fails. A
-    part that needs what is not installed is skipped, and says how to install it.
+    The test takes about 20 seconds: it renders a clip, decodes it, finds its face, runs a jitted step on the first
+    device and scores a made-up frame with the model that comes with the package. The exit code is 1 if a part fails. If
+    a part needs a package that is not installed, the test skips it and says how to install the package.
 
     Args:
-        no_test: Prints what there is, and tests nothing.
+        no_test: Prints the machine's resources only.
     """
     from fas_jax.library import doctor
 

@@ -24,17 +24,17 @@ def main(
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
-    A verdict over experts adds each expert's score, or why it has none, and the path to the verdict in words. The exit
-    code is 1 if any file got no decision.
+    For a verdict over experts, the line also has each expert's score, or why there is none, and the path to the verdict
+    in words. The exit code is 1 if any file got no decision.
 
     Args:
         paths: Video or image files.
-        bundle: Folder of a bundle, which fas-jax run writes into its run's folder. Without it, the only one under
-            runs/; where nothing was trained, the model that comes with the package, which has seen rendered faces alone
-            and no real attack.
-        detector: Whose score decides, by its name in the run's [methods.NAME] tables; without it, the first that reads
-            other methods' scores, or else the first.
-        words: Whether to print sentences in place of JSON.
+        bundle: Folder of a bundle, which fas-jax run writes into its run's folder. If none is given, the only bundle
+            under runs/ decides. If there is none, the model that comes with the package decides; it was trained on
+            rendered faces alone and has seen no real attack.
+        detector: Name of the deciding method in the run's [methods.NAME] tables. If empty, the first method that reads
+            other methods' scores decides, or else the first method.
+        words: Whether to print sentences instead of JSON.
     """
     if not paths:
         raise UserError("name at least one video or image file")
@@ -67,7 +67,7 @@ def in_words(verdict: Mapping[str, Any]) -> str:
     reason = f": {verdict['reason']}" if "reason" in verdict else ""
     lines = [f"{verdict['path']}: {verdict['decision']} by {verdict['detector']}{score}{reason}"]
     for name, told in verdict.get("experts", {}).items():
-        said = f"{told['score']:.4g}" if "score" in told else f"could not answer: {told['reason']}"
+        said = f"{told['score']:.4g}" if "score" in told else f"no score: {told['reason']}"
         lines.append(f"  {name}: {said}" + (f" (left out: {told['left_out']})" if "left_out" in told else ""))
     lines += [f"  {sentence}" for sentence in verdict.get("because", ())]
     return "\n".join(lines)

@@ -20,16 +20,17 @@ def main(
     runs: Path = Path("runs"),
     threshold: str = "pooled",
 ) -> None:
-    """Lists the runs under a folder, or compares those that are named: settings that differ, HTER, paired differences.
+    """Lists the runs in a folder, or compares two or more: settings that differ, HTER, paired differences.
 
-    Every run is compared with the first one, model by model, on the test videos that both have scored. Differences have
-    paired intervals, and p-values corrected for all differences that are shown. Where tables of scores permit no
-    comparison, the reason is said. fas-jax compare writes two runs as a page.
+    The command compares every run with the first one, model by model, on the test videos that both have scored. Paired
+    differences have intervals, and p-values that are corrected for all differences shown. If two runs cannot be
+    compared, the output gives the reason. fas-jax compare writes the comparison of two runs as a page.
 
     Args:
-        compared: Folders of evaluated runs, their names under --runs, or CSVs of scores; none lists the runs.
+        compared: Folders of evaluated runs, names of runs under --runs, or CSVs of scores. Without any, the command
+            lists the runs.
         runs: Folder that holds runs.
-        threshold: Rule for the comparison: pooled, balanced, apcer:0.01, cost:10,1 or fixed:0.5.
+        threshold: Rule that sets thresholds: pooled, balanced, apcer:0.01, cost:10,1 or fixed:0.5.
     """
     if not compared:
         found = list_runs(runs)
@@ -51,7 +52,7 @@ def listing(found: list[RunEntry]) -> Grid:
     for each in found:
         date = datetime.datetime.fromtimestamp(each.changed).strftime("%Y-%m-%d %H:%M")
         best = "; ".join(f"{protocol_name(p)}: {100 * hter:.1f} ({model})" for p, (model, hter) in each.hter.items())
-        state = each.state + (", at work" if each.busy else "")
+        state = each.state + (", in use" if each.busy else "")
         seeds = " ".join(map(str, each.seeds))
         rows.append([each.folder.name, state, date, ", ".join(each.methods), seeds, best or each.problem])
     return Grid(["run", "state", "changed", "methods", "seeds", "lowest HTER %"], rows)

@@ -1,4 +1,4 @@
-"""Shows what patch networks say of the tiles of the videos that they judge worst."""
+"""Shows the tiles' scores by patch networks, on their worst-scored videos."""
 
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,14 @@ def main(
     videos: int = 6,
     cache: Path | None = None,
 ) -> None:
-    """Draws heat maps over frames, and leaves them in the run's folder, for its next report (fas-jax evaluate RUN).
+    """Draws the scores of tiles as heat maps over frames, for the run's next report (fas-jax evaluate RUN).
 
     Args:
         run: Folder of a run with scores.
-        method: Of kind patches; empty where there is one.
-        protocol: Whose test videos; empty for the first.
-        videos: How many, half of them attacks.
-        cache: Where the cache is now, if it was moved.
+        method: Name of a method of kind patches; may be empty if there is only one.
+        protocol: Protocol that gives the test videos; the first one if empty.
+        videos: Number of videos, half of them attacks.
+        cache: The cache's folder, if it was moved.
     """
     from fas_jax.studies.tile_maps import draw_tile_maps
 

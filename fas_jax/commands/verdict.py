@@ -1,4 +1,4 @@
-"""Asks whether a run's verdict over experts helps, and what a cascade of its experts would cost."""
+"""Tests whether a run's verdict over experts helps, and what a cascade of its experts costs."""
 
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,15 @@ from fas_jax.runtime import cli
 def main(run: Annotated[Path, tyro.conf.Positional], name: str = "", seed: int = 0, cache: Path | None = None) -> None:
     """Compares a verdict with its best expert and with other verdicts; writes verdict/ in the run's folder.
 
-    Paired tests over subjects, the verdict without each expert, the correlation of errors, a control on availability
-    alone, the rules, and a cascade of the experts. Verdicts are fitted again on the scores that the run keeps.
+    The study holds paired tests over subjects, the verdict without each expert, the correlation of errors, a control
+    that sees availability only, and a cascade of the experts. It fits verdicts again on the scores that the run keeps,
+    and no expert.
 
     Args:
         run: Folder of an evaluated run with a verdict, such as a method of kind = "tree".
-        name: Of its method; without it, the first.
-        seed: Of resamples and sign patterns.
-        cache: Where the cache with the run's inputs is now, if it was moved.
+        name: The verdict's method; the first verdict of the run if empty.
+        seed: Seed of resamples and sign patterns.
+        cache: Folder of the cache with the run's inputs, if it was moved.
     """
     from fas_jax.reporting.grid import markdown
     from fas_jax.runtime import devices

@@ -122,7 +122,7 @@ class Bundle:
         return self.detectors[name].score(batch)
 
     def explain(self, frames: Mapping[str, Frames], info: ClipInfo | None = None, name: str = "") -> dict[str, Any]:
-        """Why one clip gets its score by one detector, as `methods.base.Explained` has it; empty for other detectors.
+        """Why a detector gives one clip its score, see `methods.base.Explained`; empty if it cannot explain scores.
 
         Args:
             frames: As in `score`.
@@ -134,7 +134,7 @@ class Bundle:
         return detector.explain(batch)[0] if isinstance(detector, Explained) else {}
 
     def _read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
-        """All that a detector reads of one clip, the scores of others among it."""
+        """All inputs of a detector for one clip, including other detectors' scores."""
         for each in frames:
             if each not in self.renditions:
                 raise unknown_name("rendition", each, self.renditions)
@@ -207,8 +207,8 @@ class Bundle:
             each for each, own in self.methods_for(name).items() if any(i.kind == "facts" for i in own.inputs())
         ]:
             raise UserError(
-                f"detector {name} reads facts of a video's file ({', '.join(facts)}), which an array has not; judge "
-                "the file, or name another detector"
+                f"detector {name} reads facts of a video's file ({', '.join(facts)}), which an array does not have; "
+                "judge the file, or name another detector"
             )
         images = bgr_frames(frames, channels)
         makers = rendition_makers(Path(), Source(chosen=chosen), self.renditions_for(name))
@@ -221,7 +221,7 @@ class Bundle:
         return replace(verdict, seconds=round(time.monotonic() - start, 3))
 
     def caveats(self, name: str = "") -> list[str]:
-        """What a reader of a detector's verdicts must know: rendered training, weights at random."""
+        """Caveats about a detector's verdicts: rendered training data, random weights."""
         found, weights = [], self.about["inputs"]["features"]["weights"]
         if any(is_synthetic(source) for source in self.about["sources"]):
             found.append("trained on rendered videos: the decisions say nothing about real faces")

@@ -1,4 +1,4 @@
-"""Frames of a clip that a caller gives to a bundle: what they have to be."""
+"""Checks of the frames that a caller gives to a bundle."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -26,7 +26,7 @@ def check_frames(name: str, rendition: Rendition, frames: Frames) -> None:
     count, burst = len(frames), rendition.burst
     if count % burst:
         raise UserError(
-            f"a clip of rendition {name} is bursts of {burst} frames, one after the other, and not {count} "
+            f"a clip of rendition {name} consists of whole bursts of {burst} frames, not of {count} "
             "frames; leave incomplete bursts out"
         )
     if most and count > most:
@@ -40,7 +40,7 @@ def bgr_frames(frames: Frames, channels: str) -> list[UInt8[np.ndarray, "_ _ 3"]
     """Frames of a clip as the renditions' makers take them.
 
     Raises:
-        UserError: They are no such frames.
+        UserError: The frames have another type, shape or order of colours.
     """
     if channels not in ("RGB", "BGR"):
         raise UserError(f"channels must be 'RGB' or 'BGR', not {channels!r}")

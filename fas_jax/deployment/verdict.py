@@ -13,7 +13,7 @@ from fas_jax.methods.data import Scores
 
 NO_DECISION: Literal["no decision"] = "no decision"
 FEWEST = 4
-"""Of three frames, 1 resample in 27 is the lowest one thrice: the interval would be their range, however they lie."""
+"""Of three frames, 1 resample in 27 holds the lowest one three times: the interval would always be their full range."""
 _RESAMPLES = 10_000
 _ROUNDED = 1e-3
 _UNDEFINED = Interval(np.nan, np.nan)
@@ -21,29 +21,29 @@ _UNDEFINED = Interval(np.nan, np.nan)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a detector says of one clip; prints itself."""
+    """A detector's decision on one clip, with its score; prints itself."""
 
     source: str
     """The file, or `array`."""
     detector: str
     threshold: float
-    """Bona fide from it on."""
+    """A clip is accepted as bona fide if its score is at least this."""
     decision: Literal["bona fide", "attack", "no decision"]
-    """`no decision` has a reason, and is never an acceptance."""
+    """`no decision` always has a `reason`, and never counts as accepted."""
     score: float = np.nan
     """Higher means bona fide, mostly P(bona fide); NaN where there is no decision."""
     reason: str = ""
     """Why there is no decision."""
     interval: Interval = _UNDEFINED
-    """95 % of the scores that resamples of the clip's kept frames have; NaN where `interval_note` says why."""
+    """Holds 95 % of the scores of resamples of the clip's kept frames; NaN if `interval_note` says why."""
     interval_note: str = ""
-    """What the interval is of, and what it does not say; or why there is none."""
+    """What the interval covers, or why there is none."""
     explanation: Mapping[str, Any] = field(default_factory=dict)
-    """JSON-able: what a detector that explains its scores says of this one; added to `to_json`."""
+    """JSON-able: the explanation by a detector that explains its scores; part of `to_json`."""
     frames: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """By rendition, the indices of the frames that were kept."""
     sha256: str = ""
-    """Of the file; empty for an array, and for a file that does not decode."""
+    """The file's facts; empty for an array, and for a file that cannot be decoded."""
     damaged_frames: int = 0
     rendered_share: float = 0.0
     """Share of rendered clips in the detector's training."""
@@ -71,7 +71,7 @@ class Verdict:
 
 
 def bounds(interval: Interval) -> str:
-    """An interval of a score in brackets, behind a blank; empty where it is undefined."""
+    """A space and the interval of a score in brackets; empty if it is undefined."""
     return "" if np.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
 
 
@@ -81,26 +81,26 @@ def frame_interval(method: Method, scores: Scores, indices: Sequence[int], burst
     It is defined for methods that score each frame by itself, and for clips of at least `FEWEST` frames, or bursts.
 
     Args:
-        method: The detector's.
-        scores: Of the clip alone; its real frames are the first.
-        indices: Of the video's frame that each of them is of, in order; what is of one frame is drawn together.
-        burst: Frames of a burst, which are drawn together.
+        method: The detector's method.
+        scores: Scores of the clip and its frames; the real frames come first.
+        indices: For each of them, the number of its frame in the video; items of one frame are drawn together.
+        burst: Number of frames in a burst; the frames of a burst are drawn together.
 
     Returns:
-        The interval, and what it is of; or NaN, and why there is none.
+        The interval and what it covers; or NaN and the reason.
     """
     if scores.frame is None:
         return _UNDEFINED, "no interval: the detector scores a clip as a whole"
     frames: Float[np.ndarray, " t"] = scores.frame[0, : len(indices)].astype(np.float64)
     again = method.fuse_frames(frames[None])
     if again is None:
-        return _UNDEFINED, "no interval: the detector reads a clip's frames in order, so they cannot be drawn anew"
+        return _UNDEFINED, "no interval: the detector reads a clip's frames in order, so they cannot be resampled"
     kind, whose = ("bursts", np.arange(len(frames)) // burst) if burst > 1 else ("frames", np.asarray(indices))
     _, unit, sizes = np.unique(whose, return_inverse=True, return_counts=True)
     if len(sizes) < FEWEST:
         return _UNDEFINED, f"no interval: the clip has {len(sizes)} kept {kind}, fewer than {FEWEST}"
     if len(set(sizes.tolist())) > 1:
-        return _UNDEFINED, f"no interval: its {kind} do not count alike"
+        return _UNDEFINED, f"no interval: its {kind} do not all count the same"
     if not abs(again[0] - scores.clip[0]) < _ROUNDED:
         return _UNDEFINED, "no interval: scores of its frames are rounded to 0 or 1, and do not give the clip's"
     places = np.argsort(unit, kind="stable").reshape(len(sizes), -1)

@@ -1,7 +1,8 @@
-"""What a cache holds, which runs use it, and its removal. Imports no JAX.
+"""Lists the entries of a cache and the runs that need them, and removes entries. Imports no JAX.
 
-An entry is a folder that a key names: rendered videos, a prepared dataset, a feature store. The ledger of targets is no
-entry and always stays, as does everything that this module does not know, such as folders whose names end in no key.
+An entry is a folder that a key names: rendered videos, a prepared dataset, a feature store. The ledger of targets is
+not an entry and always stays, and so does everything that this module does not know, such as folders whose names do not
+end in a key.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ KINDS = {
     "prepared": "kept frames of a dataset",
     "features": "features of a dataset and a rendition",
 }
-"""By folder of the cache, what its entries are."""
+"""The kinds of entries, by folder of the cache."""
 IN_USE = "leave it until that has ended"
 _RENDERED = ("synthetic", "rendered")
 _SHIFTED = "shifted_stores"
@@ -44,11 +45,11 @@ class Entry:
     path: Path
     bytes: int
     changed: float
-    """When a file of it was written last, in seconds since the epoch."""
+    """Time at which one of its files was last written, in seconds since the epoch."""
     users: tuple[str, ...]
     """Folders of the runs that need it, or may need it because they are not finished or at work."""
     busy: bool
-    """Whether a process is at work in it."""
+    """Whether a process is using it."""
 
     @property
     def key(self) -> str:
@@ -63,11 +64,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Removal:
-    """What became of an entry that was to be removed."""
+    """The result for an entry that was chosen for removal."""
 
     entry: Entry
     kept: str = ""
-    """Why it is still there; empty where it is removed."""
+    """Why it stays; empty if it was removed."""
 
 
 def list_entries(cache: Path, runs: Sequence[Path]) -> list[Entry]:
@@ -78,11 +79,11 @@ def list_entries(cache: Path, runs: Sequence[Path]) -> list[Entry]:
         runs: Folders that hold runs' folders.
 
     Raises:
-        UserError: The cache is no folder.
+        UserError: The cache's folder does not exist.
     """
     cache = Path(cache)
     if not cache.is_dir():
-        raise UserError(f"{cache} is no cache: there is no such folder")
+        raise UserError(f"there is no folder {cache}; name the cache with --cache")
     places = [(kind, path) for kind in KINDS for path in _folders(cache / kind) if _NAME.fullmatch(path.name)]
     users = _users(places, [folder for each in runs for folder in run_folders(each)])
     return [_entry(kind, path, users.get(path, ())) for kind, path in places]
@@ -93,22 +94,22 @@ def prune(
 ) -> list[Removal]:
     """Removes entries that no run needs.
 
-    An entry's lock is taken first, and one that a process is at work in stays. The folder is renamed before its files
-    are deleted, so that no reader ever finds half of it; what a killed call leaves, the next one deletes.
+    The function first takes an entry's lock; an entry that a process is using stays. It renames the folder before it
+    deletes the files, so that no reader finds half of an entry. The next call deletes what a killed one left behind.
 
     Args:
-        entries: Of `list_entries`, read just before.
-        older_than: Days; younger entries stay.
-        in_use: Removes those that runs need, too.
-        keys: Only these, by name; all if empty.
-        dry: Removes nothing, and says what would be.
+        entries: Entries that `list_entries` has just returned.
+        older_than: Age in days; younger entries stay.
+        in_use: Also removes entries that runs need.
+        keys: Keys of the entries to remove; all if empty.
+        dry: Removes nothing, and returns what would be removed.
 
     Raises:
         UserError: An unknown key.
     """
     entries = list(entries)
     if unknown := set(keys) - {each.key for each in entries}:
-        raise UserError(f"the cache has no {', '.join(sorted(unknown))}; fas-jax cache lists what it has")
+        raise UserError(f"the cache has no entry {', '.join(sorted(unknown))}; fas-jax cache lists its entries")
     found = []
     for each in entries:
         if keys and each.key not in keys:
@@ -119,7 +120,7 @@ def prune(
         elif each.days < older_than:
             kept = f"{each.days:.1f} days old"
         elif each.busy:
-            kept = "a process is at work in it"
+            kept = "a process is using it"
         elif not dry:
             kept = _remove(each.path)
         found.append(Removal(each, kept))
@@ -127,7 +128,7 @@ def prune(
 
 
 def _remove(path: Path) -> str:
-    """Removes a folder; why it is still there, if it is."""
+    """Removes a folder; returns why it stays, if it does."""
     remove_leftovers([path.parent])
     with contextlib.ExitStack() as stack:
         try:
@@ -193,7 +194,7 @@ def _needs(run: Path, kind: str, path: Path) -> bool:
 
 
 def _renders(run: Path, kind: str, path: Path) -> bool:
-    """Whether a run's configuration asks for these rendered videos, of whichever version of the renderer."""
+    """Whether a run's configuration asks for these rendered videos, made by any version of the renderer."""
     try:
         experiment = experiment_from_dict(_without_format(read_json(run / CONFIG)), str(run / CONFIG))
     except UserError:

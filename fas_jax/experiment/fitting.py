@@ -1,4 +1,4 @@
-"""Fitting of all methods of an experiment: each behind those whose scores it reads, and only what is not there yet.
+"""Fits all methods of an experiment, each after those that it reads scores of, and skips finished fittings.
 
 Fitting reads the inputs of the videos that it trains and validates on, and no others.
 """

@@ -1,7 +1,7 @@
 """Scores of training clips by detectors that have not seen them, for methods that read scores.
 
-Training clips are scored out of fold, and validation clips by the detector of the whole task. Folds are cut by subject,
-or are the sources, of which each is left out once; `Method.held_out_by` says which it learns from.
+Training clips are scored out of fold, and validation clips by the detector of the whole task. A fold is a group of
+subjects, or one of the sources; `Method.held_out_by` says which of the two a method learns from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ Tasks = Sequence[Sequence[Task]]
 
 @dataclass(frozen=True)
 class Kept:
-    """What a method leaves for those that read its scores."""
+    """A method's scores for the methods that read them."""
 
     frames: FrameScores | None = None
     clips: Mapping[str, ClipScores] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Folds:
-    """Which scores of a run's methods are read, and by whose fittings they are made."""
+    """Which scores of a run's methods others read, and which fittings make them."""
 
     tasks: Mapping[str, Tasks]
     """By what the folds are cut by."""
@@ -94,7 +94,7 @@ class OutOfFold:
     """Fingerprint of all inputs."""
 
     def left(self) -> list[Task]:
-        """The folds that have to be fitted for scores that are wanted and not there yet."""
+        """The folds that have to be fitted for scores that are still missing."""
         found: dict[str, Task] = {}
         for kind in self._missing():
             found |= {task.name: task for own in self._tasks(kind) for task in own if task.part != WHOLE}
@@ -191,7 +191,7 @@ def join_out_of_fold(
 ) -> None:
     """Makes the files of a method's out-of-fold scores from those that fittings of some plans each have left.
 
-    Nothing is made of a kind of which one of them has left nothing.
+    If a fitting has left no scores of a kind, no file of that kind is made.
 
     Args:
         experiment: Settings.

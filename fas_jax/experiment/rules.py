@@ -1,4 +1,4 @@
-"""What verdicts decide by, in plain words: a file for each in the run's folder, and a table for its report."""
+"""The rules of verdicts over experts in plain words: files in the run's folder, and tables for its report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ def leave_rules(folder: Path, fitted: Fitted, plans: Sequence[str]) -> None:
     """Writes `rules/METHOD.txt` and a table for every method whose detectors can explain themselves.
 
     Args:
-        folder: Of the run.
-        fitted: Its detectors.
-        plans: The plans' names.
+        folder: The run's folder.
+        fitted: The run's detectors.
+        plans: Names of the plans.
     """
     for name, detectors in fitted.detectors.items():
         if not any(isinstance(each, Explained) for each in detectors):

@@ -1,4 +1,4 @@
-"""The runs of a folder, as far as their files tell without opening anything large. Imports no JAX."""
+"""Lists the runs of a folder from their small files. Imports no JAX."""
 
 import contextlib
 import time
@@ -22,11 +22,11 @@ class RunEntry:
 
     folder: Path
     state: State
-    """`begun`: it has settings; `trained`: and detectors, perhaps not of all methods; `evaluated`: and results."""
+    """`begun`: it has settings; `trained`: also detectors, perhaps not of all methods; `evaluated`: also results."""
     busy: bool
-    """Whether a process is at work in it."""
+    """Whether a process is using it."""
     changed: float
-    """When its settings, inputs or results were written last, in seconds since the epoch."""
+    """Time at which its settings, inputs or results were last written, in seconds since the epoch."""
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     hter: Mapping[str, tuple[str, float]] = field(default_factory=dict)

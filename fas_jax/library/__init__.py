@@ -1,1 +1,1 @@
-"""The package from Python: what `fas_jax` exports at its top, over the same functions as the commands."""
+"""The names that `import fas_jax` offers, on top of the same functions as the commands."""

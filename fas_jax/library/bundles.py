@@ -21,8 +21,9 @@ def load_bundle(folder: str | os.PathLike[str] | None = None) -> "Bundle":
     """Loads trained detectors with their thresholds, which judge videos and frames.
 
     Args:
-        folder: A bundle, which `Run.evaluate` and `fas-jax evaluate` write into a run's folder. Without it, the model
-            that comes with the package, which has seen rendered faces alone and no real attack.
+        folder: Folder of a bundle, such as one that `Run.evaluate` or `fas-jax evaluate` wrote into a run's folder. If
+            none is given, the model that comes with the package is loaded: it was trained on rendered faces alone and
+            has seen no real attack.
 
     Raises:
         UserError: The folder holds no bundle, a damaged one, or one that this version cannot read.
@@ -36,7 +37,7 @@ class Bundle(Printed):
     """Detectors of one plan with their thresholds. Made by `load_bundle`."""
 
     loaded: deployed.Bundle
-    """As the deployment room has it: inputs, parameters, lineage."""
+    """The bundle of `fas_jax.deployment`: inputs, parameters, lineage."""
     folder: Path
 
     @property
@@ -52,7 +53,7 @@ class Bundle(Printed):
     def judge_file(self, path: str | os.PathLike[str], detector: str = "") -> Verdict:
         """The verdict on a video or an image file.
 
-        A worker process decodes it, and waits for the next one until Python ends.
+        A worker process decodes the file. It stays ready for the next file until Python ends.
 
         Args:
             path: The file. One that cannot be read or scored gets `no decision`, with the reason.
@@ -84,12 +85,12 @@ class Bundle(Printed):
             channels: The order of their colours: `RGB`, or `BGR` as OpenCV reads them.
             detector: Its name; `default` if empty.
             fps: Frames per second; needed where a rendition skips by time.
-            chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
-                number that the bundle's rendition keeps.
+            chosen: Whether the frames have already been chosen from a longer video. If so, all of them are kept, up
+                to the number that the bundle's rendition keeps.
 
         Raises:
-            UserError: Frames of another type or shape, another order of colours, no such detector, or one that reads
-                facts of a file, which an array has not.
+            UserError: Frames of another type or shape, another order of colours, an unknown detector, or a detector
+                that reads facts of a file, which an array does not have.
         """
         return self.loaded.judge_frames(frames, channels=channels, name=detector, fps=fps, chosen=chosen)
 
@@ -116,7 +117,7 @@ class Verdicts(Printed, Sequence[Verdict]):
 
     verdicts: tuple[Verdict, ...]
     caveats: tuple[str, ...] = ()
-    """What a reader must know of the detector."""
+    """Caveats about the detector."""
 
     def __getitem__(self, index: Any) -> Any:
         return self.verdicts[index]

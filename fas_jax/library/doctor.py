@@ -1,4 +1,4 @@
-"""What this machine has, and a test of some seconds that the package works on it."""
+"""The machine's resources, and a self-test of about 20 seconds."""
 
 import importlib.metadata
 import importlib.util
@@ -42,21 +42,21 @@ class Check:
     name: str
     outcome: Outcome
     said: str
-    """What was found, or what to do."""
+    """The result, or what to do."""
     seconds: float
 
 
 def describe_machine() -> Iterator[tuple[str, str]]:
-    """What there is, by name, in the order in which it is printed."""
+    """The machine's resources by name, in the order in which they are printed."""
     yield "fas-jax", f"{VERSION} in {Path(__file__).resolve().parents[1]}"
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "system", f"{platform.system()} {platform.release()}, {platform.machine()}"
     limit = cpu_limit()
-    allowed = "" if limit == float("inf") else f"; the container allows the time of {limit:g}"
+    allowed = "" if limit == float("inf") else f"; the container allows the CPU time of {limit:g}"
     yield "cores", f"{core_count()} for this process, of {os.cpu_count()}{allowed}"
     own = free_memory()
     # Version 1 of control groups writes a huge number where there is no limit.
-    limited = "no limit of a container" if own > _NO_LIMIT else f"a container's limit leaves {_size(own)}"
+    limited = "no container limit" if own > _NO_LIMIT else f"a container's limit leaves {_size(own)}"
     yield "memory", f"{_size(free_host_memory())} free ({limited})"
     here, temporary = (_size(shutil.disk_usage(place).free) for place in (".", tempfile.gettempdir()))
     yield "disk", f"{here} free here, {temporary} in {tempfile.gettempdir()}"
@@ -73,7 +73,7 @@ def describe_machine() -> Iterator[tuple[str, str]]:
 
 
 def self_test() -> Iterator[Check]:
-    """Runs the parts of the self-test one after the other; a part whose forerunner failed is skipped."""
+    """Runs the parts of the self-test in order, and skips a part if it needs an earlier one that failed."""
     with tempfile.TemporaryDirectory(prefix="fas-jax-doctor-") as folder:
         place = Path(folder)
         yield (rendered := _check("render a clip", lambda: _render(place)))
@@ -100,11 +100,11 @@ def _check(name: str, work: Callable[[], str]) -> Check:
 
 
 def _skipped(name: str) -> Check:
-    return Check(name, "skip", "there is no clip", 0.0)
+    return Check(name, "skip", "rendering the clip failed", 0.0)
 
 
 class _NotHereError(Exception):
-    """What a part needs is not installed, and the package works without it."""
+    """Something that a part needs is not installed; the package works without it."""
 
 
 def _render(folder: Path) -> str:
@@ -142,7 +142,7 @@ def _detect(video: Path | None) -> str:
     capture.release()
     found = find_faces(picture)
     if not found:
-        raise UserError("the detector finds no face in a rendered one")
+        raise UserError("the detector finds no face in the rendered clip")
     return f"{len(found)} found, the largest with a score of {found[0].score:.2f}"
 
 
@@ -166,8 +166,8 @@ def _step() -> str:
     wanted = weights - 0.2 * inputs.T @ (inputs @ weights - targets) / np.float32(len(targets))
     off = float(np.max(np.abs(found - wanted)))
     if not off < _STEP_TOLERANCE:
-        raise UserError(f"the weights are off by {off:.2g}: the device computes wrongly")
-    return f"on {jax.devices()[0].device_kind}, off by {off:.1g}"
+        raise UserError(f"the weights are wrong by {off:.2g}: the device computes incorrectly")
+    return f"on {jax.devices()[0].device_kind}, error {off:.1g}"
 
 
 def _score() -> str:

@@ -1,4 +1,4 @@
-"""Results from Python: figures with intervals that print themselves. Imports no JAX."""
+"""Evaluation from Python: figures with intervals, as objects that print themselves. Imports no JAX."""
 
 import csv
 import math
@@ -29,9 +29,9 @@ class Evaluation(Printed):
     """Figures of every model under every protocol. Made by `Run.evaluate` and `evaluate_scores`."""
 
     evaluated: Evaluated
-    """Results, scores and provenance, as reports are written from."""
+    """Results, scores and provenance: the content of a report."""
     folder: Path | None = None
-    """Where the report is; None where none was written."""
+    """The report's folder; None if no report was written."""
 
     @property
     def results(self) -> Results:
@@ -82,7 +82,7 @@ def evaluate_scores(
             `score` (higher is bona fide; NaN is no decision), and optionally protocol, seed, role (validation sets the
             threshold, test is judged), model, dataset, subject, pai, pai_fine, device, session, split, `attr.NAME`.
         threshold: Rule: pooled, balanced, apcer:0.01, cost:10,1 or fixed:0.5.
-        out: Folder for the whole report; without it nothing is written.
+        out: Folder for the report; if none is given, nothing is written.
 
     Raises:
         UserError: Scores that cannot be read or evaluated, or a folder that holds something else.

@@ -1,4 +1,4 @@
-"""Preparing, training and evaluating from Python. Processes that decode need no `if __name__ == "__main__"`."""
+"""Preparing, training and evaluating from Python. Scripts need no `if __name__ == "__main__"` for worker processes."""
 
 import os
 from collections import Counter
@@ -62,7 +62,7 @@ class Dataset(Printed):
     """A prepared dataset: the kept frames of its videos on disk. Made by `prepare`."""
 
     prepared: Prepared
-    """As the datasets room has it; TensorFlow Datasets reads its folder."""
+    """The dataset of `fas_jax.datasets`; TensorFlow Datasets can read its folder."""
 
     @property
     def folder(self) -> Path:
@@ -97,17 +97,17 @@ def prepare(
 ) -> list[Dataset]:
     """Decodes the videos of a dataset once, in worker processes, and stores the frames that detectors see.
 
-    Called again, it takes over what is there, and goes on where it was interrupted.
+    If you call it again, it reuses finished work and continues interrupted work.
 
     Args:
         source: A dataset's folder in its official layout, or a manifest (CSV or Parquet) of videos of your own.
-        out: Folder of the prepared dataset. Of a manifest with several, each goes into a folder of its own there.
-        settings: How clips are made.
-        renditions: By name; the paper's, `whole`, if not given.
-        layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd; found out if empty.
+        out: Folder of the prepared dataset. If a manifest holds several datasets, each gets a subfolder.
+        settings: Settings of preparation.
+        renditions: Renditions by name; if none are given, `whole`, the paper's.
+        layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd; detected if empty.
 
     Returns:
-        The datasets; one, unless a manifest has several.
+        One dataset, or several from a manifest.
 
     Raises:
         UserError: A dataset that cannot be read, more failures than the settings allow, or a folder that holds
@@ -122,20 +122,20 @@ def prepare(
 def train(experiment: Experiment) -> "Run":
     """Prepares and extracts what is missing, and fits all methods; reads no target's features.
 
-    It keeps what it makes in the experiment's `cache` and `runs`, and goes on where it was interrupted.
+    Results go into the experiment's `cache` and `runs`. If you call it again, it continues interrupted work.
 
     Args:
-        experiment: Of `load_experiment`.
+        experiment: An experiment, such as `load_experiment` returns.
 
     Raises:
-        UserError: Settings or data that make no sense, before any work; or another process is at work in the run.
+        UserError: Invalid settings or data, before any work; or another process is using the run.
     """
     devices.check()
     return Run(stages.train(experiment).folder)
 
 
 def open_run(folder: str | os.PathLike[str]) -> "Run":
-    """A run that was trained before, by `train` or by a command.
+    """Opens a run that was trained by `train` or by a command.
 
     Raises:
         UserError: The folder holds no run.
@@ -157,19 +157,19 @@ class Run(Printed):
 
     @property
     def bundles(self) -> list[str]:
-        """The names of its bundles, one for each protocol and seed; there are none before `evaluate`."""
+        """Names of its bundles, one for each protocol and seed; empty before `evaluate`."""
         return sorted(path.parent.name for path in self.folder.glob("bundles/*/bundle.json"))
 
     def evaluate(self, cache: str | os.PathLike[str] | None = None) -> Evaluation:
-        """Scores validation and test videos, where that has not been done, and writes the report and the bundles.
+        """Scores validation and test videos, unless that is done, and writes the report and the bundles.
 
-        This reads the targets, and the cache's ledger notes it.
+        This reads the targets, which the cache's ledger records.
 
         Args:
-            cache: Where the cache with the run's inputs is now, if it was moved.
+            cache: Folder of the cache with the run's inputs, if it was moved.
 
         Raises:
-            UserError: The run is not trained, or its inputs are not there.
+            UserError: The run is not trained, or its inputs are missing.
         """
         return Evaluation(results.evaluate_run(self.folder, None if cache is None else Path(cache)), self.folder)
 
@@ -177,10 +177,10 @@ class Run(Printed):
         """One of its bundles.
 
         Args:
-            name: Of `bundles`; may be left out if there is one.
+            name: A name in `bundles`; may be empty if the run has only one.
 
         Raises:
-            UserError: There is none of this name, or several without a name.
+            UserError: No bundle has this name, or the name is empty and the run has several.
         """
         known = self.bundles
         if not known:

@@ -10,14 +10,14 @@ from fas_jax.reporting.grid import Grid, markdown, plain, to_html
 
 @dataclass(frozen=True)
 class Shown:
-    """What an object says of itself."""
+    """The printed form of an object."""
 
     title: str
     grid: Grid
     notes: Sequence[str] = ()
     """Lines below the table."""
     caveats: Sequence[str] = ()
-    """What a reader must know before any figure, above it."""
+    """Caveats, above the table."""
 
 
 class Printed(ABC):

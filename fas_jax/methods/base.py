@@ -117,7 +117,7 @@ class Method(ABC):
     """Whether its detectors read all frames of a clip as one sequence, with a state from frame to frame: bursts, which
     lie a second or more apart, are none."""
     least_burst: ClassVar[int] = 1
-    """Frames that every burst of the renditions that it reads has to have; 1 where these need no bursts."""
+    """Smallest burst of the renditions that it reads; 1 if it needs no bursts."""
     epochs: ClassVar[bool] = False
     """Whether it is fitted in epochs, of which validation chooses one, and keeps the parameters of every validation
     where `Execution.snapshots` asks for them (`fas_jax.training.snapshots`)."""
@@ -139,7 +139,7 @@ class Method(ABC):
         return ()
 
     def held_out_by(self) -> Literal["subject", "source"]:
-        """What is left out where training clips are scored for it, if it reads scores of clips: subjects or sources."""
+        """What out-of-fold scores leave out, if it reads scores of clips: subjects or sources."""
         return "subject"
 
     def rendered_part(self, sources: int, tables: int) -> float:
@@ -179,7 +179,7 @@ class Method(ABC):
     def fuse_frames(self, frames: Float[np.ndarray, "n t"]) -> Float[np.ndarray, " n"] | None:
         """Scores of clips whose frames have these scores, for a method that scores each frame by itself.
 
-        None for any other: the frames of its clips cannot be drawn anew.
+        None for any other: the frames of its clips cannot be resampled.
         """
         return None
 
@@ -207,7 +207,7 @@ class Explained(Protocol):
     """A detector that can say in words why it gives a score."""
 
     def rules(self) -> Sequence[str]:
-        """All that it decides by, in lines of plain words."""
+        """Its rules, in lines of plain words."""
 
     def explain(self, batch: Batch) -> list[dict[str, Any]]:
         """For each clip, JSON-able: `experts`, by name their `score` or the `reason` why there is none, and `because`,

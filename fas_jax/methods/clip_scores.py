@@ -1,4 +1,4 @@
-"""What methods make of every clip as a whole, for methods that read such scores."""
+"""Scores of whole clips, for methods that read other methods' scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from fas_jax.methods.data import Scores
 
 @dataclass(frozen=True, eq=False)
 class ClipScores:
-    """Scores of n clips by the detectors of r tasks, in memory: two numbers for a clip and task are little."""
+    """Scores of n clips by the detectors of r tasks, in memory: two numbers for each clip and task."""
 
     logit: Float64[np.ndarray, "r n"]
     """NaN where there is no score."""
     reasons: dict[tuple[int, int], str] = field(default_factory=dict)
-    """By task and clip, why there is none."""
+    """By task and clip, why there is no score."""
     of_tasks: dict[int, str] = field(default_factory=dict)
     """Why a task has no scores at all."""
 
@@ -49,7 +49,7 @@ class ClipScores:
         its_task: int,
         its_rows: Int[np.ndarray, " m"],
     ) -> None:
-        """Takes over a task of another table, whose rows are others."""
+        """Copies a task from another table, which has other rows."""
         self.logit[task, rows] = other.logit[its_task, its_rows]
         places = dict(zip(its_rows.tolist(), rows.tolist(), strict=True))
         self.reasons.update(

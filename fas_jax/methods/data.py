@@ -126,7 +126,7 @@ class Clips(Protocol):
         """Where there are frames of an input of any kind but `facts`."""
 
     def scores(self, method: str) -> Any:
-        """What another method made of the clips' frames: `fas_jax.features.frame_scores.FrameScores`."""
+        """Another method's scores of the clips' frames: `fas_jax.features.frame_scores.FrameScores`."""
 
     def absent(self, item: Input, rows: Rows | None = None) -> Sequence[str]:
         """Why an input could not be made, for each of these clips, or of all; empty where it could."""

@@ -1,4 +1,4 @@
-"""What surrounds the training of a network on frames: the clips that it draws from, and failures."""
+"""Prepares the training of a network on frames (the clips that it draws from), and reports failures."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def clips_with_frames(method: FrameSettings, clips: Clips, task: Task) -> tuple[
 
 
 def sampler_of(method: FrameSettings, clips: Clips, task: Task, title: str) -> Sampler:
-    """What the steps of a training draw from.
+    """The sampler from which the steps of a training draw.
 
     Raises:
         UserError: The validation clips lack a class, or as `make_sampler`.

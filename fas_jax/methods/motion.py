@@ -1,20 +1,20 @@
-"""Motion within a face against the motion of a flat one, on bursts of consecutive frames.
+"""Tells the motion within a face from the motion of a flat picture, on bursts of consecutive frames.
 
 Stadelmann et al. (*Deep Learning in the Wild*, ANNPR 2018) let a recurrent network with LSTM cells judge several
 frames: the micro-movements of a real face against the translations and rotations of a flat one. They publish neither
 the network nor what it reads. Here it reads no pixels, because a network that sees pixels learns textures first:
 
-- The affine motion between neighbouring frames is taken out, with a change of brightness. What is left is the flow
-  within the face. That flat pictures move otherwise was used with hand-made features by Bao et al. (*A liveness
+- The method removes the affine motion and the change of brightness between neighbouring frames. The flow within the
+  face is left. Hand-made features of the different motion of flat pictures were used by Bao et al. (*A liveness
   detection method for face recognition based on optical flow field*, IASP 2009) and Kollreider et al. (*Non-intrusive
   liveness detection by face images*, 2009).
-- A map says of every cell how far it goes on as it went, at three scales of time. This is a correlation: it does not
-  tell how strong a movement, a texture or a noise is, and it is lost if the frames are shuffled
+- A map holds the coherence of every cell: how well its motion persists, at three scales of time. Coherence is a
+  correlation: it does not depend on the strength of a movement, texture or noise, and shuffling the frames destroys it
   (`fas_jax/models/residual_motion.py`).
-- Two convolutions and an LSTM read the maps of a burst, and the LSTM's last logit is the burst's.
+- Two convolutions and an LSTM read the maps of a burst; the LSTM's last logit is the burst's score.
 
-It tells live faces from prints and photographs. It cannot tell them from what moves as a face does: a replayed video,
-a mask, eyes behind a cut print, a paper that bends. A single frame shows no motion, and gets no score.
+The method separates live faces from prints and photographs. It cannot separate them from attacks that move like a face:
+a replayed video, a mask, eyes behind a cut print, bending paper. A single frame shows no motion, and gets no score.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def _moving() -> Augmentation:
 
 @dataclass(frozen=True)
 class Motion(FrameMethod):
-    """What moves within a face, besides the whole, on bursts of consecutive frames: a small network and an LSTM."""
+    """Reads the motion within a face, on bursts of consecutive frames, by a small network and an LSTM."""
 
     kind = "motion"
     sequences = True
     least_burst = 3
 
     rendition: str = what("burst")
-    """Whose frames it reads: a name of [renditions.NAME] that sets burst to 3 or more; 8 or more serve better."""
+    """Rendition that it reads: a name of [renditions.NAME] with a burst of 3 or more; 8 or more frames work better."""
     network: Literal["coherence"] = what("coherence")
-    """The network on maps of coherence."""
+    """The network that reads maps of coherence."""
     weights: Literal["random"] = what("random")
     """What it begins with."""
     cell: Literal["lstm", "gru"] = what("lstm")
@@ -62,13 +62,13 @@ class Motion(FrameMethod):
     cell_size: int = what(8, at_least=2)
     """Pixels of a frame, in both directions, whose motion is one place of a map."""
     take: Literal["burst"] = what("burst")
-    """Frames that a step takes of a clip: a whole burst, at random."""
+    """Frames of a clip that a step takes: a whole burst, at random."""
     learning_rate: float = what(3e-3, above=0)
     """After the warm-up."""
     dropout: float = what(0.0, at_least=0, below=1)
     """Share of the features that a step sets to zero before the recurrent layer, the same ones in all frames."""
     augment: Augmentation = what(_moving)
-    """How training frames are changed at random, all of a burst alike."""
+    """How training frames are changed at random; all frames of a burst get the same change."""
     search: FinetuneSearch = how(FinetuneSearch)
     """What fas-jax search draws."""
 

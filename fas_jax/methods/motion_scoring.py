@@ -1,4 +1,4 @@
-"""Scoring of clips by their motion: each burst by itself, and nothing else."""
+"""Scores clips by their motion, each burst by itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """Patch networks: one for small faces and one for large ones, on tiles of native pixels.
 
-After the expert of Stadelmann et al. (ANNPR 2018), who say no more than this: two convolutional networks, for low and
-for high resolution, read tiles of fixed size from the unscaled image. Everything else is this package's own recipe. The
-face's size in native pixels decides which network reads a frame, or whether both do; tiles' logits are pooled to the
-frame's, those of two networks are averaged, and frames join to the clip's score as in other networks on frames.
+Stadelmann et al. (ANNPR 2018) describe only the idea: two convolutional networks, for low and for high resolution, read
+tiles of fixed size from the unscaled image. Everything else is this package's design. The face's size in native pixels
+decides which network reads a frame, or whether both do. The logits of a frame's tiles are pooled to the frame's logit,
+those of two networks are averaged, and the clip's score comes from its frames as in other networks on frames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class Patches(PatchesSettings):
-    """Two networks on tiles, of which the face's size in pixels chooses; all settings hold for both."""
+    """Two networks on tiles; the size of the face in pixels chooses between them. All settings apply to both."""
 
     @classmethod
     def fit(cls, jobs: Sequence[Job], clips: Clips, desk: Desk) -> Sequence[Detector | Failed]:

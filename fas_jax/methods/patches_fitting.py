@@ -1,4 +1,4 @@
-"""Fitting of patch networks on the tiles that are theirs, the router, and the pooling of tiles to frames and clips."""
+"""Fits each patch network on its tiles, routes faces to networks, and pools tiles to frames and clips."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from fas_jax.methods.patches_settings import PatchesSettings, TileNetwork
 def face_sizes(info: ClipInfo, rendition: str) -> Float[np.ndarray, " t"]:
     """The longer side of the face's box in native pixels at every tile of a clip; NaN where no face was found.
 
-    Of a rendition of whole frames, the frame's shorter side.
+    For a rendition of whole frames, it is the frame's shorter side.
     """
     made = info.renditions[rendition]
     if not made.boxes:
@@ -50,7 +50,7 @@ class PatchesDetector:
 
     @property
     def about(self) -> dict[str, Any]:
-        """By name, what a network has to know of its training, or why there was none."""
+        """By name, what a trained network has to know, or why it was not trained."""
         return {name: each if isinstance(each, str) else each.about for name, each in self.parts.items()}
 
     def tile_logits(self, batch: Batch) -> dict[str, Float[np.ndarray, "n t"]]:
@@ -106,13 +106,13 @@ class PatchesDetector:
         """Why a clip with faces of these sizes has no score."""
         known = sizes[~np.isnan(sizes)]
         if not len(known):
-            return "no face was found in its frames, whose size would choose a network"
+            return "no face was found in its frames, so that no network could be chosen by its size"
         largest = f"its largest face has {known.max():.0f} pixels"
         if known.max() < self.method.low_from:
             return f"{largest}, and patches read faces from {self.method.low_from}"
         names = [name for name, own in route(known, self.method).items() if own.any()]
         if untrained := [f"{name} ({each})" for name in names if isinstance(each := self.parts[name], str)]:
-            return f"{largest}; of its networks there is no {' and no '.join(untrained)}"
+            return f"{largest}; the networks for this size were not trained: {'; '.join(untrained)}"
         return "the score is not a finite number"
 
 

@@ -37,7 +37,7 @@ class TileNetwork(Finetune):
 
 @dataclass(frozen=True)
 class PatchesSettings(Finetune):
-    """Two networks on tiles, of which the face's size in pixels chooses; all settings hold for both."""
+    """Two networks on tiles; the size of the face in pixels chooses between them. All settings apply to both."""
 
     kind = "patches"
     frame_scores: ClassVar[bool] = False
@@ -47,21 +47,22 @@ class PatchesSettings(Finetune):
     high_network: str = what("patch_high")
     """Name of the network that reads large faces."""
     weights: str = what("random")
-    """Weights to begin with, of both networks: 'random', or as for other networks on frames."""
+    """Initial weights of both networks: 'random', or as for other networks on frames."""
     rendition: str = what("tiles")
-    """Whose tiles it reads: a name of [renditions.NAME] with `tiles` above 0."""
+    """Rendition that it reads: a name of [renditions.NAME] with `tiles` above 0."""
     low_from: int = what(32, at_least=1)
     """Smallest face in native pixels, by the longer side of its box, that the low network reads. In renditions of whole
     frames, the frame's shorter side counts in place of the face's, here and below."""
     low_to: int = what(288, at_least=1)
     """Largest face in native pixels that the low network reads."""
     high_from: int = what(192, at_least=1)
-    """Smallest face in native pixels that the high network reads; below it, it does not answer. Faces from here to
+    """Smallest face in native pixels that the high network reads. Faces from this size to
     `low_to` are read by both networks, and their logits are averaged."""
     pooling: Literal["mean", "quantile"] = what("mean")
-    """How tiles' logits become the frame's: their mean, or a low quantile, by which few suspicious tiles suffice."""
+    """How the tiles' logits give the frame's logit: as their mean, or as a quantile; with a low one, a few suspicious
+    tiles suffice."""
     quantile: float = what(0.25, at_least=0, at_most=1)
-    """Which quantile of the tiles' logits pooling = quantile takes, from 0 for the least to 1 for the largest."""
+    """The quantile for pooling = quantile, from 0 for the smallest logit to 1 for the largest."""
     learning_rate: float = what(1e-3, above=0)
     """After the warm-up."""
     augment: Augmentation = what(_unscaled)

@@ -1,9 +1,9 @@
 """Fits verdicts over the scores of experts and scores clips with them, whichever experts have a score.
 
-There is a model for each combination of experts, fitted on all clips that these have scored, whoever else has: every
-expert is left out of every clip, so that each combination has data. Which experts had a score decides between models
-and never splits within one, and classes weigh the same within each pattern of availability: a dataset of mostly attacks
-whose clips one expert cannot score teaches nothing by that.
+Each combination of experts has its own model, fitted on all clips that these experts have scored, whether or not others
+have scored them too. Availability chooses the model, and no model splits on it. Both classes weigh the same within each
+pattern of availability. If an expert cannot score a dataset that holds mostly attacks, the verdict therefore does not
+learn that a missing score means an attack.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +21,8 @@ from fas_jax.methods.inputs import Input
 from fas_jax.methods.verdict_settings import VerdictSettings
 
 MOST_LOGIT = 50.0
-"""An expert that is surer than this counts as being so sure."""
-_ONE_CLASS = "wherever it has scores of training clips, one of the classes is missing"
+"""Logits beyond this, on either side, count as this."""
+_ONE_CLASS = "one of the classes is missing among the training clips that it has scored"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class VerdictDetector:
     """`usable` float64 [k], 1 where an expert takes part, and by `pattern-N` the arrays of a model."""
     about: dict[str, Any]
     """`without`: by expert, why it takes no part. `patterns`: by number of a combination, `by`, the number of the model
-    that answers; and of that model `clips`, how many it was fitted on, `error` and `validation_error`, the mean of the
+    that decides; and of that model `clips`, how many it was fitted on, `error` and `validation_error`, the mean of the
     shares of both classes that it gets wrong at P = 0.5, on these clips and on validation clips (None: undefined)."""
 
     def score(self, batch: Batch) -> Scores:
@@ -75,7 +75,7 @@ class VerdictDetector:
         for number, told in sorted(self.about["patterns"].items(), key=lambda each: (-int(each[0]).bit_count(), each)):
             names = self._names(int(number))
             if told["by"] != int(number):
-                found.append(f"With {', '.join(names)}: as with {', '.join(self._names(told['by']))} alone")
+                found.append(f"With {', '.join(names)}: the model of {', '.join(self._names(told['by']))} decides")
                 continue
             found.append(
                 f"With {', '.join(names)} ({told['clips']} clips; expected error {_percent(told['error'])}, on "
@@ -103,16 +103,16 @@ class VerdictDetector:
                 if by != pattern:
                     path.append(
                         f"no training clip of both classes has scores of {', '.join(self._names(pattern))} together; "
-                        f"{', '.join(names)} decides"
+                        f"the model of {', '.join(names)} decides"
                     )
                 path += self.method.model_path(self.params[f"pattern-{by}"], names, own)
             else:
-                path.append("no expert has a score, and there is no decision")
+                path.append("no expert has a score, so there is no decision")
             found.append({"experts": experts, "because": path})
         return found
 
     def _model(self, pattern: int, logits: Any, xp: Any) -> Any:
-        """Logits [n] by the model for a combination of experts, who have all scored these clips."""
+        """Logits [n] by the model of a combination of experts that have all scored these clips."""
         by = self.about["patterns"][str(pattern)]["by"]
         count = logits.shape[1]
         mean = logits[:, _places(pattern, count)].mean(1)
@@ -130,7 +130,7 @@ class VerdictDetector:
             f"{name}: {self._why(batch, item, row)}"
             for name, item in zip(self.method.experts, self.method.inputs(), strict=True)
         ]
-        return f"no expert could answer ({'; '.join(said)})"
+        return f"no expert has a score ({'; '.join(said)})"
 
     def _why(self, batch: Batch, item: Input, row: int) -> str:
         known = batch.absent.get(item) or batch.data[item].reason
@@ -142,7 +142,7 @@ def check_params(method: VerdictSettings, params: Any, about: Mapping[str, Any])
     models = {f"pattern-{told['by']}" for told in about.get("patterns", {}).values()}
     fits = models and params.keys() == {"usable", *models} and np.shape(params["usable"]) == (len(method.experts),)
     if not fits or any({n: np.ndim(v) for n, v in params[each].items()} != dict(method.ranks) for each in models):
-        raise UserError(f"the parameters of a {method.kind} are not those of models of {', '.join(method.experts)}")
+        raise UserError(f"the parameters of a {method.kind} are not those of models over {', '.join(method.experts)}")
 
 
 def fit_verdict(job: Job, clips: Clips) -> Detector | Failed:
@@ -200,7 +200,7 @@ def fit_verdict(job: Job, clips: Clips) -> Detector | Failed:
 def balanced_weights(patterns: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Weights with which both classes count the same within each pattern of availability; their mean is 1.
 
-    A pattern keeps its share of the clips; one without a class, or without any expert, weighs nothing.
+    A pattern keeps its share of the clips. A pattern that lacks a class, or holds no expert, has weight 0.
     """
     weights = np.zeros(len(patterns))
     for pattern in np.unique(patterns[patterns > 0]):
@@ -214,7 +214,7 @@ def balanced_weights(patterns: Int[np.ndarray, " n"], labels: Int[np.ndarray, " 
 def _scores(
     method: VerdictSettings, clips: Clips, rows: Int[np.ndarray, " m"], task: int
 ) -> tuple[Float[np.ndarray, "m k"], list[Sequence[str]]]:
-    """The experts' logits of some clips, and by expert why there is none."""
+    """The experts' logits of some clips, and for each expert the reasons why a score is missing."""
     # `read` wants rows in order; a clip may come twice.
     unique, back = np.unique(rows, return_inverse=True)
     batch = clips.read(unique, method.inputs(), task)

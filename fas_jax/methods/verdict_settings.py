@@ -1,4 +1,4 @@
-"""What the fitting of a verdict over experts needs to know of the method. Imports no JAX."""
+"""The settings that all verdicts over experts share. Imports no JAX."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERDICTS = {
 }
 """The experts of the setting `verdict`, by the names of their methods."""
 MOST_EXPERTS = 6
-"""There is a model for each combination of experts, and their number doubles with every expert."""
+"""Each combination of experts has its own model, and every further expert doubles their number."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class VerdictSettings(Method):
     """A stack over the scores that experts give a clip, of which some may be missing."""
 
     verdict: Literal["paper", "all"] = what("paper")
-    """Whose scores it reads if `over` is empty: paper takes the three methods patches, quality and recurrent of
-    Stadelmann et al. (2018), all takes motion beside them."""
+    """The experts if `over` is empty: `paper` names the methods patches, quality and recurrent, after Stadelmann et al.
+    (2018); `all` adds motion."""
     over: tuple[str, ...] = what(())
-    """Any other list of methods whose scores it reads; at most 6."""
+    """Names of the methods that are the experts, at most 6; empty takes those of `verdict`."""
     folds_by: Literal["subject", "source"] = what("subject")
-    """Which scores of training clips it learns from: of detectors that have not seen the clip's subject, or of
-    detectors that have not seen its dataset. The latter takes one fitting of every expert for each source."""
+    """Which detectors score the training clips that it learns from: those that have not seen the clip's subject, or
+    those that have not seen its dataset, for which every expert is fitted once more for each source."""
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ class VerdictSettings(Method):
         return self.folds_by
 
     def check(self, name: str) -> None:
-        """Refuses an expert that is named twice, and too many."""
+        """Refuses an expert that is named twice, and too many experts."""
         if len(set(self.over)) < len(self.over) or len(self.over) > MOST_EXPERTS:
             raise UserError(f"methods.{name}.over must name at most {MOST_EXPERTS} methods, each once")
 
@@ -69,7 +69,7 @@ class VerdictSettings(Method):
         weights: Float[np.ndarray, " n"],
         seed: int,
     ) -> dict[str, np.ndarray]:
-        """The model of one combination of experts, who have all scored these clips of both classes."""
+        """Fits the model of one combination of experts on clips of both classes that all of them have scored."""
 
     @abstractmethod
     def model_logits(self, params: Mapping[str, Any], logits: Any, mean: Any, xp: Any) -> Any:
@@ -83,5 +83,5 @@ class VerdictSettings(Method):
     def model_path(
         self, params: Mapping[str, np.ndarray], names: Sequence[str], logits: Float[np.ndarray, " d"]
     ) -> list[str]:
-        """How the model comes to its answer for one clip, as sentences."""
+        """How the model comes to its score for one clip, as sentences."""
         return self.model_rules(params, names)

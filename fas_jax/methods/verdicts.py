@@ -1,4 +1,4 @@
-"""Verdicts over the scores of experts: a decision tree, and what it has to beat on the same scores."""
+"""Verdicts over the scores of experts: a decision tree, and three simpler or larger models to compare it with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict(VerdictSettings):
-    """A stack over the scores of experts, with a model for each combination of them."""
+    """A stack over the scores of experts, with a model for each combination of experts."""
 
     @classmethod
     def fit(cls, jobs: Sequence[Job], clips: Clips, desk: Desk) -> Sequence[Detector | Failed]:
@@ -43,9 +43,9 @@ class Tree(Verdict):
     kind = "tree"
 
     depth: int = what(3, at_least=1, at_most=8)
-    """Most comparisons on the way to a leaf."""
+    """Largest number of comparisons on the way to a leaf."""
     leaf: float = what(0.05, above=0, at_most=0.5)
-    """Least share of the training weight in a leaf."""
+    """Smallest share of the training weight in a leaf."""
 
     @property
     def ranks(self) -> Mapping[str, int]:
@@ -89,7 +89,7 @@ class Tree(Verdict):
 
 @dataclass(frozen=True)
 class MeanStack(Verdict):
-    """The mean of the experts' logits, of those who have a score."""
+    """The mean of the logits of the experts that have a score."""
 
     kind = "mean-stack"
 
@@ -126,7 +126,7 @@ class LogisticStack(Verdict):
     kind = "logistic-stack"
 
     c: float = what(1.0, above=0)
-    """scikit-learn's C: how little large weights cost."""
+    """Inverse strength of the L2 penalty on the weights: scikit-learn's C."""
 
     @property
     def ranks(self) -> Mapping[str, int]:
@@ -168,9 +168,9 @@ class BoostedStack(Verdict):
     trees: int = what(50, at_least=1)
     """Boosted trees."""
     leaves: int = what(4, at_least=2)
-    """Most leaves of a tree."""
+    """Largest number of leaves of a tree."""
     learning_rate: float = what(0.1, above=0)
-    """What a tree counts for."""
+    """Factor on the values of every tree."""
 
     @property
     def ranks(self) -> Mapping[str, int]:

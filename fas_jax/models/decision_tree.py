@@ -1,4 +1,4 @@
-"""A shallow decision tree that rises in every input, fitted by scikit-learn, kept as arrays and evaluated here."""
+"""A shallow, monotone decision tree: scikit-learn fits it, and this module evaluates it from arrays."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,18 +20,18 @@ def fit_tree(
     leaf: float,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """A tree for labels 0 and 1 whose P(1) falls in no input, as arrays of `RANKS`; all inputs are finite.
+    """Fits a tree for labels 0 and 1; its P(1) never falls when an input rises. Returns arrays of `RANKS`.
 
     A leaf is its own child on both sides. It holds a band of logits, `low` to `high`, about its share of label 1; the
     bands of leaves with different shares do not overlap.
 
     Args:
-        inputs: Of n clips, compared as float32.
+        inputs: Finite inputs of n clips, compared as float32.
         labels: 1 or 0.
-        weights: Of the clips, at least 0.
-        depth: Most comparisons on the way to a leaf.
-        leaf: Least share of the weights in a leaf.
-        seed: Of the order in which equally good splits are tried.
+        weights: Weights of the clips, at least 0.
+        depth: Largest number of comparisons on the way to a leaf.
+        leaf: Smallest share of the weights in a leaf.
+        seed: Seed of the order in which equally good splits are tried.
     """
     # Here, because importing it takes a second, and scoring does without.
     from sklearn.tree import DecisionTreeClassifier
@@ -64,9 +64,9 @@ def fit_tree(
 
 
 def leaf_logits(params: Mapping[str, Any], inputs: Any, order: Any, xp: Any = np) -> Any:
-    """Logits [n] of label 1: of the leaf that inputs [n d] lead to, and within its band by `order` [n].
+    """Logits [n] of label 1: inputs [n d] choose the leaf, and `order` [n] the place within the leaf's band.
 
-    They rise in every input where `order` does. `xp` is numpy or jax.numpy.
+    If `order` never falls when an input rises, neither do the logits. `xp` is numpy or jax.numpy.
     """
     node = walk({name: params[name][None] for name in WALKED}, inputs.astype(xp.float32), xp)[0]
     low, high = params["low"][node], params["high"][node]

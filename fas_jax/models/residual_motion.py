@@ -1,18 +1,18 @@
-"""Residual motion: what is left of the motion between frames when the motion of a plane is taken out of it.
+"""Residual motion: the motion between frames without the motion of a plane.
 
-A print that is moved, or a head that only sways, moves nearly by an affine map of the image. What no affine map
-explains is motion within the face (lids, lips, gaze) and the parallax of a head that turns.
+When a print is moved, or a head only sways, an affine map of the image explains nearly all of the motion. The rest is
+motion within the face (eyelids, lips, gaze) and the parallax of a head that turns.
 
 - The affine motion of two frames is found by Gauss-Newton steps from coarse to fine (Lucas and Kanade, 1981; Baker and
   Matthews, *Lucas-Kanade 20 Years On*, 2004), together with a gain and an offset of brightness, which a camera's
   exposure changes (Negahdaripour, *Revised definition of optical flow*, 1998).
 - The residual flow is Lucas and Kanade's, of each cell of pixels, between the frames after that alignment.
-- The coherence of a cell is how far it goes on as it went: the product of its displacements before and behind a frame,
-  divided by their energy.
+- The coherence of a cell says how well its motion persists: it is the product of the cell's displacements before and
+  after a frame, divided by their energy.
 
-Coherence does not say how much moves, and so neither how strong a texture is nor how noisy a camera. It depends on the
-order of frames. Noise moves the cells of a still picture back and forth; displacements before and behind a frame then
-have a correlation of -1/2, and so they have in any burst whose frames were shuffled, whatever moves in it.
+Coherence does not depend on the strength of a motion, nor on that of a texture or of a camera's noise. It does depend
+on the order of frames. Noise moves the cells of a still picture back and forth, which gives displacements before and
+after a frame a correlation of -1/2. A burst with shuffled frames has the same correlation, whatever moves in it.
 """
 
 import jax
@@ -27,10 +27,10 @@ SCALES = (1, 2, 3)
 _STEPS = (4, 4, 1)
 """Gauss-Newton steps, each by pixels of the frame, in both directions, for one of the images that it aligns."""
 _TEXTURE = np.float32(4)
-"""Mean squared gradient, in grey levels of 255 a pixel, below which the flow of a cell comes out too small."""
+"""Mean squared gradient, in grey levels of 255 per pixel, below which the flow of a cell is underestimated."""
 _FLOOR = np.float32(0.05)
-"""Pixels, in each direction: displacements below it count as noise. Interpolation moves a still picture by a quarter of
-it, and what that leaves goes on."""
+"""Displacements below this, in pixels in each direction, count as noise. Interpolation of a moved still picture leaves
+persistent displacements of up to a quarter of it."""
 
 
 def residual_flow(
@@ -44,7 +44,7 @@ def residual_flow(
 
 
 def coherence(flows: Float[Array, "b t rows columns 2"]) -> Float[Array, "b t rows columns 3"]:
-    """How far cells go on as they went, so far, over displacements of one, two and three frames.
+    """The coherence of cells over all frames so far, for displacements of one, two and three frames.
 
     Args:
         flows: The residual motion of every frame since the one before it; of the first, zero.

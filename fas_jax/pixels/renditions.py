@@ -97,7 +97,7 @@ def _check_tiles(name: str, rendition: Rendition) -> None:
     """Raises `UserError` where a rendition of tiles has settings that tiles do not have."""
     where = f"renditions.{name}: tiles"
     if rendition.size < 32:
-        raise UserError(f"{where} have the side that size says, in native pixels; set size to 32 or more, such as 64")
+        raise UserError(f"{where} have sides of `size` native pixels; set size to 32 or more, such as 64")
     if rendition.preset:
         raise UserError(f"{where} keep native pixels, and preset {rendition.preset!r} resizes them; leave one out")
     if rendition.burst > 1:

@@ -26,11 +26,11 @@ def tile_corners(height: int, width: int, box: Box | None, rendition: Rendition)
     """Top and left of a frame's tiles, row by row; all of a tile's pixels lie within the frame.
 
     Args:
-        height: Of the frame, in pixels.
-        width: Likewise.
-        box: Of the face; None slides over the whole frame. It is rounded to float32, as it is stored, so that the
-            corners can be found again from what is stored.
-        rendition: With its size, margin, tiles and tile_step.
+        height: Height of the frame in pixels.
+        width: Width of the frame in pixels.
+        box: Box of the face; with None the window slides over the whole frame. It is rounded to float32, as it is
+            stored, so that the stored box gives the same corners.
+        rendition: The rendition, which gives size, margin, tiles and tile_step.
 
     Returns:
         At most `rendition.tiles` corners; none where the frame is smaller than a tile.
@@ -68,7 +68,7 @@ def _within(middle: float, length: float, most: int, least: int) -> tuple[int, i
 def _spread(last: int, count: int, size: int) -> list[int]:
     """So many places from 0 to `last`, evenly spread: with gaps, each in the middle of its share; else up to both ends.
 
-    In integers, which round alike everywhere.
+    In integers, which give the same places on every machine.
     """
     length = last + size
     if count * size < length or count == 1:

@@ -1,4 +1,4 @@
-"""Figures that other commands leave in a run's folder for its next report."""
+"""Figures that other commands write into a run's folder for its next report."""
 
 import base64
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ExtraFigure:
 
 
 def write_extra_figure(run: Path, name: str, title: str, text: str, figure: Figure) -> Path:
-    """Leaves a figure in a run's folder, for the run's next report; returns its PNG."""
+    """Writes a figure into a run's folder, for the run's next report; returns its PNG."""
     place = Path(run) / _FIGURES
     place.mkdir(parents=True, exist_ok=True)
     write_figure(figure, place / f"{name}.png")
@@ -32,7 +32,7 @@ def write_extra_figure(run: Path, name: str, title: str, text: str, figure: Figu
 
 
 def read_extra_figures(run: Path) -> tuple[ExtraFigure, ...]:
-    """The figures that were left in a run's folder, by name."""
+    """The figures that other commands wrote into a run's folder, by name."""
     found = []
     for path in sorted((Path(run) / _FIGURES).glob("*.json")):
         about, content = read_json(path), path.with_suffix(".png").read_bytes()

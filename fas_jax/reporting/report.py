@@ -155,7 +155,7 @@ def _plain(name: str) -> str:
 
 
 def judge_scores(csv: Path, threshold: str = "pooled") -> Evaluated:
-    """Evaluates anybody's scores: reads a CSV (see `ScoreTable.read_csv`), and writes nothing.
+    """Evaluates scores of any system: reads a CSV (see `ScoreTable.read_csv`), and writes nothing.
 
     Raises:
         UserError: As `ScoreTable.read_csv` and `evaluate`.

@@ -1,4 +1,4 @@
-"""Heat maps of tiles: what a network says of each tile, drawn over the part of the frame that the tiles cover."""
+"""Heat maps of tiles: each tile's score, drawn over the part of the frame that the tiles cover."""
 
 import textwrap
 from collections.abc import Sequence

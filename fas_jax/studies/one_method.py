@@ -1,4 +1,4 @@
-"""One method fitted on some clips and scored on all of them: what audits and curves are made of."""
+"""Fits one method on some clips and scores all of them, for audits and curves."""
 
 import tomllib
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def has_features(stores: Sequence[FeatureStore]) -> bool:
 
 
 def check_reads(method: Method, clips: CorpusClips, features: bool) -> None:
-    """Refuses a method that reads what is not there, or frames of which none can be left out, before it is fitted.
+    """Refuses, before any fitting, a method that lacks its inputs, or reads frames of which none can be left out.
 
     Args:
         method: Reads one rendition.

@@ -1,4 +1,4 @@
-"""What patch networks say of the tiles of the videos that they judge worst."""
+"""Maps of the tiles' scores by patch networks, on their worst-scored videos."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,25 +27,25 @@ from fas_jax.reporting.extra_figures import write_extra_figure
 from fas_jax.reporting.tile_maps import TileMap, tile_figure
 
 TEXT = (
-    "What the patch networks say of each tile of a kept frame: attacks with the highest scores, and bona fide videos "
+    "The patch networks' score of each tile of a kept frame: attacks with the highest scores, and bona fide videos "
     "with the lowest. Tiles that no network read have no colour."
 )
 
 
 def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int = 6, cache: Path | None = None) -> Path:
-    """Leaves the figure in the run's folder, for its next report; returns it as a PNG.
+    """Writes the figure into the run's folder, for its next report; returns its PNG.
 
     This reads frames of the target, and the cache's ledger notes it.
 
     Args:
         run: Folder of a run with scores.
-        method: Of kind patches; empty where there is one.
-        protocol: Whose test videos; empty for the first.
-        videos: How many, half of them attacks.
-        cache: Where the cache is now, if it was moved.
+        method: Name of a method of kind patches; may be empty if there is only one.
+        protocol: Protocol that gives the test videos; the first one if empty.
+        videos: Number of videos, half of them attacks.
+        cache: The cache's folder, if it was moved.
 
     Raises:
-        UserError: The run has no such method or protocol, no scores, its fitting failed, frames are not there, or the
+        UserError: The run has no such method or protocol, or no scores; its fitting failed; frames are missing; or the
             target is sealed.
     """
     experiment, inputs = read_run(run), read_inputs(run)

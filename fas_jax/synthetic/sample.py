@@ -1,4 +1,4 @@
-"""One rendered video, to try things with."""
+"""Renders a single video, to try the package with."""
 
 from pathlib import Path
 
@@ -14,17 +14,17 @@ def render_sample(folder: Path, attack: bool = False, frames: int = 32, scale: f
     """Renders a video of a face that does not exist, in this process; it says nothing about real faces or attacks.
 
     Args:
-        folder: Where the file goes; made if needed.
-        attack: Whether it shows an attack, a print or a screen, and not a person.
-        frames: About so many, 25 a second.
+        folder: Folder of the file; it is created if needed.
+        attack: Whether the video shows an attack (a print or a screen) instead of a person.
+        frames: Approximate number of frames, at 25 frames per second.
         scale: Size of the frames as a share of 320x240.
-        seed: Of everything that is drawn.
+        seed: Seed of all random choices.
 
     Returns:
-        The file.
+        The video file.
 
     Raises:
-        UserError: Settings that cannot be met, or a folder that cannot be written to.
+        UserError: Invalid settings, or a folder that cannot be written to.
     """
     if frames < 1:
         raise UserError(f"frames must be at least 1, not {frames}")

@@ -12,14 +12,14 @@ from fas_jax.models.trainable import Mode
 from fas_jax.training.sequences import SequenceClassification, flat
 
 LEAST = 3
-"""Frames that show whether motion goes on."""
+"""Smallest number of frames that shows whether motion persists."""
 
 
 @dataclass(frozen=True)
 class MotionClassification(SequenceClassification):
     """Cross-entropy of a recurrent classifier's logits over maps of coherence; see `fas_jax.models.residual_motion`.
 
-    No pixel and no feature of one reaches the network, which reads correlations of displacements alone.
+    No pixel or feature of pixels reaches the network: it reads correlations of displacements only.
     """
 
     cell_size: int = 8

@@ -26,7 +26,7 @@ def page() -> str:
             parts += _entry(f"fas_jax.{name}", getattr(fas_jax, name))
     parts += [
         "## The interface of methods",
-        "What a new kind of method implements; see [Add a method](add-a-method.md).",
+        "A new kind of method implements this interface; see [Add a method](add-a-method.md).",
     ]
     for where in _METHODS:
         module = importlib.import_module(where)

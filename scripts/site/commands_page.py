@@ -26,8 +26,8 @@ def page() -> str:
     """Every command with its usage and options, in Markdown."""
     parts = [
         "# Commands and options",
-        "What `fas-jax COMMAND --help` prints. [Commands](commands.md) says what the commands are for and how they "
-        "work together.",
+        "This page has the text that `fas-jax COMMAND --help` prints. [Commands](commands.md) says what the commands "
+        "are for and how they work together.",
     ]
     for group, names in commands.GROUPS.items():
         parts.append(f"## {group}")

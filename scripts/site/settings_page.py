@@ -20,9 +20,10 @@ _TABLES = {"renditions": Rendition, "rendered": Rendered}
 """Settings that are tables by a name of the user's."""
 _SIGNS = {"at_least": "≥", "above": ">", "at_most": "≤", "below": "<"}
 _CLASSES = (
-    "Each setting has its default, its limits and its class: *what* decides the result, and another value is another "
+    "Each setting has its default, its limits and its class: *what* decides the result, and another value another "
     "result; *how* changes the way the work is done and no bit of the result; *rounding* changes the result within a "
-    "tolerance; *failure policy* decides which faults stop the work. [Keys](architecture.md#keys) says what follows."
+    "tolerance; *failure policy* decides which faults stop the work. [Keys](architecture.md#keys) says what this means "
+    "for caches and runs."
 )
 
 

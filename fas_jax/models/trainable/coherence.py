@@ -1,4 +1,4 @@
-"""A small network on maps of coherence (`fas_jax.models.residual_motion`). Nobody publishes weights of it."""
+"""A small network on maps of coherence (`fas_jax.models.residual_motion`). There are no published weights."""
 
 from functools import partial
 

@@ -1,8 +1,8 @@
 """Two small fully convolutional networks for tiles: no published weights, no layer that depends on a frame's size.
 
 Each is a chain of 3x3 convolutions with batch normalisation. `patch_low` halves the map at every one; `patch_high`
-begins at full resolution, where dots of a print and pixels of a screen are, and has another level. The mean of the map
-and a linear classifier give the same logit as the mean of a map of logits.
+begins at full resolution, which shows the dots of a print and the pixels of a screen, and has one more level. The mean
+of the map and a linear classifier give the same logit as the mean of a map of logits.
 """
 
 from collections.abc import Iterator

@@ -83,7 +83,7 @@ def explain(name: str, rendition: str) -> str:
 
 
 def left_out(method: Method, features: bool) -> dict[str, str]:
-    """Controls and baselines that can say nothing of a method, each with the reason in a sentence.
+    """Controls and baselines that do not apply to a method, each with the reason in a sentence.
 
     Args:
         method: The one under audit.

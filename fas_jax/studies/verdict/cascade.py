@@ -1,9 +1,9 @@
-"""A cascade of a verdict's experts: cheap ones first, the next only while the verdict is undecided.
+"""A cascade of a verdict's experts: the cheapest is asked first, the next one only while the verdict is undecided.
 
-After each expert the verdict over those that were asked accepts above one threshold, rejects at or below another, and
-asks on between them. Both come from validation videos of the sources: a stage may wrongly reject so many of the bona
-fide videos, and wrongly accept so many of the attacks, as its risk says. The last stage decides at the verdict's own
-threshold.
+After each expert, the verdict over those that were asked accepts above one threshold, rejects at or below another, and
+asks the next expert between them. Both thresholds come from validation videos of the sources: the risk of a stage is
+the largest share of the bona fide videos that it may wrongly reject, and of the attacks that it may wrongly accept. The
+last stage decides at the verdict's own threshold.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ RISKS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one expert for one clip, all that it reads included."""
+    """The cost of one expert for one clip, with the features that it reads."""
 
     milliseconds: float
     flops: float
-    """By XLA's analysis of its program; NaN where it is no program of one size."""
+    """By XLA's analysis of its program; NaN if it is not one program of a fixed size."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def stage_thresholds(
 ) -> tuple[float, float]:
     """(low, high): a score at or below `low` is rejected, and one above `high` accepted, in this stage.
 
-    `low` lies below all but a share `risk` of the bona fide scores, and `high` at or above all but such a share of the
-    attacks'. Where they cross, the stage decides on every clip, in the middle. Undecided (-inf, inf) without a score of
-    each class.
+    All but a share `risk` of the bona fide scores lie above `low`, and all but such a share of the attacks' scores lie
+    at or below `high`. If the two cross, the stage decides on every clip, at their middle. Without a score of each
+    class, the stage decides on none: (-inf, inf).
     """
     known = ~np.isnan(scores)
     bona_fide, attacks = (np.sort(scores[known & (labels == label)]) for label in (1, 0))
@@ -76,7 +76,7 @@ def stage_thresholds(
 def decide(
     scores: Sequence[Float[np.ndarray, " n"]], limits: Sequence[tuple[float, float]], last: float
 ) -> tuple[Bool[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Whether each clip is accepted, and how many stages were asked. NaN decides nothing, and is never accepted."""
+    """Whether each clip is accepted, and how many stages were asked; a NaN is undecided, and never accepted."""
     count = len(scores[0])
     accepted, asked = np.zeros(count, bool), np.full(count, len(scores))
     open_ = np.ones(count, bool)
@@ -96,9 +96,9 @@ def cascade(
 
     Args:
         opened: The run.
-        detectors: Of the verdict, one a plan.
-        costs: Of the experts that are asked, cheapest first; the others are never asked.
-        rule: By which the verdict's own threshold is set.
+        detectors: The verdict's detectors, one for each plan.
+        costs: The experts to ask, cheapest first; others are never asked.
+        rule: The rule that sets the verdict's own threshold.
     """
     names = sorted(costs, key=lambda name: costs[name].milliseconds)
     order = [opened.experts.index(name) for name in names]

@@ -16,16 +16,16 @@ from fas_jax.studies.verdict.cascade import Cost
 
 _REPEATS = 3
 _FRAMES = 8
-"""Of a clip of a rendition that takes any number."""
+"""Frames of the measured clip, for a rendition without a limit."""
 
 
 def costs_of(bundle: Bundle, experts: Sequence[str], infos: Mapping[str, ClipInfo]) -> dict[str, Cost]:
     """The costs of the experts that a bundle holds, from frames to score; decoding is the same for all of them.
 
     Args:
-        bundle: With the experts.
+        bundle: The bundle with the experts.
         experts: Names of detectors.
-        infos: By rendition, what decoding found of some clip, whose size and number of frames are taken.
+        infos: By rendition, the facts of a clip, which give the native size and the number of frames.
     """
     found = {}
     for name in experts:

@@ -85,8 +85,8 @@ def errors_of(scores: ScoreTable, model: str, rule: str, set_by: str) -> dict[st
 def best_on_sources(scores: ScoreTable, experts: Sequence[str], rule: str, set_by: str) -> dict[str, str]:
     """By protocol, the expert with the lowest HTER on videos of the sources; of equals the one with the highest AUC.
 
-    These are scored by detectors that have not seen their dataset where the table has such rows, and else validation
-    videos. A video without a score counts as rejected. An expert whose figure is undefined is never the best.
+    If the table has them, these are videos scored by detectors that have not seen their dataset, and validation videos
+    otherwise. A video without a score counts as rejected. An expert whose figure is undefined is never the best.
     """
     found = {}
     sources = scores.rows(scores.role != TEST)
@@ -116,7 +116,7 @@ def paired_tests(
     Args:
         model: Its errors by protocol.
         references: By name, errors by protocol.
-        seed: Of resamples and sign patterns.
+        seed: Seed of resamples and sign patterns.
     """
     found = []
     for name, errors in references.items():
@@ -134,7 +134,7 @@ def paired_tests(
 
 
 def error_correlations(errors: Sequence[Mapping[str, Errors]]) -> Float64[np.ndarray, "m m"]:
-    """Correlations of the models' errors over test videos, averaged over protocols; NaN where one makes none."""
+    """Correlations of the models' errors over test videos, averaged over protocols; NaN if a model makes no errors."""
     found = []
     for protocol in errors[0]:
         wrong = np.stack([each[protocol].wrong for each in errors])

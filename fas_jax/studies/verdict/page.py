@@ -19,19 +19,22 @@ from fas_jax.reporting.palette import CLASSES
 from fas_jax.studies.verdict.cascade import Cost, Point
 from fas_jax.studies.verdict.helping import POOLED, Errors, Paired
 
-RENDERED = "Rendered videos: this proves the machinery only, and says nothing of whether an ensemble helps on faces."
+BEST = "best expert on the sources"
+RENDERED = "Rendered videos: these tables only show that the code works, not whether an ensemble helps on real faces."
 _TESTED = (
-    "HTER of the verdict minus that of the reference, in points; below 0 the verdict has fewer errors. A video without "
-    "a score counts as rejected, for all models. Sign-flip tests over test subjects, corrected after Holm over all "
-    "rows; 95 % intervals by bootstrap over the subjects. Smallest: the difference that the test would have found in 4 "
-    "of 5 repetitions; a smaller one may be there unseen. The best expert is chosen on the sources, not on the target."
+    "The table gives the HTER of the verdict minus the HTER of the reference, in points; below 0 the verdict has fewer "
+    "errors. For all models, a video without a score counts as rejected. p-values are those of sign-flip tests over "
+    "test subjects, corrected after Holm over all rows; 95 % intervals are by bootstrap over the subjects. Smallest: "
+    "the difference that the test would have found in 4 of 5 repetitions; the test can miss a smaller one. The best "
+    "expert is chosen on the sources, not on the target."
 )
 _CASCADE = (
-    "Cheap experts first, the next one only while the verdict over those before is undecided. Each stage has two "
-    "thresholds from validation videos of the sources, which wrongly reject at most the share `risk` of the bona fide "
-    "videos and wrongly accept at most that share of the attacks. Milliseconds: measured here for one clip, from "
-    "frames to score. FLOPs: by XLA's analysis of the program. Experts that read the same features would share them, "
-    "which is not counted. Means over protocols and seeds. Who picks a risk by this curve chooses on the target."
+    "The cheapest expert is asked first, and the next one only while the verdict over those asked is undecided. Each "
+    "stage has two thresholds from validation videos of the sources, which wrongly reject at most the share `risk` of "
+    "the bona fide videos and wrongly accept at most that share of the attacks. Milliseconds are measured on this "
+    "machine for one clip, from frames to score. FLOPs come from XLA's analysis of the program. The costs do not allow "
+    "for experts that share features. All figures are means over protocols and seeds. Whoever picks a risk by this "
+    "curve chooses on the target."
 )
 
 
@@ -44,8 +47,8 @@ def model_table(errors: Mapping[str, Mapping[str, Errors]], distinct: Mapping[st
     ]
     rows.sort(key=lambda row: row[0])
     text = (
-        "A video without a score counts as rejected. Distinct scores: of test videos with a score, over all seeds; "
-        "where there are few, equal error rates, AUC and BPCER at low APCER rest on ties."
+        "A video without a score counts as rejected. Distinct scores counts the different scores of test videos, over "
+        "all seeds; if there are few, equal error rates, AUC and BPCER at low APCER depend on ties."
     )
     return ExtraTable("Experts and verdicts", text, Grid(["protocol", "model", "HTER %", "distinct scores"], rows))
 
@@ -55,7 +58,7 @@ def test_table(title: str, found: Sequence[Paired], chosen: Mapping[str, str]) -
     rows = []
     for each in found:
         reference = each.reference
-        if reference == "best on the sources" and each.protocol in chosen:
+        if reference == BEST and each.protocol in chosen:
             reference += f" ({chosen[each.protocol]})"
         protocol = each.protocol if each.protocol == POOLED else protocol_name(each.protocol)
         figures = [_signed(each.difference) + each.interval.format("+.1f"), _p(each.p), _p(each.corrected)]
@@ -65,7 +68,7 @@ def test_table(title: str, found: Sequence[Paired], chosen: Mapping[str, str]) -
 
 
 def said_of(found: Sequence[Paired]) -> list[str]:
-    """What the pooled tests allow to be said, or those of the only protocol."""
+    """The result of each pooled test as a sentence; with a single protocol, of that protocol's tests."""
     names = {each.protocol for each in found}
     told = []
     for each in found:
@@ -83,13 +86,13 @@ def said_of(found: Sequence[Paired]) -> list[str]:
 
 
 def cost_table(costs: Mapping[str, Cost]) -> ExtraTable:
-    """Of each expert for one clip."""
+    """The cost of each expert for one clip."""
     rows = [[name, f"{each.milliseconds:.1f}", _flops(each.flops)] for name, each in costs.items()]
     return ExtraTable("What the experts cost", "For one clip.", Grid(["expert", "ms", "FLOPs"], rows))
 
 
 def cascade_table(points: Sequence[Point]) -> ExtraTable:
-    """The curve."""
+    """The points of the cascade's curve."""
     rows = [
         [
             "all experts at once" if np.isnan(each.risk) else f"{each.risk:.1%}",

@@ -1,4 +1,4 @@
-"""All parts of the study of a run's verdict, and what they leave in the run's folder."""
+"""The study of a run's verdict: its parts in order, and the files that it writes into the run's folder."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,25 +43,26 @@ from fas_jax.studies.verdict.variants import (
 )
 
 _AUDIT = (
-    "Availability alone: the verdict is fitted on who has a score, with every score taken away; its AUC interval must "
-    "hold 0.5, or the verdict could tell the class, or the dataset, by which experts could answer. Classes not "
-    "balanced: the share of bona fide clips in each pattern of availability; where its interval does not hold 0.5, the "
-    "data give the class away by who can answer, and the balance of classes keeps that from the verdict. Within "
-    "leaves: AUC of the leaves alone, whose clips are tied, and with the experts' mean logit, which orders them."
+    "Availability alone: a verdict that knows which experts have a score, but no score. If its AUC interval does not "
+    "hold 0.5, the verdict could recognise the class or the dataset by the experts that have a score. Classes not "
+    "balanced: the share of bona fide clips in each pattern of availability serves as the score. If its AUC interval "
+    "does not hold 0.5, availability gives the class away in these data, and only the balance of classes keeps this "
+    "from the verdict. Within leaves: the AUC of the tree's leaves, in each of which all clips have the same score, "
+    "and the AUC with the experts' mean logit, which orders the clips of a leaf."
 )
 
 
 def study(run: Path, name: str = "", cache: Path | None = None, seed: int = 0) -> tuple[list[str], list[ExtraTable]]:
-    """Leaves `RUN/verdict` and tables for the run's next report; reads no video, and no score that is not stored.
+    """Writes `RUN/verdict` and tables for the run's next report, from stored scores only.
 
     Args:
         run: Folder of a run that has been evaluated.
-        name: Of the method whose verdict is asked about; empty takes the first.
-        cache: Where the cache is now, if it was moved.
-        seed: Of resamples and sign patterns.
+        name: The verdict's method; the first verdict of the run if empty.
+        cache: The cache's folder, if it was moved.
+        seed: Seed of resamples and sign patterns.
 
     Returns:
-        What the tests allow to be said, caveats first, and the tables.
+        Caveats and the results of the tests, as sentences, and the tables.
 
     Raises:
         UserError: As `open_verdict`, or another process is at work in the run's folder.
@@ -87,7 +88,7 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     chosen = best_on_sources(opened.scores, opened.experts, rule, own_role)
     best = {protocol: errors[expert][protocol] for protocol, expert in chosen.items()}
     mine = errors[opened.name]
-    helped = paired_tests(mine, {"best on the sources": best, MEAN: errors[MEAN]}, seed)
+    helped = paired_tests(mine, {page.BEST: best, MEAN: errors[MEAN]}, seed)
     without: Mapping[str, Mapping[str, Errors]] = {each: errors[each] for each in leave_one_out(method)}
     tables = [
         page.model_table(errors, distinct),
@@ -134,7 +135,7 @@ def _frames(rendition: str, info: ClipInfo) -> Sequence[int]:
 
 
 def _distinct(rows: ScoreTable) -> dict[str, str]:
-    """Distinct scores of test videos, of how many, by protocol."""
+    """By protocol, the number of distinct scores of test videos, of how many with a score."""
     found = {}
     for protocol in rows.select(role=TEST).distinct("protocol"):
         test = rows.select(role=TEST, protocol=protocol)

@@ -1,4 +1,4 @@
-"""Verdicts that are fitted again beside a run's own, on the scores that the run keeps: no expert is fitted anew."""
+"""Other verdicts that are fitted on the scores that a run keeps, for comparison; no expert is fitted again."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ MEAN = next(iter(OTHERS))
 
 @dataclass(frozen=True)
 class Opened:
-    """A run with a verdict and all that its experts said."""
+    """A run with a verdict, and all scores of its experts."""
 
     experiment: Experiment
     name: str
@@ -68,11 +68,11 @@ def open_verdict(run: Path, name: str = "", cache: Path | None = None) -> Opened
 
     Args:
         run: Its folder.
-        name: Of the method whose verdict is asked about; empty where one is the only, or the first, of its kind.
-        cache: Where the cache is now, if it was moved.
+        name: The verdict's method; the first verdict of the run if empty.
+        cache: The cache's folder, if it was moved.
 
     Raises:
-        UserError: The run has no such method, no scores yet or older ones, or its inputs are not there.
+        UserError: The run has no such method, has no scores yet or older ones, or lacks its inputs.
     """
     experiment = read_run(run)
     known = [each for each, method in experiment.methods.items() if isinstance(method, VerdictSettings)]
@@ -95,7 +95,7 @@ def open_verdict(run: Path, name: str = "", cache: Path | None = None) -> Opened
 
 
 def leave_one_out(method: VerdictSettings) -> dict[str, VerdictSettings]:
-    """The verdict without each of its experts, by name; nothing where it has one."""
+    """The verdict without each of its experts, by name; empty if it has only one expert."""
     if len(method.experts) < 2:
         return {}
     return {
@@ -110,7 +110,7 @@ def beside(method: VerdictSettings) -> dict[str, VerdictSettings]:
 
 
 def fitted(opened: Opened, method: VerdictSettings, available: bool = False) -> list[Detector | Failed]:
-    """The detectors of a verdict, one a plan; with `available`, fitted on who has a score and on no score."""
+    """The detectors of a verdict, one for each plan; with `available`, they see availability only and no score."""
     clips = opened.clips
     if available:
         silenced = {name: _silenced(each) for name, each in clips.clip_scores.items()}
@@ -140,9 +140,11 @@ def scored(opened: Opened, name: str, detectors: Sequence[Detector | Failed], av
 def availability_shares(
     patterns: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], asked: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, " m"]:
-    """The share of bona fide training clips with the same pattern of availability, or of all where none has it.
+    """For each clip, the share of bona fide among training clips with its pattern of availability.
 
-    That is what a tree of any depth would learn from availability alone.
+    If no training clip has the pattern, it is the share among all of them.
+
+    A tree of any depth would learn these shares from availability alone.
 
     Args:
         patterns: Of training clips, as `patterns_of` gives them.
