@@ -25,7 +25,8 @@ def main(
 
     --prune chooses the entries that no run under --runs needs; it lists them, and removes them with --yes. A run that
     is not finished, or in use, may need any entry, so it keeps all. Name every folder of runs that shares the cache,
-    because the command knows no other runs. Entries that a process is using, the ledger of targets and all other files stay.
+    because the command knows no other runs. Entries that a process is using, the ledger of targets and all other files
+    stay.
 
     The exit code is 1 if an entry could not be removed.
 
