@@ -124,7 +124,7 @@ def test_only_what_no_run_needs_is_removed_and_only_if_told_to(cache: Path, tmp_
         ("M-cccccccccccccccc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True, yes=True, in_use=True
     )
     assert names(cache) == NEEDED - {"features/M-cccccccccccccccc"} | {"strange/ii"}
-    with pytest.raises(UserError, match="has no M-cccccccccccccccc"):
+    with pytest.raises(UserError, match="has no entry M-cccccccccccccccc"):
         cache_command.main(("M-cccccccccccccccc",), cache=cache, runs=(tmp_path / "runs",), prune_unused=True)
     with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
         cache_command.main(cache=cache, runs=(tmp_path / "nowhere",), prune_unused=True, yes=True)
