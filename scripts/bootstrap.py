@@ -35,7 +35,7 @@ def main() -> int:
         return 2
     install(EXTRAS[task])
     commands = {
-        "quickstart": [["scripts/run.py", "--config", "configs/quickstart.toml", *rest]],
+        "quickstart": [["-m", "fas_jax", "run", "--config", "configs/quickstart.toml", *rest]],
         # A file of tests stays in one process: its tests share what they made.
         "test": [
             [
@@ -55,8 +55,6 @@ def main() -> int:
             ["-m", "mypy"],
         ],
     }
-    # Large pages: see fas_jax/base/huge_pages.py.
-    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     return max(run([str(PYTHON), *command]).returncode for command in commands[task])
 
 
