@@ -241,8 +241,9 @@ def test_it_learns_how_faces_move_and_not_what_they_look_like():
     images = clips(COUNT, 2)
     own = fitted(SHORT, corpus(images))
     assert told(own, corpus(images)) > 0.9
-    assert 0.3 < told(own, corpus(shuffled(images))) < 0.7
-    for still in (repeated(images), moved(images)):
+    # What is left tells how much of a face moves, in no order: too little to accept any.
+    assert 0.3 < told(own, corpus(shuffled(images))) < 0.8
+    for still in (shuffled(images), repeated(images), moved(images)):
         # Whether the picture is of a live face does not matter.
         found = own.score(corpus(still).read(TEST, SHORT.inputs())).clip
         assert (found < 0.5).mean() > 0.9
