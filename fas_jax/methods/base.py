@@ -127,6 +127,8 @@ class Method(ABC):
     settings_from: ClassVar[str] = ""
     """Where its default settings come from, if a reader of its figures must know, such as `published (target-tuned)`;
     reports say so in its row. It holds whatever a configuration changes: what it leaves was still chosen there."""
+    block: ClassVar[int] = 1024
+    """Number of clips that are read at a time when many are scored or fitted on."""
     version: ClassVar[int] = 1
     """Raised when the same settings and data give another detector."""
 
@@ -233,14 +235,14 @@ def vary(search: Any) -> Variants:
     }
 
 
-def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0, block: int | None = None) -> Scores:
-    """Scores of many clips by one detector, in memory of a fixed size; `block` clips at a time, or `data.BLOCK`."""
+def score_in_blocks(detector: Detector, clips: Clips, rows: Rows, task: int = 0) -> Scores:
+    """Scores of many clips by one detector, in memory of a fixed size: `Method.block` clips at a time."""
     import numpy as np
 
-    from fas_jax.methods.data import BLOCK, Scores
+    from fas_jax.methods.data import Scores
 
     # In the order in which they lie on disk, so that each file is opened a few times and not once a clip.
-    order, block = np.argsort(rows), block or BLOCK
+    order, block = np.argsort(rows), detector.method.block
     inputs = detector.method.inputs()
     clip = np.full(len(rows), np.nan)
     frame: np.ndarray | None = None

@@ -15,8 +15,6 @@ Rows: TypeAlias = Int[np.ndarray, " _"]
 """Indices of clips in the `Clips` that they belong to."""
 WHOLE = "whole"
 """The part of a task that is kept: trained on all of its training clips."""
-BLOCK = 1024
-"""Clips that `score_in_blocks` reads at a time."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from fas_jax.models.trainable import Trainable
     from fas_jax.training.objectives import Objective
 
-BLOCK = 128
-"""Clips whose frames are in memory when many are scored: of seven frames of 224x224 pixels, they take 135 MB."""
-
 
 class Made(NamedTuple):
     """What of its training a detector has to know."""

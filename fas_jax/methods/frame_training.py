@@ -20,7 +20,7 @@ from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity, score_in_blocks
 from fas_jax.methods.data import Batch, Clips, Rows, Scores, fingerprint_of
 from fas_jax.methods.frame_jobs import clips_with_frames, sampler_of, tell_failures
-from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
+from fas_jax.methods.frame_settings import FrameSettings, Made
 from fas_jax.methods.frame_weights import begin_with, weights_sha256
 from fas_jax.methods.inputs import Input
 from fas_jax.models.trainable import Trainable
@@ -262,7 +262,7 @@ def _validated(method: FrameSettings, clips: Clips, rows: Rows, made: Made, para
     """
     detector = method.detector({**params, "stats": stats}, made)
     labels = clips.labels[rows]
-    values = devices.shared(len(rows), lambda own: score_in_blocks(detector, clips, rows[own], 0, BLOCK).clip)
+    values = devices.shared(len(rows), lambda own: score_in_blocks(detector, clips, rows[own]).clip)
     odds = np.clip(np.where(labels == 1, values, 1 - values), 1e-7, 1)
     of_class = [labels == label for label in (0, 1)]
     losses = [-np.log(odds[own]).mean() for own in of_class]

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fas_jax.base.errors import UserError
-from fas_jax.methods.base import Cost, Desk, Detector, Failed, Job, score_in_blocks
-from fas_jax.methods.frame_settings import BLOCK, FrameSettings, Made
+from fas_jax.methods.base import Cost, Desk, Detector, Failed, Job
+from fas_jax.methods.frame_settings import FrameSettings, Made
 from fas_jax.training.taking import Take
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
-    from fas_jax.methods.data import Clips, Rows, Scores
+    from fas_jax.methods.data import Clips
 
 
 @dataclass(frozen=True)
 class FrameMethod(FrameSettings):
     """A network on frames with logits of attack and bona fide for each, trained and scored here."""
+
+    block = 128  # of seven frames of 224x224 pixels each, they take 135 MB
 
     @classmethod
     def fit(cls, jobs: Sequence[Job], clips: Clips, desk: Desk) -> Sequence[Detector | Failed]:
@@ -29,16 +31,6 @@ class FrameMethod(FrameSettings):
         from fas_jax.methods.frame_training import fit_networks
 
         return fit_networks(jobs, clips, desk)
-
-    @classmethod
-    def score_all(
-        cls, detectors: Sequence[Detector], clips: Clips, rows: Sequence[Rows], tasks: Sequence[int], desk: Desk
-    ) -> list[Scores]:
-        """As `Method.score_all`, in smaller blocks: frames take more memory than features."""
-        return [
-            score_in_blocks(detector, clips, own, task, BLOCK)
-            for detector, own, task in zip(detectors, rows, tasks, strict=True)
-        ]
 
     def rebuild(self, params: Any, about: Mapping[str, Any]) -> Detector:
         """See `Method.rebuild`."""

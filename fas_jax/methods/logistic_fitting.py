@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fas_jax.methods.base import Desk, Detector, Failed, Job
-from fas_jax.methods.data import BLOCK, Batch, Clips, Scores
+from fas_jax.methods.data import Batch, Clips, Scores
 from fas_jax.methods.logistic_settings import LogisticSettings
 from fas_jax.models.logistic import LogisticModel, fit_logistic
 
@@ -85,8 +85,8 @@ def _scratch(method: LogisticSettings, clips: Clips, folder: Path | None) -> Ite
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         width, dtype, count = 0, np.dtype(np.float64), len(clips.videos)
-        for start in range(0, count, BLOCK):
-            rows = np.arange(start, min(start + BLOCK, count))
+        for start in range(0, count, method.block):
+            rows = np.arange(start, min(start + method.block, count))
             numbers = method.numbers(clips.read(rows, method.inputs()))
             width, dtype = numbers.shape[1], numbers.dtype
             file.write(np.ascontiguousarray(numbers).data)

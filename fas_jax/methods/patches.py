@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fas_jax.base.errors import UserError
-from fas_jax.methods.base import Desk, Detector, Failed, Job, score_in_blocks
+from fas_jax.methods.base import Desk, Detector, Failed, Job
 from fas_jax.methods.frame_settings import Made
 from fas_jax.methods.patches_settings import PatchesSettings
 
 if TYPE_CHECKING:
-    from fas_jax.methods.data import Clips, Rows, Scores
-
-BLOCK = 32
-"""Clips whose tiles are in memory when many are scored: of 7 frames of 16 tiles of 64x64 pixels, they take 44 MB."""
+    from fas_jax.methods.data import Clips
 
 
 @dataclass(frozen=True)
 class Patches(PatchesSettings):
     """Two networks on tiles; the size of the face in pixels chooses between them. All settings apply to both."""
+
+    block = 32  # of seven frames with 16 tiles of 64x64 pixels each, they take 44 MB
 
     @classmethod
     def fit(cls, jobs: Sequence[Job], clips: Clips, desk: Desk) -> Sequence[Detector | Failed]:
@@ -34,16 +33,6 @@ class Patches(PatchesSettings):
         from fas_jax.methods.patches_fitting import fit_patches
 
         return fit_patches(jobs, clips, desk)
-
-    @classmethod
-    def score_all(
-        cls, detectors: Sequence[Detector], clips: Clips, rows: Sequence[Rows], tasks: Sequence[int], desk: Desk
-    ) -> list[Scores]:
-        """As `Method.score_all`, in smaller blocks: tiles take more memory than frames."""
-        return [
-            score_in_blocks(detector, clips, own, task, BLOCK)
-            for detector, own, task in zip(detectors, rows, tasks, strict=True)
-        ]
 
     def detector(self, params: Any, made: Made) -> Detector:
         """A detector whose networks both answer, from their parameters by name."""

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from fas_jax.base.logits import sigmoid
 from fas_jax.methods.base import Detector, Failed, Job
-from fas_jax.methods.data import BLOCK, Batch, Clips, Scores
+from fas_jax.methods.data import Batch, Clips, Scores
 from fas_jax.methods.quality_settings import CLASSIFIERS, QualitySettings
 from fas_jax.models.boosted_trees import RANKS as TREE_RANKS
 from fas_jax.models.boosted_trees import fit_trees, tree_logits
@@ -93,8 +93,8 @@ def _read(method: QualitySettings, clips: Clips, rows: Int[np.ndarray, " n"]) ->
     # `read` wants rows in order; a clip may train and validate.
     unique, back = np.unique(rows, return_inverse=True)
     parts = [
-        clip_measures(method, clips.read(unique[start : start + BLOCK], method.inputs()))
-        for start in range(0, len(unique), BLOCK)
+        clip_measures(method, clips.read(unique[start : start + method.block], method.inputs()))
+        for start in range(0, len(unique), method.block)
     ]
     return np.concatenate(parts)[back]
 
