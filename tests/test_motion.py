@@ -220,7 +220,8 @@ per_class = 3
 def appearance(images: np.ndarray) -> np.ndarray:
     """Features of a published network, of every fourth frame."""
     network = trainable.get("efficientnet_lite0")
-    params, stats = network.import_weights(read_weights(package_file(*network.package))[0])
+    read = network.import_weights(read_weights(package_file(*network.package))[0])
+    params, stats = jax.tree.map(jnp.asarray, read)
     run = jax.jit(lambda frames: network.apply(params, stats, frames, trainable.Mode())[0])
     return np.stack([np.asarray(run(clip[::4])) for clip in images])
 
