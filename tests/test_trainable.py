@@ -16,6 +16,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.models import backbones, trainable
 from fas_jax.models.backbones.base import imagenet_normalise
 from fas_jax.models.trainable import Mode, vit
+from fas_jax.models.trainable.convolution import by_products, plain
 from fas_jax.models.trainable.depthwise import shifted_sum
 from fas_jax.models.trainable.layers import convolve
 from tests.backbone_cases import frames, lite0_tensors, relative_error, tensor
@@ -290,6 +291,21 @@ def test_the_sum_over_places_is_the_grouped_convolution_forth_and_back(side, str
 
     for own, wanted in zip(jax.tree.leaves(both(shifted_sum)), jax.tree.leaves(both(convolve)), strict=True):
         np.testing.assert_allclose(own, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "stride", "sides"), [(3, 1, "SAME"), (3, 2, "SAME"), (7, 2, ((3, 3), (3, 3)))])
+@pytest.mark.parametrize("shape", [(5, 7, 6, 3), (2, 40, 33, 4), (1, 8, 8, 2)])
+def test_the_kernels_gradient_by_products_is_the_convolutions(side, stride, sides, shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape).astype(np.float32)
+    kernel = rng.normal(size=(side, side, shape[3], 5)).astype(np.float32)
+
+    def both(function):
+        loss = jax.value_and_grad(lambda x, k: jnp.sum(jnp.sin(function(x, k, stride, sides))), (0, 1))
+        return jax.tree.leaves(jax.jit(loss)(x, kernel))
+
+    for own, wanted in zip(both(by_products), both(plain), strict=True):
+        np.testing.assert_allclose(own, wanted, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ from fas_jax.training.stopping import Validated
 from fas_jax.training.taking import Take
 
 # Raised when the same settings, data and weights train to other parameters.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

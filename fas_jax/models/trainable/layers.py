@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import EXACT, Precision, faster_form, per_channel
+from fas_jax.models.trainable.convolution import by_products, plain
 from fas_jax.models.trainable.depthwise import shifted_sum
 
 Params = dict[str, Any]
@@ -124,7 +125,7 @@ def pointwise(x: Float[Array, "b h w c"], kernel: Float[Array, "1 1 c o"]) -> Fl
 def convolve(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k g o"], stride: int = 1, padding: Any = "SAME"
 ) -> Float[Array, "b h2 w2 o"]:
-    """A convolution; of groups, where the kernel takes fewer channels than there are.
+    """A convolution, in the form that is faster here; of groups, where the kernel takes fewer channels than there are.
 
     Args:
         x: The batch.
@@ -132,12 +133,9 @@ def convolve(
         stride: In both directions.
         padding: `SAME` as TensorFlow defines it, or a number of pixels on every side.
     """
-    sides = [(padding, padding)] * 2 if isinstance(padding, int) else padding
-    dimensions, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // kernel.shape[2]
-    strides = (stride, stride)
-    return lax.conv_general_dilated(
-        x, kernel.astype(x.dtype), strides, sides, None, None, dimensions, groups, precision=EXACT
-    )
+    sides = ((padding, padding),) * 2 if isinstance(padding, int) else padding
+    products = faster_form() == "restructured" and x.shape[3] == kernel.shape[2] and len(kernel) > 1
+    return (by_products if products else plain)(x, kernel.astype(x.dtype), stride, sides)
 
 
 def depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int) -> Float[Array, "b h2 w2 c"]:
