@@ -201,6 +201,9 @@ def test_scores_of_any_system_are_evaluated_from_columns(tmp_path: Path) -> None
     assert (tmp_path / "report" / "report.html").exists()
     assert f"{100 * row['hter']:.2f}" in repr(found)
     assert row["hter_low"] <= row["hter"] <= row["hter_high"]
+    rounded = [None if np.isnan(each) else np.float32(each) for each in columns["score"]]
+    single = fas_jax.evaluate_scores({**columns, "score": np.float32(columns["score"])})
+    assert fas_jax.evaluate_scores({**columns, "score": rounded}).rows() == single.rows()
     with pytest.raises(UserError, match="differ in length"):
         fas_jax.evaluate_scores({**columns, "label": label[1:]})
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from fas_jax.base.errors import UserError
 from fas_jax.base.outputs import output_folder
 from fas_jax.evaluation.results import Results
@@ -113,6 +115,9 @@ def _write_columns(path: Path, columns: Columns) -> None:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):  # NumPy's float64 is one
+    """Empty for what is missing: None, pandas' NA, and NaN of any type."""
+    if value is None or str(value) == "<NA>":
+        return ""
+    if isinstance(value, (float, np.floating)):  # NumPy's float64 alone is a float
         return "" if math.isnan(value) else repr(float(value))
     return str(value)
