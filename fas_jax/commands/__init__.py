@@ -12,6 +12,7 @@ GROUPS = {
         "robustness",
         "quality_table",
         "tile_maps",
+        "explanations",
         "verdict",
         "compare",
     ),
