@@ -48,7 +48,7 @@ def chain_for(method: Method, seed: int = 0, threshold: float = 0.5) -> Chain:
 
 def logit(chain: Chain, frames: np.ndarray) -> float:
     own = jnp.asarray(frames, jnp.float32)[None]
-    return float(chain.logits(chain.weights, own, jnp.ones(own.shape[:2], bool))[0])
+    return float(jax.jit(chain.logits)(chain.weights, own, jnp.ones(own.shape[:2], bool))[0])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_so_is_that_of_features_and_what_reads_them(bundle: Bundle, name: str) -
 def test_padding_changes_nothing(bundle: Bundle) -> None:
     chain, frames = chain_of(bundle, "bilstm"), clip(2, 48)
     padded = jnp.asarray(np.concatenate([frames, clip(1, 48, seed=5)]), jnp.float32)[None]
-    found = chain.logits(chain.weights, padded, jnp.array([[True, True, False]]))
+    found = jax.jit(chain.logits)(chain.weights, padded, jnp.array([[True, True, False]]))
     assert float(found[0]) == pytest.approx(logit(chain, frames), abs=1e-4)
 
 
@@ -87,7 +87,7 @@ def test_the_gradient_is_that_of_finite_differences(name: str) -> None:
     chain, frames = chain_for(METHODS[name]), jnp.asarray(clip(2), jnp.float32)
     mask = jnp.ones((1, 2), bool)
     value = jax.jit(lambda own: chain.logits(chain.weights, own[None], mask)[0])
-    slope = jax.grad(value)(frames)
+    slope = jax.jit(jax.grad(value))(frames)
     rng = np.random.default_rng(1)
     for _ in range(4):
         way = rng.normal(size=frames.shape).astype(np.float32)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +65,8 @@ def main(
     for caveat in loaded.caveats(detector):
         print(caveat, file=sys.stderr)
     undecided = 0
-    with output_folder(explain) if explain else nullcontext() as place:
+    folder: AbstractContextManager[Path | None] = output_folder(explain) if explain else nullcontext()
+    with folder as place:
         seen = explainer(loaded, detector, explain_by, place) if place else None
         for verdict in loaded.judge(paths, detector or loaded.default, seen):
             undecided += verdict.decision == NO_DECISION

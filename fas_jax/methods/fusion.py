@@ -75,7 +75,7 @@ def traced_fuse_logits(logits: Any, mask: Any, fusion: Fusion | Literal["mean-lo
     import jax
     import jax.numpy as jnp
 
-    if fusion in ("last", "minimum"):
+    if fusion == "last" or fusion == "minimum":
         return traced_fuse(logits, mask, fusion)
     count = jnp.sum(mask, axis=1, keepdims=True)
     if fusion == "mean-logit":

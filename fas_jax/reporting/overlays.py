@@ -56,7 +56,8 @@ def overlay_figure(overlays: Sequence[Overlay]) -> Figure:
 def blended(frame: UInt8[np.ndarray, "h w 3"], strength: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """A frame in grey under the colours of its map, from -1 to 1."""
     grey = np.repeat(frame.mean(-1, keepdims=True), 3, axis=-1)
-    colour = np.where((strength >= 0)[..., None], *(_colours(name, np.abs(strength)) for name in (_FOR, _AGAINST)))
+    favourable, adverse = (_colours(name, np.abs(strength)) for name in (_FOR, _AGAINST))
+    colour = np.where((strength >= 0)[..., None], favourable, adverse)
     share = (_STRONGEST * np.abs(strength))[..., None]
     return np.rint((1 - share) * grey + share * colour).astype(np.uint8)
 

@@ -42,7 +42,7 @@ class Clip(NamedTuple):
     instrument: Bool[np.ndarray, "t h w"]
 
 
-def main(bundle: Path = SHIPPED, videos: int = 12, frames: int = 8, seed: int = 0) -> None:
+def main(bundle: Path = SHIPPED, videos: int = 12, frames: int = 3, seed: int = 0) -> None:
     """Renders attacks whose instrument leaves room for the background, and prints a row for each way to explain.
 
     rank: rank correlation with the map of the same network with random weights (low is good). deletion: mean distance
@@ -54,15 +54,20 @@ def main(bundle: Path = SHIPPED, videos: int = 12, frames: int = 8, seed: int = 
     Args:
         bundle: Whose default detector is explained; one that reads frames.
         videos: Rendered attacks, of all species of CASIA-FASD by turns.
-        frames: Of each video.
+        frames: Of each clip.
         seed: Of the renderer.
     """
     loaded = load_bundle(bundle)
-    chain, untrained = chain_of(loaded), chain_of(with_random_weights(loaded))
-    ways = {way: (Maps.of(chain, way), Maps.of(untrained, way)) for way in WAYS}
+    chain = chain_of(loaded)
+    ways: dict[str, tuple[Maps, Maps]] = {}
+    untrained = dataclasses.replace(chain, weights=chain_of(with_random_weights(loaded)).weights)
+    for way in WAYS:
+        maps = Maps.of(chain, way)
+        # The same program with other weights.
+        ways[way] = maps, dataclasses.replace(maps, chain=untrained)
     rows: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    for clip in rendered(loaded, chain, videos, frames, seed):
-        logit = scorer(chain)
+    logit = scorer(chain)
+    for clip in rendered(chain, videos, frames, seed):
         first = logit(clip.frames)
         accepted, start = first >= chain.threshold, first - chain.threshold
         chance = np.random.default_rng(0).uniform(size=clip.frames.shape[:3]).astype(np.float32)
@@ -108,13 +113,13 @@ def scorer(chain: Chain) -> Callable[[np.ndarray], float]:
     return logit
 
 
-def rendered(bundle: Bundle, chain: Chain, videos: int, frames: int, seed: int) -> Iterator[Clip]:
-    """Attacks with a small instrument whose face is found in some frames."""
-    settings = Synthesis(frames=frames, scale=0.5, seed=seed)
+def rendered(chain: Chain, videos: int, frames: int, seed: int) -> Iterator[Clip]:
+    """Attacks with a small instrument whose face is found in so many frames."""
+    settings = Synthesis(frames=3 * frames * chain.settings.segment, scale=0.5, seed=seed)
     pool = {pai: [each for each in official_videos("casia_fasd") if each.pai == pai] for pai in SPECIES}
     pool = {pai: own[:: max(1, len(own) // videos)] for pai, own in pool.items() if own}
     turns = [own[turn] for turn in range(videos) for own in pool.values() if turn < len(own)]
-    rendition, found = chain.settings, 0
+    rendition, found = dataclasses.replace(chain.settings, max_frames=frames), 0
     for video in turns:
         if found == videos:
             return
@@ -126,7 +131,7 @@ def rendered(bundle: Bundle, chain: Chain, videos: int, frames: int, seed: int) 
         info, made = choose_frames(images, makers, float(video.fps))
         kept = info.renditions[chain.rendition]
         own = list(made[chain.rendition])
-        if not own:
+        if len(own) < frames:
             continue
         masks = []
         for place, index in enumerate(kept.frame_indices):
