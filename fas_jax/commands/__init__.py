@@ -13,6 +13,7 @@ GROUPS = {
         "quality_table",
         "tile_maps",
         "explanations",
+        "attack",
         "verdict",
         "compare",
     ),
