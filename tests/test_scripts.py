@@ -12,6 +12,8 @@ import pytest
 
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.experiment.configuration import Experiment, experiment_to_dict
+from fas_jax.reporting.extra_figures import read_extra_figures
+from fas_jax.reporting.extra_tables import read_extra_tables
 from tests.commands import BASELINES, NETWORKS, QUICK, TINY, done, refused, script
 
 SCRIPTS = ("synthesize", "prepare", "extract", "train", "evaluate", "run", "predict")
@@ -203,6 +205,19 @@ def test_predictions_equal_the_runs_own_scores(finished, tiny_cache):
         for verdict in verdicts:
             assert verdict["decision"] == ("bona fide" if verdict["score"] >= verdict["threshold"] else "attack")
         assert "rendered" in said.stderr
+
+
+@pytest.mark.slow
+def test_explanations_and_attacks_join_the_report(finished, tiny_cache, tmp_path):
+    run, _, _ = finished
+    copy = shutil.copytree(run, tmp_path / "copy")
+    options = ["--method", "gru", "--cache", tiny_cache]
+    done("explanations", copy, *options, "--videos", 2, "--by", "guided", cwd=tmp_path)
+    done("attack", copy, *options, "--clips", 2, "--strengths", 2, "--kinds", "fgsm", cwd=tmp_path)
+    figures = {each.title for each in read_extra_figures(copy)}
+    assert figures >= {"Explanations of gru, OCI_to_M (guided)", "Adversarial frames against gru, OCI_to_M"}
+    assert "Adversarial frames against gru, OCI_to_M" in {each.title for each in read_extra_tables(copy)}
+    assert "name a detector that reads frames" in refused("explanations", copy, "--method", "colour", cwd=tmp_path)
 
 
 def test_where_several_bundles_could_be_meant_predict_lists_them(finished):

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fas_jax.models.rectifiers import relu
 from fas_jax.models.trainable import NETWORKS
 from fas_jax.models.trainable.base import Renewed, Stage, Trainable
 from fas_jax.models.trainable.layers import convolve, depthwise, normalise, pointwise
@@ -18,7 +18,7 @@ def _pixels(frames):
 
 def _stem(mode, params, stats, x):
     x, stats = normalise(convolve(x, params["kernel"], 2), params, stats, 1e-3, mode)
-    return jax.nn.relu(x), stats
+    return relu(x), stats
 
 
 def _block(mode, params, stats, x):
@@ -30,8 +30,8 @@ def _inside(mode, params, stats, x):
     x = new.keep(
         "deep", normalise(depthwise(x, params["deep"]["kernel"], 2), params["deep"], stats["deep"], 1e-3, mode)
     )
-    x = pointwise(jax.nn.relu(x), params["wide"]["kernel"])
-    return jax.nn.relu(new.keep("wide", normalise(x, params["wide"], stats["wide"], 1e-3, mode))), dict(new)
+    x = pointwise(relu(x), params["wide"]["kernel"])
+    return relu(new.keep("wide", normalise(x, params["wide"], stats["wide"], 1e-3, mode))), dict(new)
 
 
 TINY = Trainable(

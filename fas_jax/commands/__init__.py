@@ -12,6 +12,8 @@ GROUPS = {
         "robustness",
         "quality_table",
         "tile_maps",
+        "explanations",
+        "attack",
         "verdict",
         "compare",
     ),

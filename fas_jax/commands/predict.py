@@ -2,18 +2,25 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.outputs import output_folder
+from fas_jax.deployment.attribution import Way
+from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.bundle_folder import SHIPPED, find_bundles, load_bundle
 from fas_jax.deployment.verdict import NO_DECISION
 from fas_jax.pixels.decoding import start_workers
 from fas_jax.runtime import cli
 from fas_jax.runtime.programs import keep_programs
+
+if TYPE_CHECKING:
+    from fas_jax.studies.overlays import Explainer
 
 
 def main(
@@ -21,6 +28,8 @@ def main(
     bundle: Path | None = None,
     detector: str = "",
     words: bool = False,
+    explain: Path | None = None,
+    explain_by: Way = "gradient",
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
@@ -35,6 +44,11 @@ def main(
         detector: Name of the deciding method in the run's [methods.NAME] tables. If empty, the first method that reads
             other methods' scores decides, or else the first method.
         words: Whether to print sentences instead of JSON.
+        explain: Folder for a picture of each file: its kept frames, coloured by how much each pixel matters for the
+            decision. For detectors that read frames, or features of frames.
+        explain_by: How pixels are weighed. gradient: by how much the logit changes with them. guided: by guided
+            back-propagation, for networks with rectifiers. occlusion: by how much the logit loses where a square is
+            covered, which takes some fifty times as long as the verdict.
     """
     if not paths:
         raise UserError("name at least one video or image file")
@@ -51,14 +65,26 @@ def main(
     for caveat in loaded.caveats(detector):
         print(caveat, file=sys.stderr)
     undecided = 0
-    for verdict in loaded.judge(paths, detector or loaded.default):
-        undecided += verdict.decision == NO_DECISION
-        told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
-        if words:
-            print(in_words(told), flush=True)
-        else:
-            cli.print_json(told)
+    folder: AbstractContextManager[Path | None] = output_folder(explain) if explain else nullcontext()
+    with folder as place:
+        seen = explainer(loaded, detector, explain_by, place) if place else None
+        for verdict in loaded.judge(paths, detector or loaded.default, seen):
+            undecided += verdict.decision == NO_DECISION
+            told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
+            if seen and explain and verdict.source in seen.written:
+                told["overlay"] = str(explain / seen.written[verdict.source])
+            if words:
+                print(in_words(told), flush=True)
+            else:
+                cli.print_json(told)
     return 1 if undecided else 0
+
+
+def explainer(bundle: Bundle, detector: str, way: Way, folder: Path) -> "Explainer":
+    """What writes the overlays; drawing is imported for those who ask for it."""
+    from fas_jax.studies.overlays import Explainer
+
+    return Explainer.of(bundle, detector, way, folder)
 
 
 def in_words(verdict: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
 from fas_jax.deployment.card import rendered_share
 from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames
-from fas_jax.deployment.verdict import NO_DECISION, Verdict, frame_interval
+from fas_jax.deployment.verdict import NO_DECISION, Seen, Verdict, frame_interval
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Explained, Method
@@ -155,10 +155,15 @@ class Bundle:
         # `in_order` puts the detector that was asked for last.
         return own
 
-    def judge(self, paths: Sequence[Path], name: str = "") -> Iterator[Verdict]:
+    def judge(self, paths: Sequence[Path], name: str = "", seen: Seen | None = None) -> Iterator[Verdict]:
         """The verdict on each of some video or image files, in their order.
 
         Worker processes decode them. The digest binds a verdict to the file's content.
+
+        Args:
+            paths: The files.
+            name: The detector; `default` if empty.
+            seen: Called before each verdict on a file that could be decoded.
 
         Raises:
             UserError: The bundle has no such detector.
@@ -173,6 +178,8 @@ class Bundle:
                 frames = {each: [unpack_frame(packed) for packed in stored] for each, stored in outcome.frames.items()}
                 verdict = self._judged(str(path), name, frames, outcome.info)
                 verdict = replace(verdict, sha256=sha256_file(path))
+                if seen:
+                    seen(verdict, {each: self._joined(each, own) for each, own in frames.items()})
             yield replace(verdict, seconds=round(time.monotonic() - start, 3))
             start = time.monotonic()
 

@@ -1,12 +1,13 @@
 """A detector's verdict on a clip, and how far its score depends on which frames were kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
+from fas_jax.deployment.given_frames import Frames
 from fas_jax.evaluation.intervals import Interval, percentile_interval
 from fas_jax.methods.base import Method
 from fas_jax.methods.data import Scores
@@ -68,6 +69,10 @@ class Verdict:
         return f"{said}threshold {self.threshold:.3f} (detector {self.detector})\n{self.interval_note}"
 
     __repr__ = __str__
+
+
+Seen: TypeAlias = Callable[[Verdict, Mapping[str, Frames]], object]
+"""Takes a verdict and, by rendition, the frames that it was reached from."""
 
 
 def bounds(interval: Interval) -> str:

@@ -216,6 +216,14 @@ class Explained(Protocol):
         the sentences that lead to the score."""
 
 
+@runtime_checkable
+class Differentiable(Protocol):
+    """A detector whose score has a logit that can be traced: it does not saturate as a rounded probability does."""
+
+    def log_odds(self) -> Callable[..., Any]:
+        """As `Detector.apply`, in float32, but for the result: the clips' logits [b]."""
+
+
 def identity(method: Method) -> dict[str, Any]:
     """What decides a method's result: kind, version, and the settings declared *what*; JSON-able."""
     return {"kind": method.kind, "version": method.version, **key(method)}

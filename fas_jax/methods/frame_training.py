@@ -11,7 +11,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, Num, Shaped, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, plain_name
@@ -22,6 +22,7 @@ from fas_jax.methods.data import Batch, Clips, Rows, Scores, fingerprint_of
 from fas_jax.methods.frame_jobs import clips_with_frames, sampler_of, tell_failures
 from fas_jax.methods.frame_settings import FrameSettings, Made
 from fas_jax.methods.frame_weights import begin_with, weights_sha256
+from fas_jax.methods.fusion import traced_fuse_logits
 from fas_jax.methods.inputs import Input
 from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
@@ -83,7 +84,7 @@ class FrameDetector:
         return ""
 
     def traced_logits(
-        self, params: Any, frames: UInt8[Array, "n t h w 3"], real: Bool[Array, "n t"]
+        self, params: Any, frames: Num[Array, "n t h w 3"], real: Bool[Array, "n t"]
     ) -> Float[Array, "n t"]:
         """As `logits`, traceable; values at padded frames mean nothing."""
         flat = frames.reshape(frames.shape[0] * frames.shape[1], *frames.shape[2:])
@@ -103,6 +104,18 @@ class FrameDetector:
             return clip, jnp.where(real, jax.nn.sigmoid(logits), 0)
 
         return score
+
+    def log_odds(self) -> Callable[..., Array]:
+        """See `Differentiable.log_odds`; in float32 whatever the network is trained and scores in."""
+        method = dataclasses.replace(self.method, precision="float32")
+        exact, (item,) = dataclasses.replace(self, method=method), method.inputs()
+
+        def log_odds(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> Array:
+            real = mask[item]
+            logits, counts = exact.traced_logits(params, data[item], real), exact.counts(real)
+            return traced_fuse_logits(logits, counts, "mean" if method.fusion == "mean" else "mean-logit")
+
+        return log_odds
 
 
 def objective_for(method: FrameSettings, domains: int) -> Objective:

@@ -1,6 +1,6 @@
 """From scores of frames to the score of a clip."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -65,3 +65,25 @@ def traced_fuse(probabilities: Any, mask: Any, fusion: Fusion) -> Any:
         return jnp.where(last < 0, jnp.nan, jnp.sum(jnp.where(at, probabilities, 0), axis=1))
     joined: dict[str, Any] = {"mean": jnp.nanmean, "median": jnp.nanmedian, "minimum": jnp.nanmin}
     return joined[fusion](real, axis=1)
+
+
+def traced_fuse_logits(logits: Any, mask: Any, fusion: Fusion | Literal["mean-logit"]) -> Any:
+    """As `fuse_logits`, as a function that JAX can trace: float32 [b t] and bool [b t] to float32 [b].
+
+    `mean-logit` is the mean of the logits themselves. Every clip has a frame that counts.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    if fusion == "last" or fusion == "minimum":
+        return traced_fuse(logits, mask, fusion)
+    count = jnp.sum(mask, axis=1, keepdims=True)
+    if fusion == "mean-logit":
+        return jnp.sum(jnp.where(mask, logits, 0), axis=1) / count[:, 0].astype(jnp.float32)
+    if fusion == "median":
+        ranks = jnp.argsort(jnp.argsort(jnp.where(mask, logits, jnp.inf), axis=1), axis=1)
+        mask = mask & (ranks >= (count - 1) // 2) & (ranks <= count // 2)
+    sides = [
+        jax.nn.logsumexp(jnp.where(mask, jax.nn.log_sigmoid(side), -jnp.inf), axis=1) for side in (logits, -logits)
+    ]
+    return sides[0] - sides[1]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool
 from fas_jax.base.settings import Execution
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity
 from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores, fingerprint_of
-from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse
+from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse, traced_fuse_logits
 from fas_jax.methods.head_settings import HeadSettings
 from fas_jax.methods.inputs import Input
 from fas_jax.models.architecture import bona_fide_probability, padded, tempered
@@ -71,6 +71,17 @@ class HeadDetector:
             return traced_fuse(frames, real, method.fusion), frames
 
         return score
+
+    def log_odds(self) -> Callable[..., Array]:
+        """See `Differentiable.log_odds`."""
+        method, architecture = self.method, self.method.architecture(self.width)
+
+        def log_odds(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> Array:
+            inputs, real = method.traced_sequences(data, mask)
+            logits = tempered(architecture.apply(params, padded(inputs, real)), method.temperature)
+            return traced_fuse_logits(logits[..., 1] - logits[..., 0], real, method.fusion)
+
+        return log_odds
 
 
 def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:

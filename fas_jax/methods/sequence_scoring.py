@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Num, UInt8
 
 from fas_jax.methods.frame_training import FrameDetector, by_frame
 from fas_jax.training.sequences import SequenceClassification
@@ -63,7 +63,7 @@ class SequenceDetector(FrameDetector):
         return f"it has {count} frame, and a difference needs {least}" if 0 < count < least else ""
 
     def traced_logits(
-        self, params: Any, frames: UInt8[Array, "n t h w 3"], real: Bool[Array, "n t"]
+        self, params: Any, frames: Num[Array, "n t h w 3"], real: Bool[Array, "n t"]
     ) -> Float[Array, "n t"]:
         """See `FrameDetector.traced_logits`."""
         sequences, mask = self._divided(frames), self._divided(real)

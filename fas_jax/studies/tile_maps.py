@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from jaxtyping import Int
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import plain_name
 from fas_jax.base.logits import sigmoid
 from fas_jax.base.rendition import Rendition
-from fas_jax.evaluation.scores import TEST, ScoreTable
-from fas_jax.experiment.corpus import Corpus
+from fas_jax.evaluation.scores import TEST
 from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import plan as planned
@@ -25,6 +23,7 @@ from fas_jax.methods.patches_fitting import PatchesDetector
 from fas_jax.pixels.tiles import tile_corners
 from fas_jax.reporting.extra_figures import write_extra_figure
 from fas_jax.reporting.tile_maps import TileMap, tile_figure
+from fas_jax.studies.worst_videos import first_plan, numbers_of, worst_videos
 
 TEXT = (
     "The patch networks' score of each tile of a kept frame: attacks with the highest scores, and bona fide videos "
@@ -56,13 +55,7 @@ def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int 
     name = method or next(iter(known))
     if name not in known:
         raise unknown_name("method of kind patches", name, known)
-    pairs = zip(inputs["assignments"], inputs["plans"], strict=True)
-    # Of several seeds the first.
-    plans = {about["protocol"]: (about["seed"], plan) for about, plan in reversed(list(pairs))}
-    protocol = protocol or inputs["assignments"][0]["protocol"]
-    if protocol not in plans:
-        raise unknown_name("protocol", protocol, plans)
-    seed, plan = plans[protocol]
+    protocol, seed, plan = first_plan(inputs, protocol)
     detector = DetectorStore(run, name, known[name], inputs["detectors"][name]).load(plan)
     if isinstance(detector, Failed):
         raise UserError(f"{run}: the fitting of {name} failed: {detector.reason}")
@@ -70,7 +63,7 @@ def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int 
     corpus = open_inputs(run, cache)
     read = [each for each in planned(experiment, corpus.videos) if each.name == plan]
     record_readings(experiment, read, "study", cache or stored_cache(inputs))
-    numbers = _numbers(corpus, worst_videos(table, videos))
+    numbers = numbers_of(corpus, worst_videos(table, videos))
     clips = corpus.open(numbers)
     rendition = experiment.renditions[known[name].rendition]
     maps = maps_of(cast(PatchesDetector, detector), clips, clips.find(numbers).tolist(), rendition)
@@ -78,14 +71,6 @@ def draw_tile_maps(run: Path, method: str = "", protocol: str = "", videos: int 
         raise UserError(f"{run}: no tile of a test video of {protocol} has a score of {name}")
     figure = tile_figure(maps)
     return write_extra_figure(run, plain_name(f"tiles-{name}"), f"Tiles of {name}, {protocol}", TEXT, figure)
-
-
-def worst_videos(table: ScoreTable, count: int) -> ScoreTable:
-    """The attacks with the highest scores, then the bona fide videos with the lowest, half of each."""
-    table = table.rows(table.answered)
-    order = np.argsort(np.where(table.label == 1, table.score, -table.score), kind="stable")
-    sides = [order[table.label[order] == label] for label in (0, 1)]
-    return table.rows(np.concatenate([side[: max(1, count // 2)] for side in sides]))
 
 
 def maps_of(detector: PatchesDetector, clips: Clips, rows: Sequence[int], rendition: Rendition) -> list[TileMap]:
@@ -116,10 +101,3 @@ def maps_of(detector: PatchesDetector, clips: Clips, rows: Sequence[int], rendit
         title = f"{kind}: {Path(str(video.path[0])).name}"
         found.append(TileMap(title, batch.data[tiles][0, own], corners, scores))
     return found
-
-
-def _numbers(corpus: Corpus, table: ScoreTable) -> Int[np.ndarray, " n"]:
-    """Where the videos of a table lie in the corpus, in the table's order."""
-    every = zip(corpus.videos.dataset, corpus.videos.path, strict=True)
-    places = {(str(dataset), str(path)): number for number, (dataset, path) in enumerate(every)}
-    return np.array([places[str(dataset), str(path)] for dataset, path in zip(table.dataset, table.video, strict=True)])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from fas_jax.synthetic.motion import Wander, wander
 from fas_jax.synthetic.pixels import scale_channels, spread
@@ -136,6 +136,14 @@ def distort(camera: Camera, points: Float32[np.ndarray, "k 2"]) -> Float32[np.nd
     centre = np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
     squared = ((points - centre) ** 2).sum(axis=1, keepdims=True) / (centre**2).sum()
     return (centre + (points - centre) * (1 - camera.model.distortion * squared)).astype(np.float32)
+
+
+def distort_mask(camera: Camera, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Where a part of the undistorted image lies in the frame."""
+    if camera.maps is None:
+        return mask
+    shown = cv2.remap(mask.astype(np.uint8) * 255, *camera.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(shown) > 127
 
 
 def _adapt(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from fas_jax.synthetic.expression import draw_expression, eye_area
 from fas_jax.synthetic.face import Head
@@ -140,24 +140,50 @@ def show_print(
 ) -> Image:
     """Radiance of a print in front of a background."""
     bend_u, bend_v = np.float32(instrument.bend_u.at(time)), np.float32(instrument.bend_v.at(time))
-    across = u - np.float32(0.5)
-    bow = 1 - 4 * across * across
-    bent_v = np.float32(0.5) + (v - np.float32(0.5)) * (1 + bend_v * bow)
-    down = v - np.float32(0.5)
-    bent_u = u + bend_u * (1 - 4 * down * down)
+    across, down = u - np.float32(0.5), v - np.float32(0.5)
     texture = instrument.texture if instrument.holes is None else _with_eyes(instrument, instrument.holes, time)
-    rows, columns = texture.shape[:2]
-    map_x = (bent_u + np.float32(instrument.margin[0])) * np.float32(columns / (1 + 2 * instrument.margin[0]))
-    map_y = (bent_v + np.float32(instrument.margin[1])) * np.float32(rows / (1 + 2 * instrument.margin[1]))
+    map_x, map_y = _on_paper(instrument, u, v, time)
     shown = instrument.background.copy()
     cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, dst=shown, borderMode=cv2.BORDER_TRANSPARENT)
     shown *= instrument.lighting
-    covered = ((map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)).astype(np.float32)
+    covered = print_cover(instrument, u, v, time).astype(np.float32)
     # Where the paper turns towards the light it is brighter.
     shown *= spread(1 + covered * (np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down))
     covered *= instrument.sheen * (1 + 3 * bend_v)
     shown += spread(covered)
     return shown
+
+
+def print_cover(
+    instrument: Print, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"], time: float
+) -> Bool[np.ndarray, "h w"]:
+    """Where the paper is, with its margin and with holes in it."""
+    map_x, map_y = _on_paper(instrument, u, v, time)
+    rows, columns = instrument.texture.shape[:2]
+    return (map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)
+
+
+def _on_paper(
+    instrument: Print, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"], time: float
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Texture pixels (x, y) that are seen at every u and v of bent paper."""
+    bend_u, bend_v = np.float32(instrument.bend_u.at(time)), np.float32(instrument.bend_v.at(time))
+    across, down = u - np.float32(0.5), v - np.float32(0.5)
+    bent_v = np.float32(0.5) + down * (1 + bend_v * (1 - 4 * across * across))
+    bent_u = u + bend_u * (1 - 4 * down * down)
+    rows, columns = instrument.texture.shape[:2]
+    map_x = (bent_u + np.float32(instrument.margin[0])) * np.float32(columns / (1 + 2 * instrument.margin[0]))
+    map_y = (bent_v + np.float32(instrument.margin[1])) * np.float32(rows / (1 + 2 * instrument.margin[1]))
+    return map_x, map_y
+
+
+def screen_cover(
+    instrument: Screen, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Where the screen is, with its bezel."""
+    beside = (np.abs(each - np.float32(0.5)) - np.float32(0.5) for each in (u, v))
+    inside_u, inside_v = (each <= edge for each, edge in zip(beside, instrument.bezel, strict=True))
+    return inside_u & inside_v
 
 
 def show_screen(

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import face, instruments
-from fas_jax.synthetic.camera import Automatic, capture, distort, set_up
+from fas_jax.synthetic.camera import Automatic, capture, distort, distort_mask, set_up
 from fas_jax.synthetic.domains import Conditions, Domain, attacker_camera, official_conditions
 from fas_jax.synthetic.face import draw_appearance
 from fas_jax.synthetic.instruments import EyeHoles, Holding, Print, Screen
@@ -33,6 +33,8 @@ class Recording:
     frames: Iterator[UInt8[np.ndarray, "h w 3"]]
     boxes: Float32[np.ndarray, "t 4"]
     eyes: Float32[np.ndarray, "t 2 2"]
+    instrument: Callable[[int], Bool[np.ndarray, "h w"]]
+    """From a frame's index to where the attack's instrument is in it; nowhere in bona fide videos."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class _Stage:
 
     radiance: Callable[[int, float], Image]
     landmarks: Callable[[float], Landmarks]
+    cover: Callable[[float], Bool[np.ndarray, "h w"]]
+    """Where an instrument is."""
 
 
 def record(
@@ -71,7 +75,11 @@ def record(
         for index, time in enumerate(times):
             yield capture(camera, state, stage.radiance(index, float(time)), index, float(time))
 
-    return Recording(frames(), np.stack(boxes), np.stack([distort(camera, mark.eyes) for mark in marks]))
+    def instrument(index: int) -> Bool[np.ndarray, "h w"]:
+        return distort_mask(camera, stage.cover(float(times[index])))
+
+    eyes = np.stack([distort(camera, mark.eyes) for mark in marks])
+    return Recording(frames(), np.stack(boxes), eyes, instrument)
 
 
 def _bona_fide(
@@ -80,7 +88,8 @@ def _bona_fide(
     rng = generator("scene", settings.seed, video.layout, video.path)
     framing = draw_framing(rng, conditions.domain.face_share)
     scene = _person(rng, video, settings, texture, size, framing, conditions)
-    return _Stage(lambda index, time: compose(scene, time), lambda time: landmarks(scene, time))
+    nowhere = np.zeros(size[::-1], bool)
+    return _Stage(lambda index, time: compose(scene, time), lambda time: landmarks(scene, time), lambda time: nowhere)
 
 
 def _person(
@@ -140,11 +149,16 @@ def _attack(
         placed = instruments.to_frame(holding, time, points)
         return Landmarks(np.concatenate([placed[2], placed[3] - placed[2]]), placed[:2])
 
+    def places(time: float) -> tuple[np.ndarray, np.ndarray]:
+        return instruments.coordinates(holding, time, size)
+
     if video.pai == "replay":
         screen = _draw_screen(rng, pictures, domain, size, holding, light, video.layout)
-        return _Stage(_screen_radiance(screen, background, holding, size), marks)
+        radiance = _screen_radiance(screen, background, holding, size)
+        return _Stage(radiance, marks, lambda time: instruments.screen_cover(screen, *places(time)))
     paper = _draw_paper(rng, video, settings, domain, pictures(0), first, first_size, background, holding, light)
-    return _Stage(_print_radiance(paper, holding, size), marks)
+    radiance = _print_radiance(paper, holding, size)
+    return _Stage(radiance, marks, lambda time: instruments.print_cover(paper, *places(time), time))
 
 
 def _print_radiance(paper: Print, holding: Holding, size: tuple[int, int]) -> Callable[[int, float], Image]:

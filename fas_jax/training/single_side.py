@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num
 
+from fas_jax.models.rectifiers import relu
 from fas_jax.training.classification import cross_entropy, dropped, linear
 from fas_jax.training.losses import gathered, norms, reversal_at, reverse_gradient, share_of_mean, triplets
 from fas_jax.training.objectives import Objective
@@ -88,7 +89,7 @@ class SingleSide(Objective):
         return logits[:, 1] - logits[:, 0]
 
     def _bottleneck(self, pooled: Float[Array, "b d"], head: Any) -> Float[Array, "b w"]:
-        return jax.nn.relu(linear(pooled, head["bottleneck"]))
+        return relu(linear(pooled, head["bottleneck"]))
 
     def _features(self, values: Float[Array, "b w"]) -> Float[Array, "b w"]:
         """Divided by the root of twice their length, as the release does, and so not of length 1."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, UInt8
+from jaxtyping import Array, Float, Float32, Num
 
 Params = dict[str, Any]
 """Nested dictionaries of float32 arrays."""
@@ -33,8 +33,8 @@ class Backbone:
     init: Callable[[int], Params]
     """Random weights from a seed."""
     apply: Callable[..., Float[Array, "b d"]]
-    """Pure; `apply(params, frames, precision)`: RGB frames [b h w 3] from 0 to 255 in, float32 features out;
-    preprocessing is its own."""
+    """Pure; `apply(params, frames, precision)`: RGB frames [b h w 3] from 0 to 255 in, uint8 or float, float32 features
+    out; preprocessing is its own."""
     import_weights: Callable[[Tensors], Params]
     """From published weights; raises `UserError` that names the tensor where they do not fit."""
     package: tuple[str, str] | None = None
@@ -74,7 +74,7 @@ def faster_form() -> str:
 
 
 def in_chunks(
-    network: Callable[[UInt8[Array, "n h w 3"]], Float[Array, "n d"]], frames: UInt8[Array, "b h w 3"], size: int
+    network: Callable[[Num[Array, "n h w 3"]], Float[Array, "n d"]], frames: Num[Array, "b h w 3"], size: int
 ) -> Float[Array, "b d"]:
     """What a network makes of the frames, taken `size` at a time where their number is a known multiple of it.
 
@@ -91,7 +91,7 @@ IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET = f"RGB / 255, minus {IMAGENET_MEAN}, over {IMAGENET_SPREAD}"
 
 
-def imagenet_normalise(frames: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+def imagenet_normalise(frames: Num[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """Pixels with ImageNet's channel means taken off, in units of its standard deviations."""
     mean = np.array(IMAGENET_MEAN, np.float32)
     deviation = np.array(IMAGENET_SPREAD, np.float32)

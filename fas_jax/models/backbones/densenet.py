@@ -18,11 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, UInt8, UInt16
+from jaxtyping import Array, Float, Float32, Num, UInt16
 
 from fas_jax.models.backbones.base import (
     EXACT,
@@ -35,6 +34,7 @@ from fas_jax.models.backbones.base import (
     per_channel,
     product,
 )
+from fas_jax.models.rectifiers import relu
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def inputs_first(kernel: Float32[np.ndarray, "3 3 c o"]) -> Float32[np.ndarray, 
 
 
 def apply(
-    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
+    shape: Shape, params: Params, frames: Num[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
 ) -> Float[Array, "b d"]:
     """Features after the last average pooling, float32.
 
@@ -124,14 +124,14 @@ def apply(
 
 
 def _features(
-    shape: Shape, params: Params, frames: UInt8[Array, "b h w 3"], *, precision: Precision, form: str
+    shape: Shape, params: Params, frames: Num[Array, "b h w 3"], *, precision: Precision, form: str
 ) -> Float[Array, "b d"]:
     between = jnp.dtype("float32" if form == "restructured" else precision)
     x = _convolve(imagenet_normalise(frames).astype(precision), params["stem"]["kernel"], stride=2, padding=3)
     windows = ((1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0)))
     # Neither a bias nor rectification changes which of a window's values is the largest; pooled first, they are fewer.
     x = lax.reduce_window(x.astype(between), np.array(-np.inf, between), lax.max, *windows)
-    x = jax.nn.relu(x + per_channel(params["stem"]["bias"]).astype(between))
+    x = relu(x + per_channel(params["stem"]["bias"]).astype(between))
     for b, layers in enumerate(shape.layers, start=1):
         x = FORMS[form](shape, layers, params[f"block{b}"], x, precision)
         if b < len(shape.layers):
@@ -151,7 +151,7 @@ def _plain_block(
         kernel, bias = layer["bottleneck"]["kernel"], layer["bottleneck"]["bias"]
         y = _scale_shift_relu(layer, x).astype(x.dtype)
         y = _convolve(y, kernel[None, None], stride=1, padding=0) + per_channel(bias).astype(x.dtype)
-        y = _convolve(jax.nn.relu(y), layer["growth"]["kernel"], stride=1, padding=1, order="IHWO")
+        y = _convolve(relu(y), layer["growth"]["kernel"], stride=1, padding=1, order="IHWO")
         x = jnp.concatenate([x, y], axis=3)
     return x
 
@@ -176,7 +176,7 @@ def _buffered_block(
         layer = block[f"layer{i + 1}"]
         inputs = start + i * shape.growth
         y = _scale_shift_relu(layer, widen(buffer[..., :inputs]))
-        y = jax.nn.relu(product(y, layer["bottleneck"]["kernel"], precision) + per_channel(layer["bottleneck"]["bias"]))
+        y = relu(product(y, layer["bottleneck"]["kernel"], precision) + per_channel(layer["bottleneck"]["bias"]))
         y = grow(y, layer["growth"]["kernel"], precision)
         buffer = lax.dynamic_update_slice(buffer, narrow(y), (0, 0, 0, inputs))
     return widen(buffer)
@@ -223,7 +223,7 @@ def _from_bits(bits: UInt16[Array, "b h w c"]) -> Float32[Array, "b h w c"]:
 
 
 def _scale_shift_relu(norm: Params, x: Array) -> Float[Array, "b h w c"]:
-    return jax.nn.relu(x.astype(jnp.float32) * per_channel(norm["scale"]) + per_channel(norm["shift"]))
+    return relu(x.astype(jnp.float32) * per_channel(norm["scale"]) + per_channel(norm["shift"]))
 
 
 def _convolve(x: Array, kernel: Array, stride: int, padding: int, order: str = "HWIO") -> Array:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num
 
 from fas_jax.models.backbones.base import (
     EXACT,
@@ -32,6 +32,7 @@ from fas_jax.models.backbones.base import (
     product,
 )
 from fas_jax.models.backbones.weights import Importer, fold
+from fas_jax.models.rectifiers import relu6
 
 STEM, HEAD = 32, 1280
 EPSILON = 1e-3
@@ -112,7 +113,7 @@ def init(seed: int) -> Params:
 
 
 def apply(
-    params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
+    params: Params, frames: Num[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
 ) -> Float[Array, "b d"]:
     """Features after the average pooling, float32 [b 1280].
 
@@ -124,22 +125,22 @@ def apply(
     """
     form = form or faster_form()
 
-    def network(some: UInt8[Array, "n h w 3"]) -> Float[Array, "n d"]:
+    def network(some: Num[Array, "n h w 3"]) -> Float[Array, "n d"]:
         return jnp.mean(layers(params, some, precision, form)[-1], axis=(1, 2))
 
     return in_chunks(network, frames, CHUNK) if form == "restructured" else network(frames)
 
 
 def layers(
-    params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
+    params: Params, frames: Num[Array, "b h w 3"], precision: Precision = "float32", form: str = ""
 ) -> list[Float[Array, "b _ _ _"]]:
     """What stem, blocks and head put out, in this order; for comparison with other implementations."""
     depthwise = {"plain": _convolve, "restructured": _shifted_sum}[form or faster_form()]
     x = (frames.astype(jnp.float32) - np.float32(127)) / np.float32(128)
-    outputs = [_relu6(_convolve(x, params["stem"], stride=2))]
+    outputs = [relu6(_convolve(x, params["stem"], stride=2))]
     for i, block in enumerate(BLOCKS):
         outputs.append(_bottleneck(block, depthwise, params[f"block{i}"], outputs[-1], precision))
-    return [*outputs, _relu6(_product(outputs[-1], params["head"], precision))]
+    return [*outputs, relu6(_product(outputs[-1], params["head"], precision))]
 
 
 def import_weights(tensors: Tensors) -> Params:
@@ -190,8 +191,8 @@ BACKBONE = Backbone(
 def _bottleneck(
     block: Block, depthwise: Callable[..., Array], params: Params, x: Float[Array, "b h w c"], precision: Precision
 ) -> Float[Array, "b h2 w2 o"]:
-    y = _relu6(_product(x, params["expand"], precision)) if block.expand > 1 else x
-    y = _relu6(depthwise(y, params["depthwise"], block.stride))
+    y = relu6(_product(x, params["expand"], precision)) if block.expand > 1 else x
+    y = relu6(depthwise(y, params["depthwise"], block.stride))
     y = _product(y, params["project"], precision)
     return x + y if block.residual else y
 
@@ -226,7 +227,3 @@ def _same(length: int, kernel: int, stride: int) -> tuple[int, tuple[int, int]]:
     outputs = -(-length // stride)
     padding = max((outputs - 1) * stride + kernel - length, 0)
     return outputs, (padding // 2, padding - padding // 2)
-
-
-def _relu6(x: Array) -> Array:
-    return jnp.clip(x, 0, 6)

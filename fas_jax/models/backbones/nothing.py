@@ -1,7 +1,7 @@
 """The backbone `none`, for runs whose methods read frames alone: its feature is 0, and it takes no time."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num
 
 from fas_jax.models.backbones.base import Backbone, Params, Precision, Tensors
 
@@ -12,7 +12,7 @@ def _init(seed: int) -> Params:
     return {}
 
 
-def _apply(params: Params, frames: UInt8[Array, "b h w 3"], precision: Precision = "float32") -> Float[Array, "b 1"]:
+def _apply(params: Params, frames: Num[Array, "b h w 3"], precision: Precision = "float32") -> Float[Array, "b 1"]:
     return jnp.zeros((frames.shape[0], 1), jnp.float32)
 
 

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import jax
 from jaxtyping import Array, Float
 
+from fas_jax.models.rectifiers import relu
 from fas_jax.models.trainable.base import Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve
 from fas_jax.models.trainable.published import Weight, Weights, convolution
@@ -23,7 +23,7 @@ def _layer(
 ) -> tuple[Float[Array, "b h2 w2 o"], Stats]:
     # Maps are correlations of one scale, whatever the camera: nothing has to be normalised.
     bias = params["bias"].astype(x.dtype)[None, None, None]
-    return jax.nn.relu(convolve(x, params["kernel"], stride) + bias), {}
+    return relu(convolve(x, params["kernel"], stride) + bias), {}
 
 
 COHERENCE = Trainable(

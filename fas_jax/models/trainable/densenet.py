@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import IMAGENET, Tensors, imagenet_normalise
 from fas_jax.models.backbones.densenet import SHAPES, Shape, mean_2x2
+from fas_jax.models.rectifiers import relu
 from fas_jax.models.trainable.base import Renewed, Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, imagenet_stem, normalise, pointwise
 from fas_jax.models.trainable.published import Weight, convolution, norm, normed
@@ -75,7 +75,7 @@ def _stage(
         name = f"layer{i}"
         parts.append(new.keep(name, mode.block(partial(_layer, mode))(params[name], stats[name], parts)))
     x = jnp.concatenate(parts, axis=3)
-    x = jax.nn.relu(new.keep("end", normalise(x, params["end"], stats["end"], EPSILON, mode)))
+    x = relu(new.keep("end", normalise(x, params["end"], stats["end"], EPSILON, mode)))
     if "kernel" in params["end"]:
         # Pooling and the 1x1 convolution commute; pooled first, the product is four times smaller.
         x = pointwise(mean_2x2(x), params["end"]["kernel"])
@@ -89,7 +89,7 @@ def _layer(
 
     def normal(name: str, values: Array) -> Array:
         found = new.keep(name, normalise(values, params[name], stats[name], EPSILON, mode))
-        return jax.nn.relu(found)
+        return relu(found)
 
     y = pointwise(normal("before", jnp.concatenate(parts, axis=3)), params["bottleneck"]["kernel"])
     return convolve(normal("bottleneck", y), params["growth"]["kernel"], 1, 1), dict(new)

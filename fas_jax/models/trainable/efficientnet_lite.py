@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from fas_jax.models.backbones.efficientnet_lite import BACKBONE, EPSILON, HEAD, STEM, Block, make_blocks
+from fas_jax.models.rectifiers import relu6
 from fas_jax.models.trainable.base import Renewed, Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, depthwise, normalise, pointwise
 from fas_jax.models.trainable.published import Weights, normed
@@ -57,12 +58,12 @@ def _weights(block: Block, at: str) -> Weights:
 
 def _stem(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w 3"]) -> tuple[Array, Stats]:
     x, stats = normalise(convolve(x, params["kernel"], 2), params, stats, EPSILON, mode)
-    return _relu6(x), stats
+    return relu6(x), stats
 
 
 def _head(mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]) -> tuple[Array, Stats]:
     x, stats = normalise(pointwise(x, params["kernel"]), params, stats, EPSILON, mode)
-    return _relu6(x), stats
+    return relu6(x), stats
 
 
 def _in_one(block: Block, mode: Mode, params: Params, stats: Stats, x: Array) -> tuple[Array, Stats]:
@@ -80,14 +81,10 @@ def _bottleneck(
         found: Array = new.keep(name, normalise(values, params[name], stats[name], EPSILON, mode))
         return found
 
-    y = _relu6(normal("expand", pointwise(x, params["expand"]["kernel"]))) if block.expand > 1 else x
-    y = _relu6(normal("depthwise", depthwise(y, params["depthwise"]["kernel"], block.stride)))
+    y = relu6(normal("expand", pointwise(x, params["expand"]["kernel"]))) if block.expand > 1 else x
+    y = relu6(normal("depthwise", depthwise(y, params["depthwise"]["kernel"], block.stride)))
     y = normal("project", pointwise(y, params["project"]["kernel"]))
     return (x + y if block.residual else y), dict(new)
-
-
-def _relu6(x: Array) -> Array:
-    return jnp.clip(x, 0, 6)
 
 
 NETWORKS = (

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import EXACT, Precision, faster_form, per_channel
+from fas_jax.models.rectifiers import relu
 from fas_jax.models.trainable.convolution import by_products, plain
 from fas_jax.models.trainable.depthwise import shifted_sum
 
@@ -94,7 +95,7 @@ def imagenet_stem(
     """
     x, stats = normalise(convolve(x, params["kernel"], 2, 3), params, stats, epsilon, mode)
     windows = (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-    return lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, *windows), stats
+    return lax.reduce_window(relu(x), -jnp.inf, lax.max, *windows), stats
 
 
 def layer_norm(x: Float[Array, "*n c"], params: Params, epsilon: float) -> Float[Array, "*n c"]:

@@ -8,11 +8,11 @@ of the map and a linear classifier give the same logit as the mean of a map of l
 from collections.abc import Iterator
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from fas_jax.models.rectifiers import relu
 from fas_jax.models.trainable.base import Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, normalise
 from fas_jax.models.trainable.published import normed
@@ -55,7 +55,7 @@ def _inside(
     stride: int, mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]
 ) -> tuple[Float[Array, "b h2 w2 o"], Stats]:
     x, stats = normalise(convolve(x, params["kernel"], stride, 1), params, stats, EPSILON, mode)
-    return jax.nn.relu(x), stats
+    return relu(x), stats
 
 
 NETWORKS = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import jax
 from jaxtyping import Array, Float
 
 from fas_jax.models.backbones.base import IMAGENET, imagenet_normalise
+from fas_jax.models.rectifiers import relu
 from fas_jax.models.trainable.base import Renewed, Stage, Trainable
 from fas_jax.models.trainable.layers import Mode, Params, Stats, convolve, imagenet_stem, normalise
 from fas_jax.models.trainable.published import Weights, normed
@@ -104,16 +104,16 @@ def _block(
     stride: int, mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]
 ) -> tuple[Float[Array, "b h2 w2 o"], Stats]:
     layer = _Layers(mode, params, stats)
-    y = layer("second", jax.nn.relu(layer("first", x, stride)))
-    return jax.nn.relu(layer.shortcut(x, stride) + y), dict(layer)
+    y = layer("second", relu(layer("first", x, stride)))
+    return relu(layer.shortcut(x, stride) + y), dict(layer)
 
 
 def _bottleneck(
     stride: int, mode: Mode, params: Params, stats: Stats, x: Float[Array, "b h w c"]
 ) -> tuple[Float[Array, "b h2 w2 o"], Stats]:
     layer = _Layers(mode, params, stats)
-    y = jax.nn.relu(layer("second", jax.nn.relu(layer("first", x)), stride))
-    return jax.nn.relu(layer.shortcut(x, stride) + layer("third", y)), dict(layer)
+    y = relu(layer("second", relu(layer("first", x)), stride))
+    return relu(layer.shortcut(x, stride) + layer("third", y)), dict(layer)
 
 
 NETWORKS = (

@@ -1,0 +1,6 @@
+"""`fas-jax attack`, run from a checkout."""
+
+from fas_jax.commands.attack import command
+
+if __name__ == "__main__":
+    command()
