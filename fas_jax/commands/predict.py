@@ -21,6 +21,7 @@ def main(
     bundle: Path | None = None,
     detector: str = "",
     words: bool = False,
+    uncertain: bool = False,
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
@@ -35,6 +36,8 @@ def main(
         detector: Name of the deciding method in the run's [methods.NAME] tables. If empty, the first method that reads
             other methods' scores decides, or else the first method.
         words: Whether to print sentences instead of JSON.
+        uncertain: Whether to give three answers: bona fide, attack, or uncertain where the score excludes neither
+            class, or both, at the error rate of the run (evaluation.alpha). Uncertain files are not accepted.
     """
     if not paths:
         raise UserError("name at least one video or image file")
@@ -48,10 +51,12 @@ def main(
     shipped = bundle.resolve() == SHIPPED
     if shipped:
         print("nothing was trained here: the model that comes with the package decides", file=sys.stderr)
-    for caveat in loaded.caveats(detector):
+    wanted = detector or loaded.default
+    shortage = loaded.decision(wanted).three(wanted).shortage if uncertain else ""
+    for caveat in [*loaded.caveats(detector), *([shortage] if shortage else [])]:
         print(caveat, file=sys.stderr)
     undecided = 0
-    for verdict in loaded.judge(paths, detector or loaded.default):
+    for verdict in loaded.judge(paths, wanted, uncertain=uncertain):
         undecided += verdict.decision == NO_DECISION
         told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
         if words:
