@@ -12,8 +12,10 @@ from fas_jax.base.logits import sigmoid
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
 from fas_jax.datasets.frames import StoredFrames
-from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.bundle_folder import load_bundle, write_bundle
+from fas_jax.deployment.decision import Decision
+from fas_jax.evaluation.conformal import Band
 from fas_jax.methods.base import Detector, Method
 from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.deeppixbis import DeepPixBiS
@@ -201,6 +203,7 @@ def make_bundle(
     renditions: Mapping[str, Rendition] = WHOLE,
     features: Features = FEATURES,
     params: Any = None,
+    bands: Mapping[str, Band] | None = None,
 ) -> Bundle:
     """A bundle of drawn detectors; the threshold is 0.5 where none is given. `params` maps a detector's to others."""
     backbone = backbones.get(features.backbone)
@@ -213,7 +216,7 @@ def make_bundle(
     write_bundle(
         folder,
         detectors=detectors,
-        decisions={name: Decision((thresholds or {}).get(name, 0.5)) for name in methods},
+        decisions={name: Decision((thresholds or {}).get(name, 0.5), (bands or {}).get(name)) for name in methods},
         preparation=Preparation(workers=1),
         renditions=renditions,
         features=features,

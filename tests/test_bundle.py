@@ -16,8 +16,9 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.rendition import Rendition
 from fas_jax.commands.predict import only_bundle
 from fas_jax.deployment import bundle as bundles
-from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.bundle_folder import ABOUT, find_bundles, load_bundle
+from fas_jax.deployment.decision import Decision
 from fas_jax.methods.recurrent import Gru
 from fas_jax.pixels.crops import resize
 from tests.backbone_cases import uniform

@@ -1,6 +1,7 @@
 """The study of threshold rules on random domains: its scores, its verdicts, its files."""
 
 import dataclasses
+import re
 from math import comb
 
 import numpy as np
@@ -13,6 +14,7 @@ from fas_jax.methods.logistic import MeanFeature
 from fas_jax.models.logistic import fit_logistic
 from fas_jax.reporting.grid import Strong
 from fas_jax.studies.domain_shift import rules as judging
+from fas_jax.studies.domain_shift.coverage import coverage_table
 from fas_jax.studies.domain_shift.page import Study, read_study, write_study
 from fas_jax.studies.domain_shift.rendered import DomainShift, score_targets
 from fas_jax.studies.domain_shift.rules import Outcome, StudyRule
@@ -183,11 +185,49 @@ def test_other_rules_are_judged_from_the_written_scores(scores, tmp_path):
     assert known == study
     assert write_study(tmp_path / "second", again, known, ["pooled", "balanced"]) == text
     written = {path.name for path in (tmp_path / "first").iterdir()}
-    assert {"scores.csv", "domains.json", "shift.html", "shift.md", "targets.csv", "verdicts.csv"} <= written
+    assert {
+        "scores.csv",
+        "domains.json",
+        "shift.html",
+        "shift.md",
+        "targets.csv",
+        "verdicts.csv",
+        "answers.csv",
+    } <= written
     assert "stays the default" in text
     (tmp_path / "first" / "domains.json").unlink()
     with pytest.raises(UserError, match=r"domains.json does not exist"):
         read_study(tmp_path / "first" / "scores.csv")
+
+
+def test_coverage_is_kept_on_exchangeable_targets_and_its_loss_is_told():
+    """Targets like the sources, but for one whose scores have all fallen."""
+    rng = np.random.default_rng(0)
+
+    def drawn(count, shift=0.0):
+        return [(i % 2, float(rng.normal(2.0 * (i % 2) + shift))) for i in range(count)]
+
+    table = ScoreTable.concatenate(
+        [
+            table_of(drawn(400), drawn(400)).rows(np.arange(800)),
+            table_of([], drawn(400, -2.0)).rows(np.arange(400, 800)),
+        ]
+    )
+    targets = [target_domain(0, number, (1, 2)) for number in range(2)]
+    found = coverage_table(table, targets, 0.1)
+    assert "at least 90 % for either class" in found.text
+    rows = {row[1]: dict(zip(found.grid.header, row, strict=True)) for row in found.grid.rows}
+    assert list(rows) == [
+        "coverage, bona fide", "coverage, attack", "uncertain", "accepted attacks, two answers",
+        "accepted attacks, three answers",
+    ]  # fmt: skip
+    for name in ("coverage, bona fide", "coverage, attack"):
+        low, high = re.findall(r"[\d.]+", rows[name]["sources, held-out subjects"])[1:]
+        assert float(low) <= 90 <= float(high)
+        assert 85 <= float(rows[name]["camera shifted"]) <= 95
+    assert float(rows["coverage, bona fide"]["light shifted"]) < 50
+    two, three = (float(rows[f"accepted attacks, {name} answers"]["camera shifted"]) for name in ("two", "three"))
+    assert three <= two
 
 
 def test_sizes_that_are_no_range_are_refused():

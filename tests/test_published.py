@@ -7,7 +7,8 @@ from safetensors.numpy import load_file
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.settings import Features, Preparation
-from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle import Bundle
+from fas_jax.deployment.decision import Decision
 from fas_jax.deployment.published import write_published
 from fas_jax.methods.finetune import Finetune
 from fas_jax.methods.frame_settings import Made

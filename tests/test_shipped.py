@@ -59,7 +59,9 @@ def test_predict_uses_it_where_nothing_was_trained_and_says_so(shipped, tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(predict, "load_bundle", lambda folder: {SHIPPED: shipped}[folder])
     monkeypatch.setattr(predict, "start_workers", lambda files: None)
-    monkeypatch.setattr(Bundle, "judge", lambda self, paths, name, seen: iter([Verdict("x", name, 0.5, "attack", 0.1)]))
+    monkeypatch.setattr(
+        Bundle, "judge", lambda self, paths, name, *_, **how: iter([Verdict("x", name, 0.5, "attack", 0.1)])
+    )
     assert predict.main((Path("x.mov"),)) == 0
     captured = capsys.readouterr()
     assert "the model that comes with the package" in captured.err

@@ -186,6 +186,10 @@ class Evaluation:
     weighing the same (neither errs less than the other by more than 0.2 points of HTER in
     fas-jax compare-thresholds). apcer:0.01: the lowest at which no PAI species has a higher APCER. cost:10,1: the
     cheapest, where an accepted attack costs 10 and a rejected bona fide 1. fixed:0.5: that value."""
+    alpha: float = what(0.05, later=True, above=0, below=1)
+    """Error rate of three answers (bona fide, attack, uncertain): at most this share of the clips of either class gets
+    an answer that excludes the class, if they are drawn as the source videos were that set the threshold. A lower rate
+    leaves more clips uncertain, and needs more source videos of each class: 1 / alpha - 1."""
     selection: Literal["training-domain", "leave-one-source-out", "oracle"] = what("training-domain")
     """Whose videos choose epochs and the search's settings, by the names of the literature. training-domain: those of
     the sources that are trained on; folds of stacks and of the search are cut by subject. leave-one-source-out: those

@@ -6,6 +6,7 @@ from pathlib import Path
 from fas_jax.base.errors import UserError
 from fas_jax.base.outputs import check_output
 from fas_jax.base.settings import to_dict
+from fas_jax.evaluation.conformal import ALPHA
 from fas_jax.evaluation.scores import ROLES
 from fas_jax.experiment.ledger import record_study
 from fas_jax.protocols.presets import SYNTHETIC
@@ -23,6 +24,7 @@ def main(
     rules: tuple[str, ...] = RULES,
     heads: tuple[str, ...] = ("mean-feature", "gru"),
     scores: Path | None = None,
+    alpha: float = ALPHA,
 ) -> None:
     """Draws random domains, renders them, trains heads on the sources and asks what each threshold rule costs.
 
@@ -42,8 +44,11 @@ def main(
             from the scores of that role. Today's default (pooled) is always among them.
         heads: Kinds of the methods that are fitted on the stored features.
         scores: scores.csv of an earlier study; nothing is rendered or fitted then, and settings and heads do not count.
+        alpha: Error rate of three answers (bona fide, attack, uncertain), whose coverage on the targets is tabulated.
     """
     check_output(out)
+    if not 0 < alpha < 1:
+        raise UserError(f"--alpha must lie between 0 and 1, not {alpha:g}")
     rules = tuple(dict.fromkeys((TODAY, *rules)))
     if scores is not None:
         table, study = read_study(scores)
@@ -60,7 +65,7 @@ def main(
         clips, shifted = (open_stores(each)[0] for each in stores)
         table = score_targets(clips, shifted, settings, methods)
         study = Study(to_dict(settings), stores.ordinary[0].provenance["weights"], tuple(targets))
-    print(write_study(out, table, study, rules))
+    print(write_study(out, table, study, rules, alpha))
 
 
 command = partial(cli.main, main)

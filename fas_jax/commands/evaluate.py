@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from fas_jax.base.errors import UserError
+from fas_jax.evaluation.conformal import ALPHA
 from fas_jax.reporting.report import evaluate_scores
 from fas_jax.runtime import cli
 
@@ -16,6 +17,7 @@ def main(
     scores: Path | None = None,
     out: Path | None = None,
     threshold: str = "pooled",
+    alpha: float = ALPHA,
     cache: Path | None = None,
 ) -> None:
     """Writes the report of a run that fas-jax train has trained, or of a table of scores.
@@ -30,6 +32,7 @@ def main(
         out: Folder for the report on --scores.
         threshold: Rule for --scores: pooled, balanced (every source dataset with the same weight), apcer:0.01,
             cost:10,1 or fixed:0.5.
+        alpha: Error rate of three answers for --scores, between 0 and 1; for a run, evaluation.alpha says it.
         cache: Where the cache with the run's inputs is now, if it was moved.
     """
     if (run is None) == (scores is None):
@@ -37,7 +40,7 @@ def main(
     if scores is not None:
         if out is None:
             raise UserError("--scores needs --out, the folder for the report")
-        evaluate_scores(scores, out, threshold)
+        evaluate_scores(scores, out, threshold, alpha)
         folder = out
     else:
         # Only here, because evaluating a table of scores must not need JAX.

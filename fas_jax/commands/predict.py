@@ -28,6 +28,7 @@ def main(
     bundle: Path | None = None,
     detector: str = "",
     words: bool = False,
+    uncertain: bool = False,
     explain: Path | None = None,
     explain_by: Way = "gradient",
 ) -> int:
@@ -49,6 +50,8 @@ def main(
         explain_by: How pixels are weighed. gradient: by how much the logit changes with them. guided: by guided
             back-propagation, for networks with rectifiers. occlusion: by how much the logit loses where a square is
             covered, which takes some fifty times as long as the verdict.
+        uncertain: Whether to give three answers: bona fide, attack, or uncertain where the score excludes neither
+            class, or both, at the error rate of the run (evaluation.alpha). Uncertain files are not accepted.
     """
     if not paths:
         raise UserError("name at least one video or image file")
@@ -62,13 +65,15 @@ def main(
     shipped = bundle.resolve() == SHIPPED
     if shipped:
         print("nothing was trained here: the model that comes with the package decides", file=sys.stderr)
-    for caveat in loaded.caveats(detector):
+    wanted = detector or loaded.default
+    shortage = loaded.decision(wanted).three(wanted).shortage if uncertain else ""
+    for caveat in [*loaded.caveats(detector), *([shortage] if shortage else [])]:
         print(caveat, file=sys.stderr)
     undecided = 0
     folder: AbstractContextManager[Path | None] = output_folder(explain) if explain else nullcontext()
     with folder as place:
         seen = explainer(loaded, detector, explain_by, place) if place else None
-        for verdict in loaded.judge(paths, detector or loaded.default, seen):
+        for verdict in loaded.judge(paths, wanted, seen, uncertain=uncertain):
             undecided += verdict.decision == NO_DECISION
             told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
             if seen and explain and verdict.source in seen.written:

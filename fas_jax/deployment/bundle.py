@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from fas_jax.base.record import ClipInfo, RenditionInfo, Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
 from fas_jax.deployment.card import rendered_share
+from fas_jax.deployment.decision import Decision
 from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames
 from fas_jax.deployment.verdict import NO_DECISION, Seen, Verdict, frame_interval
+from fas_jax.deployment.vetoes import with_uncertain
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Explained, Method
@@ -30,17 +32,6 @@ from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import choose_frames
 from fas_jax.protocols.presets import is_synthetic
-
-
-class Decision(NamedTuple):
-    """From a score to a verdict; fitted on the sources."""
-
-    threshold: float
-    """Bona fide from it on."""
-
-    def accepts(self, score: float) -> bool:
-        """Whether a score means bona fide; compared in float64, and never for NaN."""
-        return float(score) >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -155,7 +146,9 @@ class Bundle:
         # `in_order` puts the detector that was asked for last.
         return own
 
-    def judge(self, paths: Sequence[Path], name: str = "", seen: Seen | None = None) -> Iterator[Verdict]:
+    def judge(
+        self, paths: Sequence[Path], name: str = "", seen: Seen | None = None, *, uncertain: bool = False
+    ) -> Iterator[Verdict]:
         """The verdict on each of some video or image files, in their order.
 
         Worker processes decode them. The digest binds a verdict to the file's content.
@@ -164,12 +157,14 @@ class Bundle:
             paths: The files.
             name: The detector; `default` if empty.
             seen: Called before each verdict on a file that could be decoded.
+            uncertain: Whether there are three answers: bona fide, attack and uncertain.
 
         Raises:
-            UserError: The bundle has no such detector.
+            UserError: The bundle has no such detector, or for three answers no band of it.
         """
         name = name or self.default
-        self.decision(name)  # refuses an unknown one before any file is decoded
+        decision = self.decision(name)  # refuses an unknown one before any file is decoded
+        band = decision.three(name) if uncertain else None
         start = time.monotonic()
         for path, outcome in zip(paths, decode_files(paths, self.preparation, self.renditions_for(name)), strict=True):
             if isinstance(outcome, Undecoded):
@@ -178,6 +173,7 @@ class Bundle:
                 frames = {each: [unpack_frame(packed) for packed in stored] for each, stored in outcome.frames.items()}
                 verdict = self._judged(str(path), name, frames, outcome.info)
                 verdict = replace(verdict, sha256=sha256_file(path))
+                verdict = with_uncertain(verdict, band)
                 if seen:
                     seen(verdict, {each: self._joined(each, own) for each, own in frames.items()})
             yield replace(verdict, seconds=round(time.monotonic() - start, 3))
@@ -191,6 +187,7 @@ class Bundle:
         name: str = "",
         fps: float = 0.0,
         chosen: bool = False,
+        uncertain: bool = False,
     ) -> Verdict:
         """The verdict on a video whose frames are in memory; frames are chosen and cropped as those of a file are.
 
@@ -201,13 +198,16 @@ class Bundle:
             fps: Frames per second; needed by renditions that skip by time.
             chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
                 rendition's number.
+            uncertain: Whether there are three answers, see `judge`.
 
         Raises:
-            UserError: Arrays of another type or shape; no such detector; or one that reads facts of a file.
+            UserError: Arrays of another type or shape; no such detector, or no band of it; or one that reads facts of a
+                file.
         """
         start = time.monotonic()
         name = name or self.default
-        self.decision(name)
+        decision = self.decision(name)
+        band = decision.three(name) if uncertain else None
         if not 0 <= fps < float("inf"):
             raise UserError(f"fps must be a number of frames per second, or 0 where it is not known, not {fps}")
         if facts := [
@@ -225,7 +225,7 @@ class Bundle:
             verdict = self._verdict("array", name, Scores.none(1, str(error)))
         else:
             verdict = self._judged("array", name, made, info)
-        return replace(verdict, seconds=round(time.monotonic() - start, 3))
+        return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
 
     def caveats(self, name: str = "") -> list[str]:
         """Caveats about a detector's verdicts: rendered training data, random weights."""

@@ -14,8 +14,10 @@ from fas_jax.base.files import inside, plain_name, read_json, sha256_file, write
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation, from_dict, to_dict
-from fas_jax.deployment.bundle import Bundle, Decision
+from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.card import card
+from fas_jax.deployment.decision import Decision
+from fas_jax.evaluation.conformal import Band
 from fas_jax.methods.base import Detector, identity, method_to_dict
 from fas_jax.methods.registry import check_installed, method_from_dict, package_of
 from fas_jax.models import backbones
@@ -70,6 +72,7 @@ def write_bundle(
             "file": file,
             "sha256": sha256_file(folder / file),
             "threshold": decisions[name].threshold if name in decisions else None,
+            **({"band": band.to_json()} if name in decisions and (band := decisions[name].band) else {}),
         }
     # Bundles beside each other take the disk for one backbone, if it is the same.
     shared, params = folder.parent / _BACKBONE, jax.tree.map(np.asarray, backbone)
@@ -145,7 +148,8 @@ def load_bundle(folder: Path) -> Bundle:
         _same(f"{folder}: detector {name}", row["identity"], identity(method))
         detectors[name] = method.rebuild(params, row["about"])
         if row["threshold"] is not None:
-            decisions[name] = Decision(float(row["threshold"]))
+            band = Band.from_json(row["band"], f"{where}: detectors.{name}") if "band" in row else None
+            decisions[name] = Decision(float(row["threshold"]), band)
     if not decisions:
         raise UserError(f"{folder} holds no detector with a threshold, and can judge nothing")
     features = from_dict(Features, stage["settings"], f"{where}: features")

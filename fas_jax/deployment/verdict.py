@@ -29,12 +29,15 @@ class Verdict:
     detector: str
     threshold: float
     """A clip is accepted as bona fide if its score is at least this."""
-    decision: Literal["bona fide", "attack", "no decision"]
-    """`no decision` always has a `reason`, and never counts as accepted."""
+    decision: Literal["bona fide", "attack", "uncertain", "no decision"]
+    """Only `bona fide` is accepted. `uncertain` is given only if three answers were asked for. It and `no decision`
+    always have a `reason`."""
     score: float = np.nan
     """Higher means bona fide, mostly P(bona fide); NaN where there is no decision."""
     reason: str = ""
-    """Why there is no decision."""
+    """Why there is no decision, or why it is uncertain."""
+    alpha: float = np.nan
+    """Error rate of three answers; NaN if there are two."""
     interval: Interval = _UNDEFINED
     """Holds 95 % of the scores of resamples of the clip's kept frames; NaN if `interval_note` says why."""
     interval_note: str = ""
@@ -57,6 +60,8 @@ class Verdict:
         undecided = self.decision == NO_DECISION
         found |= {"decision": self.decision, "reason": self.reason} if undecided else {"score": self.score}
         found |= {"decision": self.decision, **self.explanation}
+        found |= {} if np.isnan(self.alpha) else {"alpha": self.alpha}
+        found |= {"reason": self.reason} if self.reason else {}
         found |= {"frames": {name: list(kept) for name, kept in self.frames.items()}} if self.frames else {}
         found |= {"sha256": self.sha256} if self.sha256 else {}
         found |= {"damaged_frames": self.damaged_frames} if self.damaged_frames else {}
@@ -65,7 +70,8 @@ class Verdict:
     def __str__(self) -> str:
         if self.decision == NO_DECISION:
             return f"{self.source}: no decision, because {self.reason} (detector {self.detector})"
-        said = f"{self.source}: {self.decision}, score {self.score:.3f}{bounds(self.interval)}, "
+        why = f" ({self.reason})" if self.reason else ""
+        said = f"{self.source}: {self.decision}{why}, score {self.score:.3f}{bounds(self.interval)}, "
         return f"{said}threshold {self.threshold:.3f} (detector {self.detector})\n{self.interval_note}"
 
     __repr__ = __str__

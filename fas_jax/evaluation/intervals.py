@@ -1,4 +1,4 @@
-"""Confidence intervals of error rates: bootstrap over subjects, exact bounds where there are no errors. NumPy only.
+"""Confidence intervals of error rates: bootstrap over subjects, exact bounds where there are no errors.
 
 The videos of one subject are not independent, so a resample draws subjects, each with all of its videos.
 All models are resampled with the same draws, which makes differences between them paired. What is
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
+from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -112,6 +113,16 @@ def percentile_interval(values: Float64[np.ndarray, " r"]) -> Interval:
 def zero_error_bound(subjects: int) -> float:
     """Upper Clopper-Pearson bound (two-sided `CONFIDENCE`) on a rate of which none of `subjects` shows an error."""
     return 1.0 if subjects == 0 else 1 - ((1 - CONFIDENCE) / 2) ** (1 / subjects)
+
+
+def binomial_interval(successes: int, trials: int) -> Interval:
+    """Exact (Clopper-Pearson) interval of a probability from independent trials; NaN without a trial."""
+    if not trials:
+        return Interval(np.nan, np.nan)
+    tail = (1 - CONFIDENCE) / 2
+    low = betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
+    return Interval(float(low), float(high))
 
 
 def hter_slack(far: float, frr: float, attack_subjects: int, bona_fide_subjects: int) -> Slack:

@@ -14,8 +14,9 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import fingerprint, read_json, sha256_file, write_json
 from fas_jax.base.locks import locked
 from fas_jax.datasets.prepared import Prepared
-from fas_jax.deployment.bundle import Decision
 from fas_jax.deployment.bundle_folder import write_bundle
+from fas_jax.deployment.decision import Decision
+from fas_jax.evaluation.conformal import bands
 from fas_jax.evaluation.evaluate import Results, evaluate
 from fas_jax.evaluation.scores import CROSS_SOURCE, SHIFTED, TEST, ScoreTable
 from fas_jax.evaluation.thresholds import thresholds
@@ -197,13 +198,14 @@ def _write_bundles(
 ) -> None:
     """One bundle for each plan: its detectors with their thresholds."""
     known = thresholds(scores, experiment.evaluation.threshold, experiment.evaluation.threshold_from)
+    uncertain = bands(scores, experiment.evaluation.alpha, experiment.evaluation.threshold_from)
     backbone, origin = kept_backbone(folder)
     for number, (name, about) in enumerate(zip(inputs["plans"], inputs["assignments"], strict=True)):
         every = fitted.of_plan(number)
         own = {each: found for each, found in every.items() if not isinstance(found, Failed)}
         failed = {each: found.reason for each, found in every.items() if isinstance(found, Failed)}
         decisions = {
-            each: Decision(tau.value)
+            each: Decision(tau.value, uncertain.get((about["protocol"], about["seed"], each)))
             for each in own
             # A detector without a threshold cannot be asked for a decision.
             if (tau := known.get((about["protocol"], about["seed"], each))) and math.isfinite(tau.value)

@@ -50,7 +50,7 @@ class Bundle(Printed):
         """The detector that decides if none is named: the first that reads others' scores, else the first."""
         return self.loaded.default
 
-    def judge_file(self, path: str | os.PathLike[str], detector: str = "") -> Verdict:
+    def judge_file(self, path: str | os.PathLike[str], detector: str = "", *, uncertain: bool = False) -> Verdict:
         """The verdict on a video or an image file.
 
         A worker process decodes the file. It stays ready for the next file until Python ends.
@@ -58,16 +58,23 @@ class Bundle(Printed):
         Args:
             path: The file. One that cannot be read or scored gets `no decision`, with the reason.
             detector: Its name; `default` if empty.
+            uncertain: Whether there are three answers: bona fide, attack, and uncertain where the score excludes
+                neither class, or both, at the error rate of the bundle's run (`evaluation.alpha`).
 
         Raises:
-            UserError: The bundle has no such detector.
+            UserError: The bundle has no such detector, or, for three answers, no band of it.
         """
-        (verdict,) = self.judge_files([path], detector)
+        (verdict,) = self.judge_files([path], detector, uncertain=uncertain)
         return verdict
 
-    def judge_files(self, paths: Iterable[str | os.PathLike[str]], detector: str = "") -> "Verdicts":
+    def judge_files(
+        self, paths: Iterable[str | os.PathLike[str]], detector: str = "", *, uncertain: bool = False
+    ) -> "Verdicts":
         """The verdicts on videos and image files, in their order; see `judge_file`."""
-        return Verdicts(tuple(self.loaded.judge([Path(path) for path in paths], detector)), self._caveats(detector))
+        found = tuple(self.loaded.judge([Path(path) for path in paths], detector, uncertain=uncertain))
+        wanted = detector or self.default
+        shortage = self.loaded.decision(wanted).three(wanted).shortage if uncertain else ""
+        return Verdicts(found, (*self._caveats(detector), *([shortage] if shortage else [])))
 
     def judge_frames(
         self,
@@ -77,6 +84,7 @@ class Bundle(Printed):
         detector: str = "",
         fps: float = 0.0,
         chosen: bool = False,
+        uncertain: bool = False,
     ) -> Verdict:
         """The verdict on a video whose frames are in memory; they are chosen and cropped as those of a file are.
 
@@ -87,12 +95,15 @@ class Bundle(Printed):
             fps: Frames per second; needed where a rendition skips by time.
             chosen: Whether the frames have already been chosen from a longer video. If so, all of them are kept, up
                 to the number that the bundle's rendition keeps.
+            uncertain: Whether there are three answers, see `judge_file`.
 
         Raises:
             UserError: Frames of another type or shape, another order of colours, an unknown detector, or a detector
                 that reads facts of a file, which an array does not have.
         """
-        return self.loaded.judge_frames(frames, channels=channels, name=detector, fps=fps, chosen=chosen)
+        return self.loaded.judge_frames(
+            frames, channels=channels, name=detector, fps=fps, chosen=chosen, uncertain=uncertain
+        )
 
     def _caveats(self, detector: str = "") -> tuple[str, ...]:
         shipped = (SHIPPED_CAVEAT,) if self.folder.resolve() == SHIPPED else ()
@@ -137,7 +148,7 @@ class Verdicts(Printed, Sequence[Verdict]):
         for each in self.verdicts:
             decided = each.decision != NO_DECISION
             score = f"{each.score:.3f}{bounds(each.interval)}" if decided else "—"
-            why = "" if decided else each.reason
+            why = each.reason
             rows.append([Path(each.source).name, each.decision, score, f"{each.threshold:.3f}", each.detector, why])
         # One line for each kind of interval, whatever the numbers of frames.
         notes = tuple(dict.fromkeys(each.interval_note for each in self.verdicts if each.interval_note))

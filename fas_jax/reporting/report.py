@@ -11,11 +11,13 @@ import numpy as np
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import write_json, write_text
 from fas_jax.base.outputs import output_folder
+from fas_jax.evaluation.conformal import ALPHA
 from fas_jax.evaluation.evaluate import evaluate
 from fas_jax.evaluation.results import Results
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.protocols.presets import is_synthetic
 from fas_jax.reporting import breakdown_tables, charts, grid, tables
+from fas_jax.reporting.answers import alpha_of, answers_section
 from fas_jax.reporting.deployed import deployment_section
 from fas_jax.reporting.figures import write_figure
 from fas_jax.reporting.markdown_report import full_report, main_part
@@ -74,6 +76,8 @@ def write_report(
     materials = materials_in(provenance, models, results.protocols)
     materials.check()
     extras = replace(extras or Extras(), deployment=deployment_section(scores, results, models, provenance))
+    if answers := answers_section(scores, results, models, alpha_of(provenance)):
+        extras = replace(extras, tables=(answers, *extras.tables))
     judged = scores.rows(scores.protocol.isin(results.protocols))
     main = main_part(results, models, judged, provenance, rows, refusal, extras.deployment)
     run = Path(run)
@@ -154,29 +158,36 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_+-]", "_", name)
 
 
-def judge_scores(csv: Path, threshold: str = "pooled") -> Evaluated:
+def judge_scores(csv: Path, threshold: str = "pooled", alpha: float = ALPHA) -> Evaluated:
     """Evaluates scores of any system: reads a CSV (see `ScoreTable.read_csv`), and writes nothing.
 
+    Args:
+        csv: The scores.
+        threshold: A rule, as `thresholds.Rule.parse` reads it.
+        alpha: Error rate of three answers, above 0 and below 1.
+
     Raises:
-        UserError: As `ScoreTable.read_csv` and `evaluate`.
+        UserError: As `ScoreTable.read_csv` and `evaluate`, or an error rate out of its range.
     """
+    if not 0 < alpha < 1:
+        raise UserError(f"alpha, the error rate of three answers, must lie between 0 and 1, not {alpha:g}")
     scores = ScoreTable.read_csv(csv)
     results = evaluate(scores, threshold)
     datasets = [
         {"dataset": name, "synthetic": is_synthetic(name), "complete": None} for name in scores.distinct("dataset")
     ]
-    provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv)}
+    provenance = {"name": Path(csv).name, "preset": "unknown", "datasets": datasets, "scores": str(csv), "alpha": alpha}
     return Evaluated(results, scores, provenance)
 
 
-def evaluate_scores(csv: Path, out: Path, threshold: str = "pooled") -> Results:
+def evaluate_scores(csv: Path, out: Path, threshold: str = "pooled", alpha: float = ALPHA) -> Results:
     """As `judge_scores`, and writes a report into `out`.
 
     Raises:
         UserError: As `judge_scores` and `output_folder`: an earlier report of this kind is replaced, and nothing else.
     """
     with output_folder(Path(out)) as place:
-        found = judge_scores(csv, threshold)
+        found = judge_scores(csv, threshold, alpha)
         write_report(place, found.results, found.scores, found.provenance)
     return found.results
 

@@ -8,10 +8,12 @@ from typing import Any
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json, write_json, write_text
 from fas_jax.base.outputs import output_folder
+from fas_jax.evaluation.conformal import ALPHA
 from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.reporting.grid import bullets, markdown, quoted, to_csv
 from fas_jax.reporting.page import ExtraTable, simple_page
 from fas_jax.studies.domain_shift import rules as judging
+from fas_jax.studies.domain_shift.coverage import coverage_table
 from fas_jax.studies.domain_shift.rules import Verdict
 from fas_jax.synthetic.shifts import RandomDomain
 
@@ -62,7 +64,7 @@ def read_study(scores: Path) -> tuple[ScoreTable, Study]:
         raise UserError(f"{path} is not what this study wrote; run the study again") from error
 
 
-def write_study(folder: Path, scores: ScoreTable, study: Study, rules: Sequence[str]) -> str:
+def write_study(folder: Path, scores: ScoreTable, study: Study, rules: Sequence[str], alpha: float = ALPHA) -> str:
     """Judges the rules and writes scores, tables and the page; gives the tables as Markdown.
 
     Args:
@@ -70,6 +72,7 @@ def write_study(folder: Path, scores: ScoreTable, study: Study, rules: Sequence[
         scores: Of `rendered.score_targets`.
         study: Whose scores they are.
         rules: As `rules.StudyRule.parse` reads them.
+        alpha: Error rate of three answers, above 0 and below 1.
 
     Raises:
         UserError: As `rules.judge`, or the folder holds something else.
@@ -79,6 +82,7 @@ def write_study(folder: Path, scores: ScoreTable, study: Study, rules: Sequence[
     tables = {
         "excess": ExtraTable("What each rule costs", _EXCESS, judging.excess_table(outcomes)),
         "verdicts": ExtraTable("Each rule beside today's", _VERDICT, judging.verdict_table(found)),
+        "answers": coverage_table(scores, study.targets, alpha),
         "targets": ExtraTable("Targets", "HTER of every rule, AUC and oracle, in %.", judging.domain_table(outcomes)),
     }
     said = [_drawn(study), _concluded(found)]
