@@ -1,8 +1,23 @@
 """Operations on colour images that are many times slower when NumPy broadcasts over three channels."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+# Pixels of a strip: a few colour images of so many fit into a core's second-level cache.
+_STRIP = 8192
+
+
+def strips(height: int, width: int) -> Iterator[slice]:
+    """Rows of a frame, some at a time, so that what a chain of operations leaves stays in the cache.
+
+    Whole vectors of 16 numbers fit into all but the last strip, so that results are those for the whole frame.
+    """
+    rows = max(16, _STRIP // width // 16 * 16)
+    for top in range(0, height, rows):
+        yield slice(top, min(height, top + rows))
 
 
 def spread(plane: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
