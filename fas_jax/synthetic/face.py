@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from fas_jax.synthetic.pixels import spread, with_cover
 from fas_jax.synthetic.seeds import fractal_noise, generator, smooth_noise
 
 # The canvas in canonical coordinates: left, right, top, bottom.
@@ -62,10 +63,10 @@ class Head:
     """A drawn head at one resolution."""
 
     appearance: Appearance
-    albedo: Float32[np.ndarray, "h w 3"]
-    """Premultiplied by `alpha`; without eyes and mouth, which `expression.draw_expression` adds."""
-    alpha: Float32[np.ndarray, "h w"]
-    normals: Float32[np.ndarray, "h w 3"]
+    albedo: Float32[np.ndarray, "h w 4"]
+    """Premultiplied by the coverage, which is the fourth channel; without eyes and mouth, which
+    `expression.Expression` adds."""
+    normals: Float32[np.ndarray, "3 h w"]
     depth: Float32[np.ndarray, "h w"]
     gloss: Float32[np.ndarray, "h w"]
     """Strength of the specular reflection, premultiplied."""
@@ -143,10 +144,10 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
         _glasses(albedo, x, y, edge)
     gloss = (0.09 * np.exp(-((x / 0.35) ** 2) - ((y + 0.2) / 0.5) ** 2) + 0.03) * (1 - hair) + 0.05 * hair
     gloss *= np.clip(1 + 0.4 * smooth_noise(rng, x.shape, (24, 24)), 0, 2)
+    alpha = alpha.astype(np.float32)
     return Head(
         appearance=appearance,
-        albedo=(np.clip(albedo, 0.003, 0.95) * alpha[..., None]).astype(np.float32),
-        alpha=alpha.astype(np.float32),
+        albedo=with_cover(np.clip(albedo, 0.003, 0.95) * spread(alpha), alpha),
         normals=_normals(depth, width),
         depth=depth.astype(np.float32),
         gloss=(gloss * alpha).astype(np.float32),
@@ -284,10 +285,11 @@ def _glasses(
     albedo += (np.float32(0.03) - albedo) * (0.95 * frame)[..., None]
 
 
-def _normals(depth: Float32[np.ndarray, "h w"], width: int) -> Float32[np.ndarray, "h w 3"]:
+def _normals(depth: Float32[np.ndarray, "h w"], width: int) -> Float32[np.ndarray, "3 h w"]:
     smooth = cv2.GaussianBlur(depth.astype(np.float32), (0, 0), max(0.6, width / 180))
     scale = np.float32(width / (RIGHT - LEFT))
     slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3) * (scale / 8)
     slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3) * (scale / 8)
     normals = np.dstack([-slope_x, -slope_y, np.ones_like(slope_x)])
-    return normals / np.linalg.norm(normals, axis=2, keepdims=True)
+    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+    return np.ascontiguousarray(normals.transpose(2, 0, 1))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from fas_jax.synthetic.expression import draw_expression, eye_area
+from fas_jax.synthetic.expression import Expression, eye_area
 from fas_jax.synthetic.face import Head
 from fas_jax.synthetic.motion import Events, Wander
 from fas_jax.synthetic.pixels import look_up, scale_channels, spread
@@ -66,6 +66,7 @@ class EyeHoles:
     """Holes in a photograph through which the attacker's own eyes show."""
 
     attacker: Head
+    expression: Expression
     light: Light
     areas: tuple[tuple[int, int, int, int], ...]
     """Left, top, right, bottom of each hole's surroundings, in texture pixels."""
@@ -305,7 +306,7 @@ def _harmonics(offset: float, duty: float, rate: float) -> Float32[np.ndarray, "
 def _with_eyes(instrument: Print, holes: EyeHoles, time: float) -> Image:
     texture = instrument.texture.copy()
     gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
-    albedo = draw_expression(holes.attacker, gaze, holes.blinks.at(time), 0.0)
+    albedo = holes.expression.draw(gaze, holes.blinks.at(time), 0.0)[..., :3]
     slip = holes.slip.at(time)
     for side, (left, top, right, bottom) in zip((-1, 1), holes.areas, strict=True):
         rows, columns = eye_area(holes.attacker, side, slip)

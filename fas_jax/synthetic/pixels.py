@@ -36,9 +36,22 @@ def look_up(index: UInt8[np.ndarray, "h w 3"], table: Float32[np.ndarray, "256 3
     return cv2.LUT(index, table[None])
 
 
-def lay_over(
-    frame: Float32[np.ndarray, "h w 3"], colour: Float32[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"]
-) -> None:
-    """Lays premultiplied colour over the frame, in place."""
-    frame *= spread(1 - cover)
-    frame += colour
+def with_cover(
+    colour: Float32[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 4"]:
+    """Premultiplied colour with its coverage as the fourth channel. OpenCV turns and moves four channels faster than
+    three."""
+    return cv2.merge([*cv2.split(colour), cover])
+
+
+def without_cover(layer: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "h w 3"]:
+    """The first three channels."""
+    return cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB)
+
+
+def lay_over(frame: Float32[np.ndarray, "h w 3"], layer: Float32[np.ndarray, "h w 4"]) -> None:
+    """Lays premultiplied colour with its coverage over the frame, in place."""
+    for rows in strips(*frame.shape[:2]):
+        part = frame[rows]
+        part *= spread(1 - layer[rows, :, 3])
+        part += without_cover(layer[rows])

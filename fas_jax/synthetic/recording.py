@@ -11,6 +11,7 @@ from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import face, instruments
 from fas_jax.synthetic.camera import Automatic, capture, distort, set_up
 from fas_jax.synthetic.domains import Conditions, Domain, attacker_camera, official_conditions
+from fas_jax.synthetic.expression import Expression
 from fas_jax.synthetic.face import draw_appearance
 from fas_jax.synthetic.instruments import EyeHoles, Holding, Print, Screen
 from fas_jax.synthetic.motion import Wander, events, wander
@@ -290,8 +291,10 @@ def _cut_eyes(
         areas.append((int(left), int(top), int(right), int(bottom)))
     attacker = draw_appearance(settings.seed, video.layout, f"attacker/{int(rng.integers(12))}")
     canvas = max(48, round(float(unit[0]) * (face.RIGHT - face.LEFT)))
+    head = face.draw_head(attacker, canvas)
     return EyeHoles(
-        attacker=face.draw_head(attacker, canvas),
+        attacker=head,
+        expression=Expression(head),
         light=light,
         areas=tuple(areas),
         gaze_x=wander(rng, 0.4, 0.8),
