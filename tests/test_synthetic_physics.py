@@ -9,12 +9,13 @@ from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import instruments
 from fas_jax.synthetic.camera import Automatic, CameraModel, capture, distort, set_up
 from fas_jax.synthetic.face import draw_appearance, draw_head
-from fas_jax.synthetic.instruments import Holding, Screen, draw_print, pixel_grid
+from fas_jax.synthetic.instruments import Holding, draw_print
 from fas_jax.synthetic.motion import Events, Wander
 from fas_jax.synthetic.plan import official_videos
 from fas_jax.synthetic.recording import record
 from fas_jax.synthetic.room import draw_light
 from fas_jax.synthetic.scene import compose, draw_framing, draw_scene, landmarks
+from fas_jax.synthetic.screens import Screen, pixel_grid
 from fas_jax.synthetic.seeds import generator
 
 TURNED = np.array([np.pi / 2])

@@ -15,7 +15,6 @@ from fas_jax.synthetic.face import (
     MOUTH_Y,
     RIGHT,
     TOP,
-    Appearance,
     Head,
     soft,
 )
@@ -96,9 +95,7 @@ class _Eye:
         self._top, self._bottom = -half_height * arc, 0.7 * half_height * arc
         self._white = _each(np.array([0.62, 0.58, 0.55], np.float32)) * (1 - 0.35 * np.abs(x / half_width) ** 2)
         self._glint = 0.7 * np.exp(-(((x - 0.02) / 0.014) ** 2) - ((y + 0.025) / 0.014) ** 2)
-        self._crease = 1 - 0.3 * (
-            np.exp(-(((y - self._top + 0.035) / 0.014) ** 2)) * np.clip(arc * 1.5, 0, 1)
-        )
+        self._crease = 1 - 0.3 * (np.exp(-(((y - self._top + 0.035) / 0.014) ** 2)) * np.clip(arc * 1.5, 0, 1))
         self._lid = self._close(0.0)
 
     def draw(self, gaze: tuple[float, float], closure: float) -> Planes:

@@ -36,9 +36,7 @@ def look_up(index: UInt8[np.ndarray, "h w 3"], table: Float32[np.ndarray, "256 3
     return cv2.LUT(index, table[None])
 
 
-def with_cover(
-    colour: Float32[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"]
-) -> Float32[np.ndarray, "h w 4"]:
+def with_cover(colour: Float32[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 4"]:
     """Premultiplied colour with its coverage as the fourth channel. OpenCV turns and moves four channels faster than
     three."""
     return cv2.merge([*cv2.split(colour), cover])

@@ -13,11 +13,12 @@ from fas_jax.synthetic.camera import Automatic, capture, distort, set_up
 from fas_jax.synthetic.domains import Conditions, Domain, attacker_camera, official_conditions
 from fas_jax.synthetic.expression import Expression
 from fas_jax.synthetic.face import draw_appearance
-from fas_jax.synthetic.instruments import EyeHoles, Holding, Print, Screen
+from fas_jax.synthetic.instruments import EyeHoles, Holding, Print
 from fas_jax.synthetic.motion import Wander, events, wander
 from fas_jax.synthetic.plan import PlannedVideo, frame_count, frame_size
 from fas_jax.synthetic.room import Light, draw_light, draw_room
 from fas_jax.synthetic.scene import Framing, Landmarks, Scene, compose, draw_framing, draw_scene, landmarks
+from fas_jax.synthetic.screens import Display, Screen
 from fas_jax.synthetic.seeds import generator
 
 Texture = Float32[np.ndarray, "n n 3"]
@@ -149,30 +150,14 @@ def _attack(
 
 
 def _print_radiance(paper: Print, holding: Holding, size: tuple[int, int]) -> Callable[[int, float], Image]:
-    def radiance(index: int, time: float) -> Image:
-        u, v = instruments.coordinates(holding, time, size)
-        return instruments.show_print(paper, u, v, time)
-
-    return radiance
+    return lambda index, time: instruments.show_print(paper, instruments.view(holding, time, size), time)
 
 
 def _screen_radiance(
     screen: Screen, background: Image, holding: Holding, size: tuple[int, int]
 ) -> Callable[[int, float], Image]:
-    fixed = None
-    if holding.still:
-        u, v = instruments.coordinates(holding, 0.0, size)
-        fixed = u, v, instruments.pixel_grid(screen, u, v)
-
-    def radiance(index: int, time: float) -> Image:
-        if fixed is not None:
-            u, v, grid = fixed
-        else:
-            u, v = instruments.coordinates(holding, time, size)
-            grid = instruments.pixel_grid(screen, u, v)
-        return instruments.show_screen(screen, background, u, v, index, time, grid)
-
-    return radiance
+    display = Display(screen, background, holding.still)
+    return lambda index, time: display.show(instruments.view(holding, time, size), index, time)
 
 
 def _first_recording(
@@ -261,7 +246,7 @@ def _draw_paper(
         margin=margin,
         background=background / lighting,
         lighting=lighting,
-        sheen=sheen.astype(np.float32),
+        sheen=sheen.astype(np.float32) if gloss else None,
         bend_u=wander(rng, bend * 0.5, 0.8),
         bend_v=wander(rng, bend, 0.8),
         holes=holes,

@@ -249,9 +249,7 @@ def _shade(layer: Float32[np.ndarray, "h w 4"], scene: Scene, yaw: float, pitch:
         part[rows] += cv2.merge([*(specular * light.key[each] for each in range(3)), one - one])
 
 
-def _facing(
-    normals: Float32[np.ndarray, "3 h w"], direction: Float32[np.ndarray, "3"]
-) -> Float32[np.ndarray, "h w"]:
+def _facing(normals: Float32[np.ndarray, "3 h w"], direction: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "h w"]:
     """Cosine of the angle between normals and a direction, 0 where they face away."""
     cosine = normals[0] * direction[0]
     cosine += normals[1] * direction[1]
@@ -287,7 +285,5 @@ def _add_torso(frame: Float32[np.ndarray, "h w 3"], scene: Scene, shift_x: float
         return
     matrix = np.array([[1, 0, shift_x], [0, 1, shift_y]])
     size = (frame.shape[1], len(scene.torso))
-    layer = cv2.warpAffine(
-        scene.torso, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    layer = cv2.warpAffine(scene.torso, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     lay_over(frame[scene.torso_top :], layer)
