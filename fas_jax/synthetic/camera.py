@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from fas_jax.synthetic.motion import Wander, wander
-from fas_jax.synthetic.pixels import spread, strips
+from fas_jax.synthetic.pixels import open_grid, spread, strips
 from fas_jax.synthetic.seeds import generator
 
 # Frames between two measurements of the automatic exposure.
@@ -72,7 +72,7 @@ def set_up(model: CameraModel, size: tuple[int, int], key: tuple[object, ...]) -
     """A camera for frames of `size` (width, height); `key` names the video."""
     width, height = size
     rng = generator("camera", *key)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     centre_x, centre_y = np.float32((width - 1) / 2), np.float32((height - 1) / 2)
     squared = ((x - centre_x) ** 2 + (y - centre_y) ** 2) / (centre_x**2 + centre_y**2)
     maps = None
@@ -86,7 +86,7 @@ def set_up(model: CameraModel, size: tuple[int, int], key: tuple[object, ...]) -
         model=model,
         shading=spread(1 - np.float32(model.vignette) * squared),
         maps=maps,
-        noise=np.tile(tile, (-(-height // 256) + 1, -(-width // 256) + 1, 1)),
+        noise=cv2.repeat(tile, -(-height // 256) + 1, -(-width // 256) + 1),
         offsets=rng.integers(0, 256, (4096, 2)),
         exposure_drift=wander(rng, 0.03, 0.4),
         balance_drift=wander(rng, 0.02, 0.3),
@@ -153,7 +153,7 @@ def _expose(
 def _adapt(
     camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], time: float
 ) -> Float32[np.ndarray, "3"]:
-    """Measures a thinned-out frame of unshaded `light` and moves `state` towards what it asks for; returns the new gains."""
+    """Measures some pixels of the unshaded `light` and moves `state` to what they ask for; returns the new gains."""
     model = camera.model
     step = max(1, min(light.shape[:2]) // 40)
     thinned = np.s_[step // 2 :: step, step // 2 :: step]

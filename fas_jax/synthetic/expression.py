@@ -18,6 +18,7 @@ from fas_jax.synthetic.face import (
     Head,
     soft,
 )
+from fas_jax.synthetic.pixels import each
 
 Plane = Float32[np.ndarray, "h w"]
 Planes = Float32[np.ndarray, "3 h w"]
@@ -65,10 +66,6 @@ def _planes(head: Head, area: tuple[slice, slice]) -> Planes:
     return np.ascontiguousarray(head.albedo[area][..., :3].transpose(2, 0, 1))
 
 
-def _each(colour: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "3 1 1"]:
-    return colour[:, None, None]
-
-
 @dataclass
 class _Lid:
     """What depends on how far the eye is closed."""
@@ -93,7 +90,7 @@ class _Eye:
         self._skin = _planes(head, self.area)
         arc = self._arc = 1 - (x / np.float32(half_width)) ** 2
         self._top, self._bottom = -half_height * arc, 0.7 * half_height * arc
-        self._white = _each(np.array([0.62, 0.58, 0.55], np.float32)) * (1 - 0.35 * np.abs(x / half_width) ** 2)
+        self._white = each(np.array([0.62, 0.58, 0.55], np.float32)) * (1 - 0.35 * np.abs(x / half_width) ** 2)
         self._glint = 0.7 * np.exp(-(((x - 0.02) / 0.014) ** 2) - ((y + 0.025) / 0.014) ** 2)
         self._crease = 1 - 0.3 * (np.exp(-(((y - self._top + 0.035) / 0.014) ** 2)) * np.clip(arc * 1.5, 0, 1))
         self._lid = self._close(0.0)
@@ -108,7 +105,7 @@ class _Eye:
         distance = np.sqrt((x - np.float32(0.05 * gaze[0])) ** 2 + (y - np.float32(0.02 * gaze[1]) + 0.005) ** 2)
         iris = soft((0.078 - distance) * _SHARP_EYE)
         pupil = soft((0.032 - distance) * _SHARP_EYE)
-        ball = self._white + (_each(self._appearance.iris) * (0.6 + distance * 8) - self._white) * iris
+        ball = self._white + (each(self._appearance.iris) * (0.6 + distance * 8) - self._white) * iris
         ball *= 1 - 0.95 * pupil
         ball *= lid.shade
         ball += self._glint
@@ -128,7 +125,7 @@ class _Eye:
         return _Lid(
             closure=closure,
             inside=inside,
-            skin=self._skin + (_each(self._appearance.skin * np.float32(0.85)) - self._skin) * covered,
+            skin=self._skin + (each(self._appearance.skin * np.float32(0.85)) - self._skin) * covered,
             shade=(1 - 0.4 * np.exp(-((y - lid) / 0.03))).clip(0.5, 1),
             lashes=1 - 0.85 * lash,
         )
@@ -147,7 +144,7 @@ class _Mouth:
         self._upper = 0.06 * self._arc**0.7 * (1 - 0.25 * np.exp(-((x / 0.05) ** 2)))
         self._lower = 0.085 * self._arc**0.6
         shade = 1 - 0.25 * np.clip(-self._y / 0.06, 0, 1)
-        self._lips = _each(head.appearance.lips) * shade
+        self._lips = each(head.appearance.lips) * shade
         self._line = np.exp(-((self._y / 0.014) ** 2)) * np.clip(self._arc * 4, 0, 1)
         self._closed: Planes | None = None
 
@@ -168,5 +165,5 @@ class _Mouth:
         result *= 1 - 0.7 * (self._line * (1 - min(1.0, opening * 3)))
         hole = soft((y + gap * 0.2) * sharp) * soft((gap - y) * sharp) * (arc > 0) * min(1.0, opening * 5)
         teeth = soft((gap * 0.35 - y) * sharp) * (np.abs(x) < 0.17)
-        inner = _each(np.array([0.05, 0.012, 0.012], np.float32)) + 0.4 * teeth
+        inner = each(np.array([0.05, 0.012, 0.012], np.float32)) + 0.4 * teeth
         return result + (inner - result) * hole

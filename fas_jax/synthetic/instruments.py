@@ -14,8 +14,7 @@ from jaxtyping import Float32, UInt8
 from fas_jax.synthetic.expression import Expression, eye_area
 from fas_jax.synthetic.face import Head
 from fas_jax.synthetic.motion import Events, Wander
-from fas_jax.synthetic.pixels import spread, strips
-from fas_jax.synthetic.room import Light
+from fas_jax.synthetic.pixels import each, open_grid, scale_channels, spread, strips, without_cover
 from fas_jax.synthetic.seeds import fractal_noise, smooth_noise
 
 Image = Float32[np.ndarray, "h w 3"]
@@ -50,7 +49,7 @@ class Print:
     """A photograph on paper."""
 
     texture: Image
-    """Reflectance of the paper with its margin."""
+    """Reflectance of the paper with its margin; eyes in holes are drawn into it for each frame."""
     margin: tuple[float, float]
     """Width of the paper's margin in units of u and v."""
     background: Image
@@ -64,14 +63,26 @@ class Print:
 
 
 @dataclass(frozen=True)
+class EyeHole:
+    """A hole in a photograph."""
+
+    area: tuple[slice, slice]
+    """Its surroundings, in texture pixels."""
+    paper: Image
+    """What the photograph has there."""
+    cover: Image
+    """1 in the hole, 0 around it."""
+    shadow: Image
+
+
+@dataclass(frozen=True)
 class EyeHoles:
     """Holes in a photograph through which the attacker's own eyes show."""
 
     attacker: Head
     expression: Expression
-    light: Light
-    areas: tuple[tuple[int, int, int, int], ...]
-    """Left, top, right, bottom of each hole's surroundings, in texture pixels."""
+    holes: tuple[EyeHole, ...]
+    """On the left, and on the right."""
     gaze_x: Wander
     gaze_y: Wander
     slip: Wander
@@ -131,7 +142,9 @@ def view(holding: Holding, time: float, size: tuple[int, int]) -> View:
 def show_print(instrument: Print, seen: View, time: float) -> Image:
     """Radiance of a print in front of a background."""
     bend_u, bend_v = np.float32(instrument.bend_u.at(time)), np.float32(instrument.bend_v.at(time))
-    texture = instrument.texture if instrument.holes is None else _with_eyes(instrument, instrument.holes, time)
+    if instrument.holes is not None:
+        _look(instrument, instrument.holes, time)
+    texture = instrument.texture
     rows, columns = texture.shape[:2]
     scale_x = np.float32(columns / (1 + 2 * instrument.margin[0]))
     scale_y = np.float32(rows / (1 + 2 * instrument.margin[1]))
@@ -177,12 +190,12 @@ def draw_print(
     coarse = (max(8, round(size[0])), max(8, round(size[1])))
     width, height = (round(side * PRINT_DETAIL) for side in coarse)
     picture = cv2.resize(photo, coarse, interpolation=cv2.INTER_LINEAR)
-    amounts = cv2.resize(_ink_amounts(LINEAR[picture]), (width, height), interpolation=cv2.INTER_LINEAR)
+    amounts = cv2.split(cv2.resize(_ink_amounts(LINEAR[picture]), (width, height), interpolation=cv2.INTER_LINEAR))
     paper = np.array([0.86, 0.86, 0.84], np.float32) * np.float32(rng.uniform(0.92, 1.05))
     reflectance = np.ones((height, width, 3), np.float32)
     pitch = period * PRINT_DETAIL
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    for number in range(4):
+    y, x = open_grid(height, width)
+    for number, amount in enumerate(amounts):
         if amplitude:
             cos, sin = np.float32(np.cos(_ANGLES[number])), np.float32(np.sin(_ANGLES[number]))
             wave = np.float32(2 * np.pi / pitch)
@@ -192,17 +205,16 @@ def draw_print(
             cells = (round(height / pitch * 2.5), round(width / pitch * 2.5))
             noise = smooth_noise(rng, (height, width), cells)
             threshold = 0.5 + 0.3 * (noise - cv2.GaussianBlur(noise, (0, 0), 0.8 * pitch))
-        amount = amounts[..., number]
         dot = np.clip((amount - threshold) * np.float32(1.6) + np.float32(0.5), 0, 1)
         cover = amount + np.float32(dots) * (dot - amount)
         reflectance *= cv2.merge([1 - cover * np.float32(1 - inked) for inked in _INKS[number]])
-    reflectance *= paper
+    scale_channels(reflectance, paper)
     border = (round(height * margin[1]), round(width * margin[0]))
     whole = cv2.copyMakeBorder(
         reflectance, border[0], border[0], border[1], border[1], cv2.BORDER_CONSTANT, value=paper.tolist()
     )
     fibres = 0.02 * smooth_noise(rng, whole.shape[:2], (180, 180)) + 0.015 * fractal_noise(rng, whole.shape[:2], 6, 3)
-    whole *= (1 + fibres)[..., None]
+    whole *= spread(1 + fibres)
     # The camera's pixels integrate over their area, which is two texture pixels wide.
     return cv2.GaussianBlur(whole, (0, 0), 0.4 * PRINT_DETAIL)
 
@@ -212,34 +224,39 @@ def _ink_amounts(linear: Image) -> Float32[np.ndarray, "h w 4"]:
 
     Impure inks would tint the greys; a printer's profile corrects that, and so do a few steps of correction here.
     """
-    wanted = np.clip(linear * np.float32(1.1), 0.02, 1)
+    wanted = np.clip(np.stack(cv2.split(linear)) * np.float32(1.1), 0.02, 1)
     ink = 1 - wanted
-    black = np.float32(0.85) * ink.min(axis=2) ** 2
-    left = spread(1 - black * np.float32(1 - _INKS[3, 0]))
+    black = np.float32(0.85) * ink.min(axis=0) ** 2
+    left = 1 - black * np.float32(1 - _INKS[3, 0])
     for _ in range(4):
-        printed = left.copy()
-        for number in range(3):
-            amount = ink[..., number]
-            printed *= cv2.merge([1 - amount * np.float32(1 - inked) for inked in _INKS[number]])
+        printed = np.stack([left] * 3)
+        for amount, inked in zip(ink, _INKS[:3], strict=True):
+            printed *= 1 - amount * each(1 - inked)
         ink = np.clip(ink + np.float32(0.7) * (printed - wanted) / left, 0, 1)
-    return np.dstack([ink, black])
+    return cv2.merge([*ink, black])
 
 
-def _with_eyes(instrument: Print, holes: EyeHoles, time: float) -> Image:
-    texture = instrument.texture.copy()
-    gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
-    albedo = holes.expression.draw(gaze, holes.blinks.at(time), 0.0)[..., :3]
-    slip = holes.slip.at(time)
-    for side, (left, top, right, bottom) in zip((-1, 1), holes.areas, strict=True):
-        rows, columns = eye_area(holes.attacker, side, slip)
-        eye = albedo[rows, columns] * np.float32(0.75)
-        height, width = bottom - top, right - left
-        eye = cv2.resize(eye, (width, height), interpolation=cv2.INTER_LINEAR)
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-        radius = ((x - width / 2) / (0.44 * width)) ** 2 + ((y - height / 2) / (0.4 * height)) ** 2
-        hole = np.clip((1 - radius) * np.float32(0.12 * width) + np.float32(0.5), 0, 1)
+def cut_eye(texture: Image, left: int, top: int, right: int, bottom: int) -> EyeHole:
+    """A hole in the middle of these surroundings, given in texture pixels."""
+    height, width = bottom - top, right - left
+    y, x = open_grid(height, width)
+    radius = ((x - width / 2) / (0.44 * width)) ** 2 + ((y - height / 2) / (0.4 * height)) ** 2
+    area = np.s_[top:bottom, left:right]
+    return EyeHole(
+        area=area,
+        paper=texture[area].copy(),
+        cover=spread(np.clip((1 - radius) * np.float32(0.12 * width) + np.float32(0.5), 0, 1)),
         # The paper's edge throws a shadow on what lies behind it.
-        shadow = np.clip(1.25 - 0.6 * radius, 0.35, 1)
-        area = texture[top:bottom, left:right]
-        area += (eye * shadow[..., None] - area) * hole[..., None]
-    return texture
+        shadow=spread(np.clip(1.25 - 0.6 * radius, 0.35, 1)),
+    )
+
+
+def _look(instrument: Print, holes: EyeHoles, time: float) -> None:
+    """Draws the attacker's eyes into the holes of the texture."""
+    gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
+    albedo = holes.expression.draw(gaze, holes.blinks.at(time), 0.0)
+    slip = holes.slip.at(time)
+    for side, hole in zip((-1, 1), holes.holes, strict=True):
+        eye = without_cover(albedo[eye_area(holes.attacker, side, slip)]) * np.float32(0.75)
+        eye = cv2.resize(eye, hole.paper.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        instrument.texture[hole.area] = hole.paper + (eye * hole.shadow - hole.paper) * hole.cover

@@ -20,6 +20,16 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(height, top + rows))
 
 
+def open_grid(height: int, width: int) -> tuple[Float32[np.ndarray, "h 1"], Float32[np.ndarray, "1 w"]]:
+    """Rows and columns of pixels, which broadcast to a frame."""
+    return np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
+
+
+def each(colour: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "3 1 1"]:
+    """The colour, to broadcast over images whose channels come first, which NumPy does many times faster."""
+    return colour[:, None, None]
+
+
 def spread(plane: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
     """The plane in all three channels."""
     return cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB)
@@ -34,12 +44,6 @@ def scale_channels(image: Float32[np.ndarray, "h w 3"], factors: Float32[np.ndar
 def look_up(index: UInt8[np.ndarray, "h w 3"], table: Float32[np.ndarray, "256 3"]) -> Float32[np.ndarray, "h w 3"]:
     """Each channel's table at the image's values."""
     return cv2.LUT(index, table[None])
-
-
-def with_cover(colour: Float32[np.ndarray, "h w 3"], cover: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 4"]:
-    """Premultiplied colour with its coverage as the fourth channel. OpenCV turns and moves four channels faster than
-    three."""
-    return cv2.merge([*cv2.split(colour), cover])
 
 
 def without_cover(layer: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "h w 3"]:

@@ -10,7 +10,7 @@ from fas_jax.synthetic import face
 from fas_jax.synthetic.expression import Expression
 from fas_jax.synthetic.face import Appearance, Head
 from fas_jax.synthetic.motion import Events, Wander, events, wander
-from fas_jax.synthetic.pixels import lay_over, strips, with_cover
+from fas_jax.synthetic.pixels import each, lay_over, open_grid, strips
 from fas_jax.synthetic.room import Light, draw_cloth, draw_room
 
 
@@ -245,8 +245,8 @@ def _shade(layer: Float32[np.ndarray, "h w 4"], scene: Scene, yaw: float, pitch:
             specular *= specular
         specular *= gloss[rows]
         one = np.ones_like(diffuse)
-        part[rows] *= cv2.merge([*(ambient[each, rows] + diffuse * light.key[each] for each in range(3)), one])
-        part[rows] += cv2.merge([*(specular * light.key[each] for each in range(3)), one - one])
+        part[rows] *= cv2.merge([*(ambient[c, rows] + diffuse * light.key[c] for c in range(3)), one])
+        part[rows] += cv2.merge([*(specular * key for key in light.key), one - one])
 
 
 def _facing(normals: Float32[np.ndarray, "3 h w"], direction: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "h w"]:
@@ -261,7 +261,7 @@ def _draw_torso(
     head: Head, light: Light, size: tuple[int, int], unit: float, centre: tuple[float, float]
 ) -> Float32[np.ndarray, "h w 4"]:
     width, height = size
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     x, y = (x - np.float32(centre[0])) / np.float32(unit), (y - np.float32(centre[1])) / np.float32(unit)
     edge = np.float32(unit * 0.7)
     neck_width = 0.43 + 0.35 * np.clip(y - 1.05, 0, 1) ** 2
@@ -270,13 +270,13 @@ def _draw_torso(
     collar = np.clip((y - 1.5 + 1.1 * np.abs(x)) * edge + 0.5, 0, 1)
     body = np.clip((y - shoulder) * edge + 0.5, 0, 1) * np.clip((2.0 - np.abs(x)) * edge + 0.5, 0, 1)
     cloth = draw_cloth(head.appearance.shirt, height, width)
-    skin = head.appearance.skin * (1 - 0.45 * np.exp(-(((y - 0.95) / 0.3) ** 2)))[..., None]
+    skin = each(head.appearance.skin) * (1 - 0.45 * np.exp(-(((y - 0.95) / 0.3) ** 2)))
     shirt = body * np.maximum(collar, np.abs(x) > 0.5)
-    albedo = skin + (cloth - skin) * shirt[..., None]
+    albedo = skin + (cloth - skin) * shirt
     alpha = np.maximum(neck * (1 - shirt), body)
     roundness = np.clip(1 - 0.13 * x**2, 0.2, 1) * np.clip(1 + 0.25 * light.direction[0] * x, 0.4, 1.6)
-    shade = (light.ambient + light.key * np.float32(0.8 * light.direction[2])) * roundness[..., None]
-    return with_cover((albedo * shade * alpha[..., None]).astype(np.float32), alpha.astype(np.float32))
+    shade = each(light.ambient + light.key * np.float32(0.8 * light.direction[2])) * roundness
+    return cv2.merge([*(albedo * shade * alpha).astype(np.float32), alpha.astype(np.float32)])
 
 
 def _add_torso(frame: Float32[np.ndarray, "h w 3"], scene: Scene, shift_x: float, shift_y: float) -> None:
