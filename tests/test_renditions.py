@@ -177,7 +177,11 @@ def test_every_setting_of_a_rendition_that_has_an_effect_is_in_its_key(
         for seconds, burst, tiles in itertools.product((0.0, 2.0), (1, 3), (0, 5)):
             first = Rendition(crop=crop, seconds=seconds, burst=burst, tiles=tiles)  # type: ignore[arg-type]
             other = dataclasses.replace(first, **{field: OTHER_RENDITION[field]})
-            ineffective = {*unused, "segment" if seconds else "", *(("max_frames", "cap") if burst > 1 else ("bursts",))}
+            ineffective = {
+                *unused,
+                "segment" if seconds else "",
+                *(("max_frames", "cap") if burst > 1 else ("bursts",)),
+            }
             ineffective |= set() if tiles else {"tile_step"}
             assert (rendition_key(first) == rendition_key(other)) == (field in ineffective or first == other)
     # What a key said before skipping by time, bursts, tiles and another cap were possible, it says today.

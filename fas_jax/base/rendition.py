@@ -25,8 +25,9 @@ class Rendition:
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
     cap: Literal["spread", "first"] = what("spread", later=True)
-    """Which frames max_frames keeps: some that are spread over the whole video, or the first ones, which are known while
-    the video still runs. A stream needs cap = "first" (or max_frames = 0) and position = "first" (docs/streaming.md)."""
+    """Which frames max_frames keeps: some that are spread over the whole video, or the first ones, which are known
+    while the video still runs. A stream needs cap = "first" (or max_frames = 0) and position = "first"; see
+    docs/streaming.md."""
     burst: int = what(1, later=True, at_least=1)
     """Consecutive frames, at the recorded rate, that are kept around every kept frame, which then lies in their middle;
     1 keeps single frames. Frames a second apart cannot show a blink. All frames of a burst have one crop, that of the

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from fas_jax.base.errors import UserError
+from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.files import read_json
 from fas_jax.deployment.bundle_folder import SHIPPED, find_bundles, load_bundle
+from fas_jax.deployment.live import watch
+from fas_jax.deployment.sequential import Sequential
 from fas_jax.deployment.verdict import NO_DECISION
 from fas_jax.pixels.decoding import start_workers
 from fas_jax.runtime import cli
@@ -21,6 +24,9 @@ def main(
     bundle: Path | None = None,
     detector: str = "",
     words: bool = False,
+    stream: bool = False,
+    camera: int | None = None,
+    rule: Path | None = None,
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
@@ -35,29 +41,43 @@ def main(
         detector: Name of the deciding method in the run's [methods.NAME] tables. If empty, the first method that reads
             other methods' scores decides, or else the first method.
         words: Whether to print sentences instead of JSON.
+        stream: Whether to judge videos while they run, with a line for each decision until the last, which is `final`.
+            The bundle's renditions must be causal (docs/streaming.md).
+        camera: Number of a camera that is judged while it runs, in place of files.
+        rule: A sequential rule, as fas-jax streaming writes it, with which a stream is decided before its end.
     """
-    if not paths:
-        raise UserError("name at least one video or image file")
+    if bool(paths) == (camera is not None):
+        raise UserError("name at least one video or image file, or a camera by --camera, and not both")
+    if rule and not stream and camera is None:
+        raise UserError("--rule decides streams; add --stream")
     keep_programs()
     if bundle is None:
         bundle = only_bundle(Path("runs")) or SHIPPED
         print(f"using {bundle}", file=sys.stderr)
-    # They import what they need while the bundle is read here.
-    start_workers(len(paths))
+    live = stream or camera is not None
+    if not live:
+        # They import what they need while the bundle is read here.
+        start_workers(len(paths))
     loaded = load_bundle(bundle)
     shipped = bundle.resolve() == SHIPPED
     if shipped:
         print("nothing was trained here: the model that comes with the package decides", file=sys.stderr)
     for caveat in loaded.caveats(detector):
         print(caveat, file=sys.stderr)
-    undecided = 0
-    for verdict in loaded.judge(paths, detector or loaded.default):
-        undecided += verdict.decision == NO_DECISION
-        told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
+
+    def tell(verdict: dict[str, Any]) -> None:
+        told = verdict | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
         if words:
             print(in_words(told), flush=True)
         else:
             cli.print_json(told)
+
+    if live:
+        return 1 if watch(loaded, detector, tell, paths, camera, read_rule(rule, detector or loaded.default)) else 0
+    undecided = 0
+    for verdict in loaded.judge(paths, detector or loaded.default):
+        undecided += verdict.decision == NO_DECISION
+        tell(verdict.to_json())
     return 1 if undecided else 0
 
 
@@ -71,6 +91,20 @@ def in_words(verdict: Mapping[str, Any]) -> str:
         lines.append(f"  {name}: {said}" + (f" (left out: {told['left_out']})" if "left_out" in told else ""))
     lines += [f"  {sentence}" for sentence in verdict.get("because", ())]
     return "\n".join(lines)
+
+
+def read_rule(path: Path | None, detector: str) -> Sequential | None:
+    """A detector's rule from a file that `fas-jax streaming` wrote.
+
+    Raises:
+        UserError: The file holds no rule of the detector.
+    """
+    if path is None:
+        return None
+    rules = read_json(path)
+    if detector not in rules:
+        raise unknown_name("detector with a rule", detector, rules)
+    return Sequential.of(rules[detector], f"{path}: {detector}")
 
 
 def only_bundle(runs: Path) -> Path | None:

@@ -65,3 +65,22 @@ def traced_fuse(probabilities: Any, mask: Any, fusion: Fusion) -> Any:
         return jnp.where(last < 0, jnp.nan, jnp.sum(jnp.where(at, probabilities, 0), axis=1))
     joined: dict[str, Any] = {"mean": jnp.nanmean, "median": jnp.nanmedian, "minimum": jnp.nanmin}
     return joined[fusion](real, axis=1)
+
+
+def running(count: Any, fused: Any, score: Any, fusion: str) -> Any:
+    """What `traced_fuse` makes of one frame more, by what it made of those before; traceable.
+
+    Args:
+        count: Number of frames, the new one among them.
+        fused: Of those before it; anything before the first.
+        score: Of the new one.
+        fusion: Any but the median, which needs all scores.
+    """
+    import jax.numpy as jnp
+
+    if fusion == "last":
+        return score
+    if fusion == "minimum":
+        return jnp.where(count == 1, score, jnp.minimum(fused, score))
+    # Not a sum: after an hour of frames, its last digits would be lost.
+    return jnp.where(count == 1, score, fused + (score - fused) / count)
