@@ -13,6 +13,7 @@ GROUPS = {
         "quality_table",
         "tile_maps",
         "verdict",
+        "streaming",
         "compare",
     ),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),
