@@ -15,6 +15,7 @@ GROUPS = {
         "explanations",
         "attack",
         "verdict",
+        "streaming",
         "compare",
     ),
     "Studies of rules and intervals": ("compare_thresholds", "domain_shift", "null"),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -226,6 +226,15 @@ class Bundle:
         else:
             verdict = self._judged("array", name, made, info)
         return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
+
+    def verdict(self, source: str, name: str, score: float, reason: str = "") -> Verdict:
+        """The verdict that a detector's score of a clip leads to; NaN needs a reason."""
+        return self._verdict(source, name, Scores(np.array([score]), None, [reason] if reason else ()))
+
+    @cached_property
+    def programs(self) -> dict[str, Any]:
+        """By detector, what sessions of streams share, see `deployment.streaming`."""
+        return {}
 
     def caveats(self, name: str = "") -> list[str]:
         """Caveats about a detector's verdicts: rendered training data, random weights."""

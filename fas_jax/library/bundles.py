@@ -10,6 +10,7 @@ from fas_jax.deployment import bundle as deployed
 from fas_jax.deployment.bundle_folder import SHIPPED
 from fas_jax.deployment.bundle_folder import load_bundle as load
 from fas_jax.deployment.given_frames import Frames
+from fas_jax.deployment.streaming import MAX_GAP, Session
 from fas_jax.deployment.verdict import NO_DECISION, Verdict, bounds
 from fas_jax.library.shown import Printed, Shown
 from fas_jax.reporting.grid import Grid
@@ -104,6 +105,19 @@ class Bundle(Printed):
         return self.loaded.judge_frames(
             frames, channels=channels, name=detector, fps=fps, chosen=chosen, uncertain=uncertain
         )
+
+    def session(self, detector: str = "", *, max_gap: float = MAX_GAP) -> Session:
+        """Begins to judge a video while it runs; see docs/streaming.md.
+
+        Args:
+            detector: Its name; `default` if empty.
+            max_gap: Seconds without a frame after which the stream counts as broken, and gets no decision.
+
+        Raises:
+            UserError: An unknown detector, or one that cannot judge a video that still runs; the message says which
+                setting of its rendition to change.
+        """
+        return Session(self.loaded, detector, max_gap=max_gap)
 
     def _caveats(self, detector: str = "") -> tuple[str, ...]:
         shipped = (SHIPPED_CAVEAT,) if self.folder.resolve() == SHIPPED else ()
