@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 # Pixels of a strip: a few colour images of so many fit into a core's second-level cache.
-_STRIP = 8192
+_STRIP = 16384
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
