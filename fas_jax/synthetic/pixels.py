@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 # Pixels of a strip: a few colour images of so many fit into a core's second-level cache.
-_STRIP = 8192
+_STRIP = 16384
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
@@ -39,11 +39,6 @@ def scale_channels(image: Float32[np.ndarray, "h w 3"], factors: Float32[np.ndar
     """Multiplies each channel by its factor, in place."""
     rows = image.reshape(image.shape[0], -1)
     rows *= np.tile(factors, image.shape[1])
-
-
-def look_up(index: UInt8[np.ndarray, "h w 3"], table: Float32[np.ndarray, "256 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Each channel's table at the image's values."""
-    return cv2.LUT(index, table[None])
 
 
 def without_cover(layer: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "h w 3"]:
