@@ -96,5 +96,5 @@ def decide(
     first = np.argmax(up | down, 1)
     frames = np.where(decided, first + 1, (~np.isnan(scores)).sum(1))
     accepted: np.ndarray = decided & up[np.arange(len(scores)), first]
-    uncertain: np.ndarray = ~decided
+    uncertain: np.ndarray = np.logical_not(decided)
     return accepted, uncertain, frames
