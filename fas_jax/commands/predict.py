@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 import tyro
 
+from fas_jax.base.declarations import check_ranges
 from fas_jax.base.errors import UserError
 from fas_jax.deployment.bundle_folder import SHIPPED, find_bundles, load_bundle
 from fas_jax.deployment.verdict import NO_DECISION
 from fas_jax.pixels.decoding import start_workers
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.runtime import cli
 from fas_jax.runtime.programs import keep_programs
 
@@ -22,6 +24,8 @@ def main(
     detector: str = "",
     words: bool = False,
     uncertain: bool = False,
+    gate: bool = False,
+    limits: Gate = Gate(),  # noqa: B008 - frozen
 ) -> int:
     """Prints one line of JSON for each video or image: score, decision, threshold, frames used, seconds.
 
@@ -38,9 +42,15 @@ def main(
         words: Whether to print sentences instead of JSON.
         uncertain: Whether to give three answers: bona fide, attack, or uncertain where the score excludes neither
             class, or both, at the error rate of the run (evaluation.alpha). Uncertain files are not accepted.
+        gate: Whether to check first that a file shows one face, and shows it well. A file that fails is not scored; its
+            reason says what the person in front of the camera should do.
+        limits: Limits of these checks, for --gate.
     """
     if not paths:
         raise UserError("name at least one video or image file")
+    if limits != Gate() and not gate:
+        raise UserError("--limits are those of the gate, which was not asked for; add --gate")
+    check_ranges(limits, "limits")
     keep_programs()
     if bundle is None:
         bundle = only_bundle(Path("runs")) or SHIPPED
@@ -56,7 +66,7 @@ def main(
     for caveat in [*loaded.caveats(detector), *([shortage] if shortage else [])]:
         print(caveat, file=sys.stderr)
     undecided = 0
-    for verdict in loaded.judge(paths, wanted, uncertain=uncertain):
+    for verdict in loaded.judge(paths, wanted, uncertain=uncertain, gate=limits if gate else None):
         undecided += verdict.decision == NO_DECISION
         told = verdict.to_json() | ({"model": "shipped: trained on rendered faces alone"} if shipped else {})
         if words:

@@ -18,7 +18,7 @@ from fas_jax.deployment.card import rendered_share
 from fas_jax.deployment.decision import Decision
 from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict, frame_interval
-from fas_jax.deployment.vetoes import with_uncertain
+from fas_jax.deployment.vetoes import checked, with_gate, with_uncertain
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Explained, Method
@@ -28,6 +28,7 @@ from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.decoding import Undecoded, decode_files
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import choose_frames
@@ -146,7 +147,9 @@ class Bundle:
         # `in_order` puts the detector that was asked for last.
         return own
 
-    def judge(self, paths: Sequence[Path], name: str = "", *, uncertain: bool = False) -> Iterator[Verdict]:
+    def judge(
+        self, paths: Sequence[Path], name: str = "", *, uncertain: bool = False, gate: Gate | None = None
+    ) -> Iterator[Verdict]:
         """The verdict on each of some video or image files, in their order.
 
         Worker processes decode them. The digest binds a verdict to the file's content.
@@ -155,6 +158,8 @@ class Bundle:
             paths: The files.
             name: The detector; `default` if empty.
             uncertain: Whether there are three answers: bona fide, attack and uncertain.
+            gate: Limits of the checks that a clip must pass before the detector is asked; none are made without it. A
+                clip that fails gets no decision, with the checks' sentences as its reason.
 
         Raises:
             UserError: The bundle has no such detector, or for three answers no band of it.
@@ -163,12 +168,13 @@ class Bundle:
         decision = self.decision(name)  # refuses an unknown one before any file is decoded
         band = decision.three(name) if uncertain else None
         start = time.monotonic()
-        for path, outcome in zip(paths, decode_files(paths, self.preparation, self.renditions_for(name)), strict=True):
+        renditions = with_gate(self.renditions_for(name), gate)
+        for path, outcome in zip(paths, decode_files(paths, self.preparation, renditions), strict=True):
             if isinstance(outcome, Undecoded):
                 verdict = self._verdict(str(path), name, Scores.none(1, outcome.reason))
             else:
                 frames = {each: [unpack_frame(packed) for packed in stored] for each, stored in outcome.frames.items()}
-                verdict = self._judged(str(path), name, frames, outcome.info)
+                verdict = self._gated(str(path), name, frames, outcome.info, gate)
                 verdict = replace(verdict, sha256=sha256_file(path))
             yield replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
             start = time.monotonic()
@@ -182,6 +188,7 @@ class Bundle:
         fps: float = 0.0,
         chosen: bool = False,
         uncertain: bool = False,
+        gate: Gate | None = None,
     ) -> Verdict:
         """The verdict on a video whose frames are in memory; frames are chosen and cropped as those of a file are.
 
@@ -193,6 +200,7 @@ class Bundle:
             chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
                 rendition's number.
             uncertain: Whether there are three answers, see `judge`.
+            gate: Limits of the checks before the verdict, see `judge`.
 
         Raises:
             UserError: Arrays of another type or shape; no such detector, or no band of it; or one that reads facts of a
@@ -212,13 +220,13 @@ class Bundle:
                 "judge the file, or name another detector"
             )
         images = bgr_frames(frames, channels)
-        makers = rendition_makers(Path(), Source(chosen=chosen), self.renditions_for(name))
+        makers = rendition_makers(Path(), Source(chosen=chosen), with_gate(self.renditions_for(name), gate))
         try:
             info, made = choose_frames(images, makers, fps)
         except DecodeError as error:
             verdict = self._verdict("array", name, Scores.none(1, str(error)))
         else:
-            verdict = self._judged("array", name, made, info)
+            verdict = self._gated("array", name, made, info, gate)
         return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
 
     def caveats(self, name: str = "") -> list[str]:
@@ -231,6 +239,16 @@ class Bundle:
         if weights.startswith("random"):
             found.append(f"the backbone's weights are {weights}")
         return found
+
+    def _gated(
+        self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo, gate: Gate | None
+    ) -> Verdict:
+        """The verdict on a clip with frames for the gate; one that the gate refuses is not scored."""
+        frames, info, found = checked(frames, info, gate)
+        if found is None or found.passed:
+            return replace(self._judged(source, name, frames, info), gate=found)
+        refused = Scores.none(1, f"the gate refuses it: {' '.join(found.advice)}")
+        return replace(self._verdict(source, name, refused), gate=found)
 
     def _judged(self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> Verdict:
         """The verdict on a clip of which these frames were kept."""
