@@ -11,6 +11,7 @@ GROUPS = {
         "frames_curve",
         "robustness",
         "quality_table",
+        "gate_table",
         "tile_maps",
         "explanations",
         "attack",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from fas_jax.base.declarations import check_ranges
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.base.files import read_json
 from fas_jax.base.outputs import output_folder
@@ -19,6 +20,7 @@ from fas_jax.deployment.live import watch
 from fas_jax.deployment.sequential import Sequential
 from fas_jax.deployment.verdict import NO_DECISION
 from fas_jax.pixels.decoding import start_workers
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.runtime import cli
 from fas_jax.runtime.programs import keep_programs
 
@@ -32,6 +34,8 @@ def main(
     detector: str = "",
     words: bool = False,
     uncertain: bool = False,
+    gate: bool = False,
+    limits: Gate = Gate(),  # noqa: B008 - frozen
     explain: Path | None = None,
     explain_by: Way = "gradient",
     stream: bool = False,
@@ -58,6 +62,9 @@ def main(
             covered, which takes some fifty times as long as the verdict.
         uncertain: Whether to give three answers: bona fide, attack, or uncertain where the score excludes neither
             class, or both, at the error rate of the run (evaluation.alpha). Uncertain files are not accepted.
+        gate: Whether to check first that a file shows one face, and shows it well. A file that fails is not scored; its
+            reason says what the person in front of the camera should do.
+        limits: Limits of these checks, for --gate.
         stream: Whether to judge videos while they run, with a line for each decision until the last, which is `final`.
             The bundle's renditions must be causal (docs/streaming.md).
         camera: Number of a camera that is judged while it runs, in place of files.
@@ -69,6 +76,11 @@ def main(
         raise UserError("--rule decides streams; add --stream")
     if explain and (stream or camera is not None):
         raise UserError("--explain draws over the frames of a whole file; leave out --stream and --camera")
+    if gate and (stream or camera is not None):
+        raise UserError("--gate checks whole files; leave out --stream and --camera")
+    if limits != Gate() and not gate:
+        raise UserError("--limits are those of the gate, which was not asked for; add --gate")
+    check_ranges(limits, "limits")
     keep_programs()
     if bundle is None:
         bundle = only_bundle(Path("runs")) or SHIPPED
@@ -100,7 +112,7 @@ def main(
     folder: AbstractContextManager[Path | None] = output_folder(explain) if explain else nullcontext()
     with folder as place:
         seen = explainer(loaded, detector, explain_by, place) if place else None
-        for verdict in loaded.judge(paths, wanted, seen, uncertain=uncertain):
+        for verdict in loaded.judge(paths, wanted, seen, uncertain=uncertain, gate=limits if gate else None):
             undecided += verdict.decision == NO_DECISION
             drawn = seen and seen.written.get(verdict.source)
             tell(verdict.to_json() | ({"overlay": str(explain / drawn)} if explain and drawn else {}))
