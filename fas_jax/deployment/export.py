@@ -67,11 +67,12 @@ def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"
         masks = dict.fromkeys(data, mask)
         found = jnp.full((clips,), jnp.nan, jnp.float32)
         for each in methods:
-            found, by_frame = functions[each](weights["detectors"][each], data, masks)
+            found, by_frame, *known = functions[each](weights["detectors"][each], data, masks)
             data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
             # A probability that is rounded to 0 or 1 counts as the nearest that is not, as elsewhere.
-            inside = jnp.clip(jnp.where(mask.any(1), found, jnp.nan), CLOSEST, 1 - CLOSEST)
-            data[Input("clip-scores", each)] = jnp.log(inside) - jnp.log1p(-inside)
+            inside = jnp.clip(found, CLOSEST, 1 - CLOSEST)
+            (logit,) = known or [jnp.log(inside) - jnp.log1p(-inside)]
+            data[Input("clip-scores", each)] = jnp.where(mask.any(1), logit, jnp.nan)
         return jnp.where(mask.any(1), found, jnp.nan)
 
     return score

@@ -65,3 +65,21 @@ def traced_fuse(probabilities: Any, mask: Any, fusion: Fusion) -> Any:
         return jnp.where(last < 0, jnp.nan, jnp.sum(jnp.where(at, probabilities, 0), axis=1))
     joined: dict[str, Any] = {"mean": jnp.nanmean, "median": jnp.nanmedian, "minimum": jnp.nanmin}
     return joined[fusion](real, axis=1)
+
+
+def traced_fuse_logits(logits: Any, mask: Any, fusion: Fusion) -> Any:
+    """As `fuse_logits`, as a function that JAX can trace: float32 [b t] and bool [b t] to float32 [b]."""
+    import jax
+    import jax.numpy as jnp
+
+    if fusion in ("last", "minimum"):
+        return traced_fuse(logits, mask, fusion)
+    counted = mask
+    if fusion == "median":
+        ranks = jnp.argsort(jnp.argsort(jnp.where(mask, logits, jnp.nan), axis=1), axis=1)
+        count = mask.sum(axis=1, keepdims=True)
+        counted = mask & (ranks >= (count - 1) // 2) & (ranks <= count // 2)
+    accepted, rejected = (
+        jax.nn.logsumexp(jnp.where(counted, jax.nn.log_sigmoid(side), -jnp.inf), axis=1) for side in (logits, -logits)
+    )
+    return jnp.where(mask.any(axis=1), accepted - rejected, jnp.nan)
