@@ -93,11 +93,15 @@ def test_the_pure_function_scores_as_the_detector_does(name):
     for item, values in batch.data.items():
         whole = item.kind == "clip-scores"
         data[item] = (values.logit if whole else values.frame) if isinstance(values, Scores) else values
-    clip, frame = jax.jit(function)(detector.params, data, dict(batch.mask))
+    clip, frame, *known = jax.jit(function)(detector.params, data, dict(batch.mask))
     wanted = scores_of(name, batch)
     # Frames of noise have no motion to find, so that its search multiplies rounding.
     close = 1e-4 if name == "motion" else 1e-5
     np.testing.assert_allclose(clip, wanted.clip, atol=close)
+    # A detector that knows logits better than its scores tell says so in its program, too.
+    assert bool(known) == (wanted.logit is not None)
+    for logit in known:
+        np.testing.assert_allclose(logit, wanted.logit, rtol=1e-4, atol=1e-4)
     if wanted.frame is not None:
         (mask, *_) = batch.mask.values()
         np.testing.assert_allclose(np.asarray(frame)[mask], wanted.frame[mask], atol=close)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse
+from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse, traced_fuse_logits
 from tests.backbone_cases import uniform
 
 FUSIONS = ["mean", "last", "median", "minimum"]
@@ -37,6 +37,16 @@ def test_programs_fuse_as_the_evaluation_does(fusion):
     found = traced(jnp.asarray(values), jnp.asarray(mask))
     np.testing.assert_allclose(found, fuse(values, mask, fusion), rtol=1e-6)
     assert np.isnan(traced(jnp.asarray(values), jnp.zeros((4, 4), bool))).all()
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_programs_know_the_logits_of_scores_that_are_rounded_to_one(fusion):
+    mask = np.arange(4) < np.array([1, 2, 3, 4])[:, None]
+    logits = uniform(fusion, (4, 4), -45, 45)
+    traced = jax.jit(lambda values, mask: traced_fuse_logits(values, mask, fusion))
+    found = traced(jnp.asarray(logits), jnp.asarray(mask))
+    np.testing.assert_allclose(found, fuse_logits(logits, mask, fusion), rtol=1e-5, atol=1e-4)
+    assert np.isnan(traced(jnp.asarray(logits), jnp.zeros((4, 4), bool))).all()
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

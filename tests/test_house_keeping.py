@@ -230,6 +230,10 @@ def test_runs_are_listed_and_compared(tmp_path: Path, capsys) -> None:
     }
     hter = json.loads((runs / "good" / "results.json").read_text())["summaries"][0]["mean"]["hter"]
     assert found["good"].hter == {"OCI_to_M": ("gru", hter)}
+    provenance = json.loads((runs / "fair" / "provenance.json").read_text())
+    write_json(runs / "fair" / "provenance.json", {**provenance, "on_target": ["gru"]})
+    # What was chosen on the target is nobody's lowest error.
+    assert {each.folder.name: each.hter for each in list_runs(runs)}["fair"] == {}
     runs_command.main(runs=runs)
     assert re.search(rf"\| good \| evaluated .* {100 * hter:.1f} \(gru\)", capsys.readouterr().out)
     runs_command.main((Path("good"), Path("bad"), Path("fair")), runs=runs)

@@ -135,10 +135,11 @@ def test_a_temperature_divides_the_logits_of_every_score(fusion):
         detector = method.rebuild(params, {"width": 5})
         found = detector.score(batch)
         np.testing.assert_allclose(found.logit, np.log(found.clip / (1 - found.clip)), rtol=1e-4)
-        clip, _ = detector.apply()(
+        clip, _, logit = detector.apply()(
             jax.tree.map(jnp.asarray, params), {item: jnp.asarray(values)}, {item: jnp.asarray(mask)}
         )
         np.testing.assert_allclose(clip, found.clip, rtol=1e-5)
+        np.testing.assert_allclose(logit, found.logit, rtol=1e-4, atol=1e-5)
         scores.append(np.log(found.frame / (1 - found.frame))[mask])
     np.testing.assert_allclose(scores[1], scores[0] / 4, rtol=1e-4, atol=1e-6)
     assert np.ptp(scores[0]) > 1e-2

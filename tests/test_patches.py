@@ -18,7 +18,7 @@ from fas_jax.base.settings import Execution, Synthesis
 from fas_jax.base.video_table import VideoTable
 from fas_jax.deployment.export import write_serving
 from fas_jax.experiment.corpus import ClipFeatures, CorpusClips
-from fas_jax.methods.base import Desk, Failed, Job
+from fas_jax.methods.base import Desk, Failed, Job, identity
 from fas_jax.methods.data import Batch, Task
 from fas_jax.methods.patches import Patches
 from fas_jax.methods.patches_fitting import PatchesDetector, pool_frames, route
@@ -229,6 +229,16 @@ def test_the_networks_have_no_layer_that_depends_on_a_tiles_size() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         dataclasses.replace(Patches(), **settings).check("patches")  # type: ignore[arg-type]
+
+
+def test_which_faces_a_network_reads_is_part_of_what_it_is() -> None:
+    """Or a run would take up a network that was trained on other faces."""
+    before = Patches()
+    assert before.reads() == {"low": (32, 288), "high": (192, float("inf"))}
+    for setting, name in (("low_from", "low"), ("low_to", "low"), ("high_from", "high")):
+        after = dataclasses.replace(before, **{setting: getattr(before, setting) + 1})
+        changed = {each for each, own in after.networks().items() if identity(own) != identity(before.networks()[each])}
+        assert changed == {name}
 
 
 def test_an_export_is_refused_in_words(tmp_path: Path) -> None:

@@ -336,14 +336,16 @@ def test_many_settings_are_fitted_in_batches_of_one_method(made, tmp_path, monke
     ]
     assert [method.hidden for name, batch in batches if name == "gru" for method in batch] == [3] * 6 + [4] * 5
     # Each setting's figures find their way back to it.
-    monkeypatch.setattr(
-        crossvalidation,
-        "_score",
-        lambda methods, tasks, *_: [
-            Figures(np.full(2, getattr(each, "learning_rate", 0.5)), np.full(2, 0.5), ("", "")) for each in methods
-        ],
-    )
+    numbered = {}
+
+    def score(methods, numbers, *_):
+        numbered.update(zip(numbers, methods, strict=True))
+        return [Figures(np.full(2, getattr(each, "learning_rate", 0.5)), np.full(2, 0.5), ("", "")) for each in methods]
+
+    monkeypatch.setattr(crossvalidation, "_score", score)
     found = run(made, tmp_path, own)
+    # Messages name a trial by the number that the report gives it.
+    assert numbered == {number: each.apply(methods[each.method]) for number, each in enumerate(given)}
     assert {each.number: each.score for each in found.outcomes} == {
         number: each.values.get("learning_rate", 0.5) for number, each in enumerate(given)
     }

@@ -108,10 +108,11 @@ def test_the_program_scores_every_subset_as_numpy_does():
     """Of the other kinds, tests/test_detectors.py."""
     detector = fitted(Tree, *drawn(experts=3))
     logits, _ = drawn(200, experts=3, seed=5, missing=0.5)
-    wanted = detector.score(batch_of(detector.method, logits)).clip
+    wanted = detector.score(batch_of(detector.method, logits))
     data = dict(zip(detector.method.inputs(), logits.T, strict=True))
-    score, _ = jax.jit(detector.apply())(detector.params, data, {})
-    np.testing.assert_allclose(score, wanted, atol=1e-5)
+    score, _, logit = jax.jit(detector.apply())(detector.params, data, {})
+    np.testing.assert_allclose(score, wanted.clip, atol=1e-5)
+    np.testing.assert_allclose(logit, wanted.logit, atol=1e-4)
 
 
 @EVERY

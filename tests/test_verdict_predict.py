@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 
+from fas_jax.base.record import RenditionInfo
+from fas_jax.base.rendition import Rendition
 from fas_jax.commands.predict import in_words
 from fas_jax.deployment.export import scorer, serving_weights
 from fas_jax.methods.verdicts import Tree
-from fas_jax.studies.verdict.costs import costs_of
+from fas_jax.studies.verdict.costs import costs_of, noise
 from tests.made_up import METHODS, make_bundle
 from tests.stores import clip_info
 
@@ -52,6 +54,32 @@ def test_the_exported_program_gives_the_verdict(bundle, frames):
     weights, program = serving_weights(bundle, "tree"), jax.jit(scorer(bundle, "tree"))
     np.testing.assert_allclose(program(weights, clip, mask), bundle.score(frames).clip, atol=1e-4)
     assert np.isnan(program(weights, clip, ~mask)).all()
+
+
+def test_experts_that_are_sure_are_exported_without_rounding(bundle, frames):
+    """A tree orders the clips of a leaf by the mean logit, also where scores are rounded to 0 or 1."""
+    detectors = dict(bundle.detectors)
+    mean = detectors["mean-feature"]
+    scores = []
+    for bias in (30.0, 40.0):
+        params = {**mean.params, "weights": 0 * mean.params["weights"], "bias": np.float64(bias)}
+        sure = dataclasses.replace(bundle, detectors={**detectors, "mean-feature": mean.method.rebuild(params, {})})
+        program = jax.jit(scorer(sure, "tree"))
+        (score,) = program(serving_weights(sure, "tree"), frames["whole"][None], np.ones((1, 3), bool))
+        np.testing.assert_allclose(score, sure.score(frames, name="tree").clip[0], atol=1e-6)
+        scores.append(float(score))
+    assert scores[0] < scores[1]
+
+
+def test_the_cost_of_a_face_is_that_of_its_crop(bundle):
+    """A face with native pixels is a part of the frame; noise of the frame's size would cost many times more."""
+    faces = dataclasses.replace(bundle, renditions={"face": Rendition(size=0, crop="detector", face_model="mtcnn")})
+    info = dataclasses.replace(clip_info(0), width=400, height=300)
+    boxes = (50.0, 60.0, 80.0, 70.0, 50.0, 60.0, 130.0, 120.0)
+    info = dataclasses.replace(info, renditions={"face": RenditionInfo((0, 16), (), boxes)})
+    assert [frame.shape for frame in noise(faces, "face", info)] == [(128, 128, 3), (192, 192, 3)]
+    whole = dataclasses.replace(info, renditions={"face": RenditionInfo((0, 16), ())})
+    assert noise(faces, "face", whole).shape == (2, 300, 400, 3)
 
 
 def test_words_hold_all_that_the_json_holds():

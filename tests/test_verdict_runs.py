@@ -13,7 +13,7 @@ from fas_jax.experiment import planning
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import fit_methods
 from fas_jax.experiment.inputs import describe_inputs
-from fas_jax.experiment.out_of_fold import out_of_fold_file
+from fas_jax.experiment.out_of_fold import out_of_fold_file, programs_of
 from fas_jax.experiment.results import run_scores, stored_detectors
 from fas_jax.experiment.rules import leave_rules
 from fas_jax.experiment.run import open_run, read_inputs, read_run, write_inputs
@@ -129,6 +129,27 @@ def test_with_one_source_nothing_is_left_out_and_the_verdict_says_so(tmp_path):
     assert "no source can be left out" in verdict.reason
 
 
+def test_a_verdict_by_source_joins_a_run_that_has_one_by_subject(tmp_path):
+    """Each trains folds of its own, beside the detectors that are there."""
+    corpus = Corpus.of({"whole": make_stores(tmp_path / "cache" / "features")})
+    gru = dataclasses.replace(stores.methods()["gru"], max_epochs=4)
+    added = [{}, {"by-subject": MeanStack(over=("gru",))}, {"by-source": MeanStack(over=("gru",), folds_by="source")}]
+    methods, seen = {"gru": gru}, []
+    for more in added:
+        methods |= more
+        own = stores.experiment(
+            name="run", runs=str(tmp_path / "runs"), methods=dict(methods), evaluation=Evaluation(targets=("M",))
+        )
+        folder, own = open_run(own)
+        plans = planning.plan(own, corpus.videos)
+        write_inputs(folder, corpus, describe_inputs(own, [], corpus, plans))
+        found = fit_methods(own, plans, corpus, folder)
+        assert not any(isinstance(each, Failed) for own in found.detectors.values() for each in own)
+        seen.append({path.stem.rpartition("-")[0] for path in (folder / "models").glob("gru*")})
+    assert seen == [{"gru"}, {"gru", "gru-folds"}, {"gru", "gru-folds", "gru-folds-by-source"}]
+    assert {"gru", "gru-folds", "gru-folds-by-source"} <= set(programs_of("gru"))
+
+
 def test_the_study_compares_tests_and_audits(run):
     folder, *_ = run
     write_extra_table(folder, "3-verdict-99", ExtraTable("Of an earlier study", "", Grid([], [])))
@@ -155,6 +176,17 @@ def test_the_study_compares_tests_and_audits(run):
     assert dataclasses.is_dataclass(read_extra_tables(folder)[0])
 
 
+def test_the_study_refuses_out_of_fold_scores_of_other_folds_or_data(run):
+    folder, *_ = run
+    path = out_of_fold_file(folder, "colour", "subject")
+    kept = path.read_bytes()
+    ClipScores.load(path).save(path, {"key": "of other folds"})
+    with pytest.raises(UserError, match="lacks the out-of-fold scores of colour, or has those of other folds"):
+        open_verdict(folder, "verdict")
+    path.write_bytes(kept)
+    assert open_verdict(folder, "verdict").experts == EXPERTS
+
+
 def test_the_study_refuses_scores_of_other_detectors(run):
     folder, *_ = run
     note = folder / "scored.json"
@@ -169,7 +201,8 @@ def test_a_cascade_with_all_experts_is_the_verdict_and_a_bolder_one_asks_fewer(r
     folder, *_ = run
     opened = open_verdict(folder, "verdict")
     costs = {name: Cost(10.0**place, np.nan) for place, name in enumerate(EXPERTS)}
-    points = cascade(opened, fitted_again(opened, opened.method), costs, "pooled")
+    points, skipped = cascade(opened, fitted_again(opened, opened.method), costs, "pooled")
+    assert not skipped
     whole, *curve = points
     assert [each.risk for each in curve] == list(RISKS)
     assert (whole.asked, whole.milliseconds) == (3, 111)
@@ -180,6 +213,9 @@ def test_a_cascade_with_all_experts_is_the_verdict_and_a_bolder_one_asks_fewer(r
     assert (np.diff(asked) <= 0).all()
     assert asked[-1] < 3
     assert np.isnan(whole.flops)
+    (name,) = (each.name for each in opened.plans)
+    without = cascade(opened, [Failed("on purpose")], costs, "pooled")
+    assert without == ([], {name: "the verdict's fitting failed: on purpose"})
     assert list(page.cascade_figures(points)) == ["Cascade, milliseconds"]
     counted = [dataclasses.replace(each, flops=1e9 * each.asked) for each in points]
     assert list(page.cascade_figures(counted)) == ["Cascade, milliseconds", "Cascade, FLOPs"]

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from fas_jax.base.record import Video
 from fas_jax.evaluation.metrics import rates
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import thresholds
+from fas_jax.studies.verdict import page
 from fas_jax.studies.verdict.cascade import decide, stage_thresholds, stages
 from fas_jax.studies.verdict.helping import (
     POOLED,
+    areas_of,
     best_on_sources,
     error_correlations,
     errors_of,
@@ -50,6 +53,29 @@ def test_errors_add_up_to_hter_and_a_video_without_a_score_is_rejected():
         tau = thresholds(scores, "pooled")["A_to_B", 0, model].value
         wanted = rates(np.where(np.isnan(test.score), -1.0, test.score), test.label, tau).hter
         assert errors_of(scores, model, "pooled", VALIDATION)["A_to_B"].hter == pytest.approx(wanted)
+
+
+def test_areas_are_those_of_the_videos_with_a_score():
+    scores = table({"a": 1.0, "b": 1.0}, ("A_to_B", "A_to_C"), missing=("b",))
+    for model in ("a", "b"):
+        found = areas_of(scores, model)
+        assert list(found) == ["A_to_B", "A_to_C"]
+        for protocol, area in found.items():
+            test = scores.select(model=model, role=TEST, protocol=protocol)
+            known = ~np.isnan(test.score)
+            assert known.sum() == (80 if model == "a" else 72)
+            assert area == pytest.approx(roc_auc_score(test.label[known], test.score[known]))
+    assert np.isnan(areas_of(scores.rows(scores.label == 1), "a")["A_to_B"])
+
+
+def test_the_table_of_models_ends_with_means_over_protocols():
+    scores = table({"a": 1.0, "b": 1.5}, ("A_to_B", "A_to_C"))
+    errors = {name: errors_of(scores, name, "pooled", VALIDATION) for name in ("a", "b")}
+    areas = {name: areas_of(scores, name) for name in errors}
+    rows = page.model_table(errors, areas, {name: {} for name in errors}).grid.rows
+    assert [row[:2] for row in rows] == [[p, n] for p in ("A to B", "A to C", POOLED) for n in ("a", "b")]
+    assert float(rows[4][2]) == pytest.approx(100 * np.mean([each.hter for each in errors["a"].values()]), abs=0.006)
+    assert float(rows[4][3]) == pytest.approx(100 * np.mean(list(areas["a"].values())), abs=0.006)
 
 
 def test_the_best_expert_is_chosen_on_the_sources():

@@ -93,7 +93,7 @@ def make_chain(
         masks = dict.fromkeys(data, mask)
         for each, function in below.items():
             assert function is not None
-            _, data[Input("scores", each)] = function(weights["detectors"][each], data, masks)
+            _, data[Input("scores", each)], *_ = function(weights["detectors"][each], data, masks)
             masks[Input("scores", each)] = mask
         return last(weights["detectors"][name], data, masks)
 

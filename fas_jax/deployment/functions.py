@@ -134,9 +134,10 @@ def _judge(bundle: Bundle, name: str) -> Callable[[Any, Data, Bool[Array, "b t"]
         masks = dict.fromkeys(data, mask)
         found = jnp.full((mask.shape[0],), jnp.nan, jnp.float32)
         for each in methods:
-            found, by_frame = functions[each](weights["detectors"][each], data, masks)
+            found, by_frame, *known = functions[each](weights["detectors"][each], data, masks)
             data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
-            data[Input("clip-scores", each)] = _logits(jnp.where(mask.any(1), found, jnp.nan))
+            (logit,) = known or [_logits(found)]
+            data[Input("clip-scores", each)] = jnp.where(mask.any(1), logit, jnp.nan)
         return jnp.where(mask.any(1), found, jnp.nan)
 
     return score

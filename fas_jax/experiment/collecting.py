@@ -13,7 +13,7 @@ from fas_jax.experiment.fitting import (
     fit_cross_source,
     within_sources,
 )
-from fas_jax.experiment.out_of_fold import join_out_of_fold
+from fas_jax.experiment.out_of_fold import join_out_of_fold, programs_of
 from fas_jax.experiment.planning import Plan, cross_source_plans
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import IN_USE, TIMINGS, Seconds, read_inputs, read_run
@@ -102,7 +102,7 @@ def _gather_programs(name: str, places: Sequence[Path], target: Path) -> None:
         seen: dict[str, int] = {}
         for path in sorted((place / MODELS).glob("*.safetensors")):
             about = load_about(path)
-            if about.get("model") not in (name, f"{name}-folds"):
+            if about.get("model") not in programs_of(name):
                 continue  # of a method below it
             counted = _PROGRAM.fullmatch(path.stem)
             stem = path.stem

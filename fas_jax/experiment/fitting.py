@@ -159,7 +159,7 @@ class _Fitter:
         if all(self.store.holds(each.name) for each in self.plans):
             stored: Sequence[Detector | Failed] = [self.store.load(each.name) for each in self.plans]
             # A stack was added to a finished run: only the folds are missing.
-            return stored, self._fit(parts, dataclasses.replace(self.desk, name=f"{self.desk.name}-folds"))
+            return stored, self._fit(parts, dataclasses.replace(self.desk, name=self.scores.program))
         whole = self.scores.folds.whole
         found = self._fit(sorted([*whole, *parts], key=lambda task: task.number), self.desk)
         detectors: Sequence[Detector | Failed] = [found[task.name] for task in whole]

@@ -25,6 +25,13 @@ from fas_jax.runtime import devices
 
 SUBJECT, SOURCE = "subject", "source"
 FRAMES = "frames"
+_PROGRAMS = {
+    frozenset[str](): "",
+    frozenset({SUBJECT}): "-folds",
+    frozenset({SOURCE}): "-folds-by-source",
+    frozenset({SUBJECT, SOURCE}): "-all-folds",
+}
+"""What a method's name gets where its folds train after its detectors, by what they are cut by."""
 Tasks = Sequence[Sequence[Task]]
 """By plan, the whole one first."""
 
@@ -72,6 +79,11 @@ class Folds:
         return [own[0] for own in self.tasks[SUBJECT]]
 
 
+def programs_of(name: str) -> tuple[str, ...]:
+    """All names under which a method's detectors and folds train."""
+    return tuple(name + each for each in _PROGRAMS.values())
+
+
 def folds_read(methods: Mapping[str, Method]) -> dict[str, frozenset[str]]:
     """By method, which of its scores others read: `FRAMES`, and what the folds of its clips' scores are cut by."""
     found: dict[str, set[str]] = {name: set() for name in methods}
@@ -99,6 +111,15 @@ class OutOfFold:
         for kind in self._missing():
             found |= {task.name: task for own in self._tasks(kind) for task in own if task.part != WHOLE}
         return list(found.values())
+
+    @property
+    def program(self) -> str:
+        """The name under which these folds train if the run holds the method's detectors already.
+
+        It says what the folds are cut by: a verdict that is added later may want other folds than one before it.
+        """
+        by = {SUBJECT if kind == FRAMES else kind for kind in self._missing()}
+        return self.name + _PROGRAMS[frozenset(by)]
 
     def keep(self, whole: Sequence[Detector | Failed], folds: Mapping[str, Detector | Failed], desk: Desk) -> Kept:
         """Scores by these detectors, of which `folds` has those of `left` by task; what is there already is read."""
@@ -155,9 +176,10 @@ class OutOfFold:
         return self.folds.wanted[self.name]
 
     def _missing(self) -> list[str]:
-        return sorted(kind for kind in self._wanted if not self._holds(kind))
+        return sorted(kind for kind in self._wanted if not self.holds(kind))
 
-    def _holds(self, kind: str) -> bool:
+    def holds(self, kind: str) -> bool:
+        """Whether the folder has these scores: `FRAMES`, or those of clips by what the folds are cut by."""
         path = self._path(kind)
         if kind != FRAMES:
             return ClipScores.holds(path, self._key(kind))

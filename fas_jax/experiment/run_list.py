@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from fas_jax.base.files import read_json
 from fas_jax.base.locks import is_lock
 from fas_jax.base.owners import is_alive
 
-CONFIG, INPUTS, RESULTS = "config.json", "inputs.json", "results.json"
+CONFIG, INPUTS, RESULTS, PROVENANCE = "config.json", "inputs.json", "results.json", "provenance.json"
 State = Literal["begun", "trained", "evaluated"]
 
 
@@ -30,7 +30,8 @@ class RunEntry:
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     hter: Mapping[str, tuple[str, float]] = field(default_factory=dict)
-    """By protocol, the model with the lowest HTER on the target, and that HTER; empty before it is evaluated."""
+    """By protocol, the model with the lowest HTER on the target, and that HTER; empty before it is evaluated. Models
+    whose epochs were chosen on the target are left out."""
     problem: str = ""
     """Why its files cannot be read."""
 
@@ -53,15 +54,18 @@ def _entry(folder: Path) -> RunEntry:
         config = read_json(folder / CONFIG)
         found = read_json(folder / RESULTS) if RESULTS in there else {}
         methods, seeds = tuple(map(str, config.get("methods", {}))), tuple(map(int, config.get("seeds", ())))
-        best = _best(found)
+        provenance = read_json(folder / PROVENANCE) if found and (folder / PROVENANCE).exists() else {}
+        best = _best(found, provenance.get("on_target") or ())
     except (UserError, AttributeError, KeyError, TypeError, ValueError) as error:
         return RunEntry(folder, state, is_busy(folder), changed, (), (), problem=f"unreadable: {error}")
     return RunEntry(folder, state, is_busy(folder), changed, methods, seeds, best)
 
 
-def _best(results: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+def _best(results: Mapping[str, Any], on_target: Collection[str]) -> dict[str, tuple[str, float]]:
     best: dict[str, tuple[str, float]] = {}
     for each in results.get("summaries", ()):
+        if each["model"] in on_target:
+            continue
         hter = each["mean"]["hter"]
         if hter is not None and (each["protocol"] not in best or hter < best[each["protocol"]][1]):
             best[each["protocol"]] = (each["model"], hter)

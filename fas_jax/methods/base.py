@@ -99,6 +99,7 @@ class Detector(Protocol):
     def apply(self) -> Callable[..., Any] | None:
         """The pure function from parameters, {input: array} and {input: mask} to clip and frame scores, for export.
 
+        A third result may be the clips' logits, if the detector knows them where their scores are rounded to 0 or 1.
         Other methods' scores of clips, which it may read, come as logits [b], NaN where there is none.
 
         None for a detector that is no function of arrays.

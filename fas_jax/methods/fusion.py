@@ -70,7 +70,7 @@ def traced_fuse(probabilities: Any, mask: Any, fusion: Fusion) -> Any:
 def traced_fuse_logits(logits: Any, mask: Any, fusion: Fusion | Literal["mean-logit"]) -> Any:
     """As `fuse_logits`, as a function that JAX can trace: float32 [b t] and bool [b t] to float32 [b].
 
-    `mean-logit` is the mean of the logits themselves. Every clip has a frame that counts.
+    `mean-logit` is the mean of the logits themselves. A clip without a frame that counts is NaN.
     """
     import jax
     import jax.numpy as jnp
@@ -86,7 +86,7 @@ def traced_fuse_logits(logits: Any, mask: Any, fusion: Fusion | Literal["mean-lo
     sides = [
         jax.nn.logsumexp(jnp.where(mask, jax.nn.log_sigmoid(side), -jnp.inf), axis=1) for side in (logits, -logits)
     ]
-    return sides[0] - sides[1]
+    return jnp.where(mask.any(axis=1), sides[0] - sides[1], jnp.nan)
 
 
 def running(count: Any, fused: Any, score: Any, fusion: str) -> Any:

@@ -60,16 +60,17 @@ class HeadDetector:
         ]
         return _scores(self.method, frames, real, reasons)
 
-    def apply(self) -> Callable[..., tuple[Array, Array]]:
+    def apply(self) -> Callable[..., tuple[Array, Array, Array]]:
         """See `Detector.apply`."""
         method, architecture = self.method, self.method.architecture(self.width)
 
-        def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array]:
+        def score(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> tuple[Array, Array, Array]:
             inputs, real = method.traced_sequences(data, mask)
             logits = tempered(architecture.apply(params, padded(inputs, real)), method.temperature)
             probabilities = bona_fide_probability(logits)
             frames = jnp.where(real, probabilities, 0)
-            return traced_fuse(frames, real, method.fusion), frames
+            logit = traced_fuse_logits(logits[..., 1] - logits[..., 0], real, method.fusion)
+            return traced_fuse(frames, real, method.fusion), frames, logit
 
         return score
 

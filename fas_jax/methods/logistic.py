@@ -91,7 +91,7 @@ class MeanFeature(Logistic):
         """See `Detector.apply`."""
         (item,) = self.inputs()
 
-        def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Any, None]:
+        def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Any, None, Any]:
             import jax
             import jax.numpy as jnp
 
@@ -99,7 +99,8 @@ class MeanFeature(Logistic):
             mean = jnp.where(real, data[item].astype(jnp.float32), 0).sum(1) / real.sum(1).astype(jnp.float32)
             named = {name: jnp.asarray(values, jnp.float32) for name, values in params.items()}
             standard = (mean - named["mean"][None]) / named["scale"][None]
-            return jax.nn.sigmoid(jnp.dot(standard, named["weights"], precision="highest") + named["bias"]), None
+            logit = jnp.dot(standard, named["weights"], precision="highest") + named["bias"]
+            return jax.nn.sigmoid(logit), None, logit
 
         return score
 

@@ -34,6 +34,11 @@ class TileNetwork(Finetune):
 
     kind = "patches"
 
+    face_from: int = what(0, at_least=0)
+    """Smallest face in native pixels that it reads."""
+    face_to: int = what(0, at_least=0)
+    """Largest face in native pixels that it reads; 0 for no limit."""
+
 
 @dataclass(frozen=True)
 class PatchesSettings(Finetune):
@@ -73,11 +78,15 @@ class PatchesSettings(Finetune):
     def networks(self) -> dict[str, TileNetwork]:
         """The two networks as methods of their own, by the names `low` and `high`."""
         shared = {each.name: getattr(self, each.name) for each in dataclasses.fields(Finetune)}
-        return {"low": TileNetwork(**shared), "high": TileNetwork(**{**shared, "network": self.high_network})}
+        high = {**shared, "network": self.high_network}
+        return {
+            "low": TileNetwork(**shared, face_from=self.low_from, face_to=self.low_to),
+            "high": TileNetwork(**high, face_from=self.high_from),
+        }
 
     def reads(self) -> dict[str, tuple[float, float]]:
         """The smallest and the largest face in pixels that a network reads, by its name."""
-        return {"low": (self.low_from, self.low_to), "high": (self.high_from, float("inf"))}
+        return {name: (each.face_from, each.face_to or float("inf")) for name, each in self.networks().items()}
 
     def inputs(self) -> Sequence[Input]:
         """The tiles of its rendition, and what says where the face is."""

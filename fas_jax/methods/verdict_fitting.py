@@ -52,7 +52,7 @@ class VerdictDetector:
     def apply(self) -> Callable[..., Any]:
         """See `Detector.apply`."""
 
-        def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Any, None]:
+        def score(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> tuple[Any, None, Any]:
             import jax
             import jax.numpy as jnp
 
@@ -66,7 +66,7 @@ class VerdictDetector:
             for number in self.about["patterns"]:
                 own = VerdictDetector(self.method, named, self.about)._model(int(number), logits, jnp)
                 found = jnp.where(patterns == int(number), own, found)
-            return jax.nn.sigmoid(found), None
+            return jax.nn.sigmoid(found), None, found
 
         return score
 

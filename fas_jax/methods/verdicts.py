@@ -145,7 +145,7 @@ class LogisticStack(Verdict):
         from sklearn.linear_model import LogisticRegression
 
         scale = np.maximum(logits.std(0), 1e-6)
-        model = LogisticRegression(C=self.c).fit(logits / scale, labels, sample_weight=weights)
+        model = LogisticRegression(C=self.c, max_iter=1000).fit(logits / scale, labels, sample_weight=weights)
         return {"weights": model.coef_[0] / scale, "bias": np.asarray(model.intercept_[0])}
 
     def model_logits(self, params: Mapping[str, Any], logits: Any, mean: Any, xp: Any) -> Any:

@@ -77,6 +77,7 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
     settings = draw_all(experiment)
     drawn = [(each.method, each.apply(experiment.methods[each.method])) for each in settings]
     left = {_key(method): (name, method) for name, method in drawn if method not in scored}
+    numbers = {_key(method): number for number, (_, method) in reversed(list(enumerate(drawn)))}
     title = f"search {plans[0].protocol.name}"
     alone = f"{plans[0].protocol.name} has one source, so that its folds are cut by subject ({TRAINING_DOMAIN})"
     if experiment.evaluation.selection == LEFT_OUT and devices.is_first():
@@ -86,7 +87,7 @@ def search_protocol(experiment: Experiment, plans: Sequence[Plan], corpus: Corpu
         for name, methods in _batches(list(left.values())):
             place = folder / "work" / fingerprint([identity(method) for method in methods])[:16]
             desk = Desk(name, experiment.training, place, data, quiet=True)
-            scored.add(methods, _score(methods, tasks, clips, judge, desk))
+            scored.add(methods, _score(methods, [numbers[_key(each)] for each in methods], tasks, clips, judge, desk))
             devices.wait_for_all(str(place))
             if devices.is_first():
                 shutil.rmtree(place, ignore_errors=True)
@@ -199,20 +200,28 @@ def _batches(left: Sequence[tuple[str, Method]]) -> list[tuple[str, list[Method]
 
 
 def _score(
-    methods: Sequence[Method], tasks: Sequence[Task], clips: CorpusClips, judge: _Judge, desk: Desk
+    methods: Sequence[Method],
+    numbers: Sequence[int],
+    tasks: Sequence[Task],
+    clips: CorpusClips,
+    judge: _Judge,
+    desk: Desk,
 ) -> list[Figures]:
-    """Fits all settings of a method on all folds side by side, and keeps their figures alone."""
+    """Fits all settings of a method on all folds side by side, and keeps their figures alone.
+
+    `numbers` are those of the trials, as in the report; progress bars and messages show them.
+    """
     kind = type(methods[0])
     jobs = [
-        Job(method, dataclasses.replace(task, name=f"setting {number}, {task.name}"))
-        for number, method in enumerate(methods, 1)
+        Job(method, dataclasses.replace(task, name=f"trial {number}, {task.name}"))
+        for number, method in zip(numbers, methods, strict=True)
         for task in tasks
     ]
     fitted = kind.fit(jobs, clips, desk)
     detectors = {place: each for place, each in enumerate(fitted) if not isinstance(each, Failed)}
     rows = [np.concatenate([jobs[place].task.validation, jobs[place].task.held]) for place in detectors]
-    numbers = [jobs[place].task.number for place in detectors]
-    scores = dict(zip(detectors, kind.score_all(list(detectors.values()), clips, rows, numbers, desk), strict=True))
+    of_tasks = [jobs[place].task.number for place in detectors]
+    scores = dict(zip(detectors, kind.score_all(list(detectors.values()), clips, rows, of_tasks, desk), strict=True))
     found = [
         (np.nan, np.nan, each.reason) if isinstance(each, Failed) else judge.figures(job.task, scores[place].clip)
         for place, (job, each) in enumerate(zip(jobs, fitted, strict=True))

@@ -91,8 +91,8 @@ def decide(
 
 def cascade(
     opened: Opened, detectors: Sequence[Detector | Failed], costs: Mapping[str, Cost], rule: str
-) -> list[Point]:
-    """Points of the curve, the first with all experts asked at once.
+) -> tuple[list[Point], dict[str, str]]:
+    """Points of the curve, the first with all experts asked at once; and by plan with a target, why it has no part.
 
     Args:
         opened: The run.
@@ -107,8 +107,10 @@ def cascade(
         for each in ("milliseconds", "flops")
     }
     rows: dict[float, list[list[float]]] = {}
+    skipped: dict[str, str] = {}
     for own, detector in zip(opened.plans, detectors, strict=True):
         if isinstance(detector, Failed):
+            skipped[own.name] = f"the verdict's fitting failed: {detector.reason}"
             continue
         sides = []
         for role in (VALIDATION, TEST):
@@ -126,7 +128,8 @@ def cascade(
         known = ~np.isnan(before[-1])
         try:
             last = choose_for(rule, validation.rows(known).scored_by(opened.name, before[-1][known])).value
-        except MetricError:
+        except MetricError as error:
+            skipped[own.name] = f"it has no threshold: {error}"
             continue
         for risk in (np.nan, *RISKS):
             limits = [
@@ -138,4 +141,4 @@ def cascade(
             costs_of = [float(spent[each][asked].mean()) for each in ("milliseconds", "flops")]
             rows.setdefault(risk, []).append([float(np.mean(rates)), *costs_of, float(asked.mean())])
     every = rows.values()
-    return [Point(risk, *np.mean(own, axis=0).tolist()) for risk, own in zip(rows, every, strict=True)]
+    return [Point(risk, *np.mean(own, axis=0).tolist()) for risk, own in zip(rows, every, strict=True)], skipped

@@ -3,15 +3,18 @@
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import jax
 import numpy as np
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.record import ClipInfo
+from fas_jax.base.record import ClipInfo, RenditionInfo
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.export import exported_rendition, scorer, serving_weights
 from fas_jax.deployment.given_frames import Frames
+from fas_jax.pixels.crops import render
+from fas_jax.pixels.detection import Face
 from fas_jax.studies.verdict.cascade import Cost
 
 _REPEATS = 3
@@ -28,11 +31,13 @@ def costs_of(bundle: Bundle, experts: Sequence[str], infos: Mapping[str, ClipInf
         infos: By rendition, the facts of a clip, which give the native size and the number of frames.
     """
     found = {}
+    # Each of these knows its own rendition, and an expert may read the facts of any.
+    made = {name: own.renditions[name] for name, own in infos.items() if name in own.renditions}
+    info = replace(next(iter(infos.values())), renditions=made)
     for name in experts:
         if name not in bundle.detectors:
             continue
-        info = next(iter(infos.values()))
-        frames = {each: _noise(bundle, each, infos[each]) for each in bundle.renditions_for(name)}
+        frames = {each: noise(bundle, each, infos[each]) for each in bundle.renditions_for(name)}
         bundle.score(frames, info, name)  # compiles
         seconds = []
         for _ in range(_REPEATS):
@@ -43,12 +48,17 @@ def costs_of(bundle: Bundle, experts: Sequence[str], infos: Mapping[str, ClipInf
     return found
 
 
-def _noise(bundle: Bundle, rendition: str, info: ClipInfo) -> Frames:
-    settings = bundle.renditions[rendition]
+def noise(bundle: Bundle, rendition: str, info: ClipInfo) -> Frames:
+    """Random frames of a rendition as a clip with these facts has them, in number and size."""
+    settings, made = bundle.renditions[rendition], info.renditions.get(rendition, RenditionInfo())
     shape = (settings.size, settings.size) if settings.size else (info.height, info.width)
-    kept = info.renditions[rendition].frame_indices if rendition in info.renditions else ()
-    count = len(kept) or settings.most_frames or _FRAMES * settings.burst
-    return np.random.default_rng(0).integers(0, 256, (count, *shape, 3)).astype(np.uint8)
+    count = len(made.frame_indices) or settings.most_frames or _FRAMES * settings.burst
+    frames = np.random.default_rng(0).integers(0, 256, (count, *shape, 3)).astype(np.uint8)
+    if settings.size or not made.boxes:
+        return frames
+    boxes = np.reshape(made.boxes, (-1, 4)).tolist()
+    faces = [Face(tuple(box)) if any(box) else None for box in boxes]
+    return [render(frame, face, settings) for frame, face in zip(frames, faces, strict=True)]
 
 
 def _flops(bundle: Bundle, name: str) -> float:

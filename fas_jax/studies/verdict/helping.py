@@ -82,6 +82,27 @@ def errors_of(scores: ScoreTable, model: str, rule: str, set_by: str) -> dict[st
     return found
 
 
+def areas_of(scores: ScoreTable, model: str) -> dict[str, float]:
+    """By protocol with a target, the AUC of a model on the test videos that it has scored, as a mean over seeds.
+
+    NaN where a class has no score.
+    """
+    found: dict[str, float] = {}
+    test = scores.select(model=model, role=TEST)
+    for protocol in test.distinct("protocol"):
+        figures = []
+        own = test.select(protocol=protocol)
+        for seed in own.distinct("seed"):
+            rows = own.select(seed=seed)
+            heard = rows.rows(rows.answered)
+            try:
+                figures.append(auc(heard.score, heard.label))
+            except MetricError:
+                figures.append(np.nan)
+        found[str(protocol)] = float(np.mean(figures))
+    return found
+
+
 def best_on_sources(scores: ScoreTable, experts: Sequence[str], rule: str, set_by: str) -> dict[str, str]:
     """By protocol, the expert with the lowest HTER on videos of the sources; of equals the one with the highest AUC.
 

@@ -38,19 +38,37 @@ _CASCADE = (
 )
 
 
-def model_table(errors: Mapping[str, Mapping[str, Errors]], distinct: Mapping[str, Mapping[str, str]]) -> ExtraTable:
-    """HTER and distinct scores of all models, by protocol."""
+def model_table(
+    errors: Mapping[str, Mapping[str, Errors]],
+    areas: Mapping[str, Mapping[str, float]],
+    distinct: Mapping[str, Mapping[str, str]],
+) -> ExtraTable:
+    """HTER, AUC and distinct scores of all models, by protocol and as means over protocols."""
+    protocols = sorted({protocol for own in errors.values() for protocol in own}, key=protocol_name)
     rows = [
-        [protocol_name(protocol), name, _points(each.hter), distinct.get(name, {}).get(protocol, "")]
+        [
+            protocol_name(protocol),
+            name,
+            _points(own[protocol].hter),
+            _points(areas[name].get(protocol, np.nan)),
+            distinct[name].get(protocol, ""),
+        ]
+        for protocol in protocols
         for name, own in errors.items()
-        for protocol, each in own.items()
+        if protocol in own
     ]
-    rows.sort(key=lambda row: row[0])
+    if len(protocols) > 1:
+        for name, own in errors.items():
+            hters = [own[each].hter if each in own else np.nan for each in protocols]
+            figures = [hters, [areas[name].get(each, np.nan) for each in protocols]]
+            rows.append([POOLED, name, *(_points(float(np.mean(each))) for each in figures), ""])
     text = (
-        "A video without a score counts as rejected. Distinct scores counts the different scores of test videos, over "
+        "HTER: a video without a score counts as rejected. AUC: of the videos with a score. Both are means over seeds, "
+        f"and in the rows of {POOLED} over protocols. Distinct scores counts the different scores of test videos, over "
         "all seeds; if there are few, equal error rates, AUC and BPCER at low APCER depend on ties."
     )
-    return ExtraTable("Experts and verdicts", text, Grid(["protocol", "model", "HTER %", "distinct scores"], rows))
+    header = ["protocol", "model", "HTER %", "AUC %", "distinct scores"]
+    return ExtraTable("Experts and verdicts", text, Grid(header, rows))
 
 
 def test_table(title: str, found: Sequence[Paired], chosen: Mapping[str, str]) -> ExtraTable:

@@ -25,6 +25,7 @@ from fas_jax.studies.verdict.cascade import Point, cascade
 from fas_jax.studies.verdict.costs import costs_of
 from fas_jax.studies.verdict.helping import (
     Errors,
+    areas_of,
     best_on_sources,
     error_correlations,
     errors_of,
@@ -81,7 +82,9 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     detectors = fitted(opened, method)
     names = [*opened.experts, *(each for each, other in opened.experiment.methods.items() if score_inputs(other))]
     errors = {each: errors_of(opened.scores, each, rule, own_role) for each in dict.fromkeys(names)}
+    areas = {each: areas_of(opened.scores, each) for each in errors}
     errors |= {each: errors_of(table, each, rule, own_role) for each, table in again.items()}
+    areas |= {each: areas_of(table, each) for each, table in again.items()}
     distinct = {each: _distinct(opened.scores.select(model=each)) for each in names}
     distinct |= {each: _distinct(table) for each, table in again.items()}
 
@@ -91,7 +94,7 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     helped = paired_tests(mine, {page.BEST: best, MEAN: errors[MEAN]}, seed)
     without: Mapping[str, Mapping[str, Errors]] = {each: errors[each] for each in leave_one_out(method)}
     tables = [
-        page.model_table(errors, distinct),
+        page.model_table(errors, areas, distinct),
         page.test_table("Does the verdict help?", helped, chosen),
         _audit_table(opened, rule, detectors),
     ]
@@ -104,7 +107,8 @@ def _study(run: Path, name: str, cache: Path | None, seed: int) -> tuple[list[st
     if bundles := sorted((run / "bundles").glob(f"*/{ABOUT}")):
         bundle = load_bundle(bundles[0].parent)
         costs = costs_of(bundle, opened.experts, _example(opened, bundle.renditions))
-        points = cascade(opened, detectors, costs, rule) if costs else ()
+        points, skipped = cascade(opened, detectors, costs, rule) if costs else ((), {})
+        said += [f"The cascade's figures leave out {each}: {why}." for each, why in skipped.items()]
         if points:
             tables += [page.cost_table(costs), page.cascade_table(points)]
             figures |= page.cascade_figures(points)

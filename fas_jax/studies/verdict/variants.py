@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fas_jax.base.errors import UserError, unknown_name
+from fas_jax.base.files import fingerprint
 from fas_jax.base.logits import sigmoid
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.corpus import CorpusClips
-from fas_jax.experiment.out_of_fold import Folds, out_of_fold_file
+from fas_jax.experiment.out_of_fold import Folds, OutOfFold, out_of_fold_file
 from fas_jax.experiment.planning import Plan, plan, source_videos
 from fas_jax.experiment.results import stored_scores
 from fas_jax.experiment.run import open_inputs, read_inputs, read_run
@@ -87,10 +88,14 @@ def open_verdict(run: Path, name: str = "", cache: Path | None = None) -> Opened
     clips = corpus.open(source_videos(plans))
     folds = Folds.of(experiment, plans, corpus, clips)
     method = cast(VerdictSettings, experiment.methods[name])
-    paths = {each: out_of_fold_file(run, each, method.held_out_by()) for each in method.experts}
-    if lacking := [str(path) for path in paths.values() if not path.exists()]:
-        raise UserError(f"{run} lacks out-of-fold scores ({', '.join(lacking)}); train it again under another --name")
-    kept = {each: ClipScores.load(path) for each, path in paths.items()}
+    by, data = method.held_out_by(), fingerprint(corpus.fingerprints)
+    stored = {each: OutOfFold(run, each, experiment.methods[each], folds, clips, data) for each in method.experts}
+    if lacking := [each for each, scores in stored.items() if not scores.holds(by)]:
+        raise UserError(
+            f"{run} lacks the out-of-fold scores of {', '.join(lacking)}, or has those of other folds, settings or "
+            "data; train it again under another --name"
+        )
+    kept = {each: ClipScores.load(out_of_fold_file(run, each, by)) for each in method.experts}
     return Opened(experiment, name, plans, folds.whole, clips.with_scores({}, kept), scores)
 
 
