@@ -67,7 +67,7 @@ class LogisticDetector:
             count = carry["count"] + 1
             mean = running(count[:, None], carry["mean"], data[item], "mean")
             # Of a clip with one frame, which is the mean.
-            clip, _ = score(params, {item: mean[:, None]}, {item: np.ones((1, 1), bool)})
+            clip = score(params, {item: mean[:, None]}, {item: np.ones((1, 1), bool)})[0]
             return {"count": count, "mean": mean}, clip, None
 
         width = len(self.params["mean"])

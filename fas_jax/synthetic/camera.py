@@ -138,6 +138,7 @@ def _expose(
     """The sensor and the tone curve."""
     model = camera.model
     height, width = light.shape[:2]
+    assert state.gains is not None, "`capture` measures the first frame"
     gains = np.tile(state.gains, (width, 1))
     row, column = camera.offsets[index % len(camera.offsets)]
     tile = camera.noise[row : row + height, column : column + width]
