@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fas_jax.experiment.configuration import Experiment, default_methods, experiment_from_dict
+from fas_jax.pixels.gate.settings import Gate
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,7 +54,7 @@ def test_options_are_settings(page: Path) -> None:
 
 
 def options() -> Iterator[str]:
-    """Of the default configuration; for any name of a method or rendition, the settings of all of them."""
+    """Of the default configuration; for any name of a method or rendition, the settings of all; limits of the gate."""
     experiment = Experiment()
     for field in dataclasses.fields(experiment):
         value = getattr(experiment, field.name)
@@ -66,6 +67,7 @@ def options() -> Iterator[str]:
         yield from (f"methods.{name}.{each}" for each in settings)
     for name, rendition in experiment.renditions.items():
         yield from (f"renditions.{name}.{each.name}" for each in dataclasses.fields(rendition))
+    yield from (f"limits.{each.name}" for each in dataclasses.fields(Gate))
 
 
 @every_page
