@@ -246,9 +246,11 @@ class Session:
         answer = rule.answer(self._score)
         if answer == "uncertain":
             return self._undecided(f"waiting: {self._between()}")
+        found = bundle.verdict(self._source, name, self._score)
+        if found.decision not in ("bona fide", "attack"):
+            return self._with_frames(found)  # on what the bundle does not decide, no rule does
         self.done, self._carry = True, None
         threshold = rule.accept if answer == "bona fide" else rule.reject
-        found = bundle.verdict(self._source, name, self._score)
         return self._with_frames(dataclasses.replace(found, decision=answer, threshold=threshold))
 
     def _between(self) -> str:
