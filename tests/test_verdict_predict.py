@@ -9,6 +9,7 @@ import pytest
 from fas_jax.base.record import RenditionInfo
 from fas_jax.base.rendition import Rendition
 from fas_jax.commands.predict import in_words
+from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.export import scorer, serving_weights
 from fas_jax.methods.verdicts import Tree
 from fas_jax.studies.verdict.costs import costs_of, noise
@@ -80,6 +81,23 @@ def test_the_cost_of_a_face_is_that_of_its_crop(bundle):
     assert [frame.shape for frame in noise(faces, "face", info)] == [(128, 128, 3), (192, 192, 3)]
     whole = dataclasses.replace(info, renditions={"face": RenditionInfo((0, 16), ())})
     assert noise(faces, "face", whole).shape == (2, 300, 400, 3)
+
+
+def test_experts_of_several_renditions_answer_while_they_are_measured(tmp_path, monkeypatch):
+    """Patches read facts of their own rendition; without them they would cost nothing and say nothing."""
+    methods = {
+        "mean-feature": METHODS["mean-feature"],
+        "patches": dataclasses.replace(METHODS["patches"], rendition="tiles"),
+    }
+    tiles = Rendition(size=32, tiles=3, crop="detector", face_model="mtcnn")
+    both = make_bundle(tmp_path / "bundle", methods, renditions={"whole": Rendition(size=48), "tiles": tiles})
+    made = RenditionInfo((0, 0, 0), (), (5.0, 7.0, 80.0, 100.0) * 3)
+    infos = {"whole": clip_info(3), "tiles": dataclasses.replace(clip_info(0), renditions={"tiles": made})}
+    found, score = [], Bundle.score
+    monkeypatch.setattr(Bundle, "score", lambda *given: found.append(score(*given)) or found[-1])
+    assert list(costs_of(both, list(methods), infos)) == list(methods)
+    assert len(found) == 8
+    assert np.isfinite([each.clip for each in found]).all()
 
 
 def test_words_hold_all_that_the_json_holds():
