@@ -104,7 +104,7 @@ def capture(
     light = cv2.GaussianBlur(radiance, (0, 0), model.blur) if model.blur > 0.25 else radiance
     if state.gains is None or index % _METER_EVERY == 0:
         state.gains = _adapt(camera, state, light, time)
-    frame = _expose(camera, state, light, index)
+    frame = _expose(camera, state, state.gains, light, index)
     if camera.maps is not None:
         frame = cv2.remap(frame, *camera.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if model.sharpening:
@@ -133,19 +133,22 @@ def distort_mask(camera: Camera, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarr
 
 
 def _expose(
-    camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], index: int
+    camera: Camera,
+    state: Automatic,
+    gains: Float32[np.ndarray, "3"],
+    light: Float32[np.ndarray, "h w 3"],
+    index: int,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The sensor and the tone curve."""
     model = camera.model
     height, width = light.shape[:2]
-    assert state.gains is not None, "`capture` measures the first frame"
-    gains = np.tile(state.gains, (width, 1))
+    row_gains = np.tile(gains, (width, 1))
     row, column = camera.offsets[index % len(camera.offsets)]
     tile = camera.noise[row : row + height, column : column + width]
     frame = np.empty(light.shape, np.uint8)
     for rows in strips(height, width):
         signal = light[rows] * camera.shading[rows]
-        signal *= gains
+        signal *= row_gains
         noise = signal * np.float32(model.shot_noise)
         noise += np.float32(model.read_noise**2)
         np.maximum(noise, 0, out=noise)
