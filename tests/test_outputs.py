@@ -86,7 +86,7 @@ def test_a_file_is_written_once_or_the_same(tmp_path):
     path = tmp_path / "sub" / "page.html"
     write_new(path, "one\n")
     write_new(path, "one\n")
-    with pytest.raises(UserError, match=r"page\.html is there already; remove it, or choose another --out"):
+    with pytest.raises(UserError, match=r"page\.html is there already; remove it, or choose another folder"):
         write_new(path, "two\n")
     assert path.read_text() == "one\n"
 

@@ -237,6 +237,11 @@ def test_scores_of_one_value_have_a_histogram():
     assert [each.max() for each in heights] == [100, 100]
 
 
+def test_scores_that_differ_in_their_last_digit_have_a_histogram():
+    (axes,) = charts.histogram(np.array([0.5]), np.array([np.nextafter(0.5, 1)]), 0.5, ("#000", "#111")).axes
+    assert axes.get_xlim() == pytest.approx((0, 1))
+
+
 def test_histories_are_read_from_the_models(tmp_path):
     about = {"model": "gru", "runs": [{"name": "A seed 0"}, {"name": "A seed 0 without fold 0"}, {"name": "B seed 0"}]}
     history = {name: np.arange(6, dtype=np.float32).reshape(2, 3) for name in ("train_loss", "validation_loss")}

@@ -29,7 +29,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
     check_output(folder)
     there = folder.exists()
     try:
-        with locked(folder, "wait until it has ended, or choose another --out"):
+        with locked(folder, "wait until it has ended, or choose another folder"):
             known = check_output(folder)
             remove_leftovers([folder])
             place = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{my_tag()}-", dir=folder))
@@ -51,18 +51,18 @@ def check_output(folder: Path) -> Mapping[str, str]:
         UserError: The folder holds something else, or one of these files was changed.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; choose another --out")
+        raise UserError(f"{folder} is not a folder; choose another folder")
     if not (folder / NOTE).exists():
         if folder.exists() and any(not path.name.startswith((TEMPORARY, f"{LOCK}-")) for path in folder.iterdir()):
-            raise UserError(f"{folder} is not empty and was not written by this command; choose another --out")
+            raise UserError(f"{folder} is not empty and was not written by this command; choose another folder")
         return {}
     known = read_json(folder / NOTE)
     if not isinstance(known, dict):
-        raise UserError(f"{folder / NOTE} does not name what was written; choose another --out")
+        raise UserError(f"{folder / NOTE} does not name what was written; choose another folder")
     for name, sha256 in known.items():
         path = inside(folder, name)
         if path.exists() and (not path.is_file() or sha256_file(path) != sha256):
-            raise UserError(f"{path} was changed after it was written; move it away, or choose another --out")
+            raise UserError(f"{path} was changed after it was written; move it away, or choose another folder")
     return known
 
 
@@ -75,14 +75,14 @@ def write_new(path: Path, text: str) -> None:
     if path.is_file() and path.read_bytes() == text.encode():
         return
     if path.exists():
-        raise UserError(f"{path} is there already; remove it, or choose another --out")
+        raise UserError(f"{path} is there already; remove it, or choose another folder")
     write_text(path, text)
 
 
 def _move(place: Path, folder: Path, known: Mapping[str, str]) -> None:
     written = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
     if taken := [name for name in written if name not in known and (folder / name).exists()]:
-        raise UserError(f"{folder / taken[0]} was not written by this command; move it away, or choose another --out")
+        raise UserError(f"{folder / taken[0]} was not written by this command; move it away, or choose another folder")
     # Before anything is moved: if this process is killed, all that it may have moved counts as changed and is kept.
     write_json(folder / NOTE, {name: sha256_file(path) for name, path in written.items()})
     for name, path in written.items():

@@ -128,7 +128,10 @@ def histogram(
     figure = new_figure(_WIDTH, _LOW)
     axes = _axes(figure, "score (higher: bona fide)", "share of the class (%)")
     everything = np.concatenate([bona_fide, attacks, [] if np.isnan(threshold) else [threshold]])
-    edges = np.histogram_bin_edges(everything, _BINS)
+    low, high = float(everything.min()), float(everything.max())
+    # Scores that differ in their last digits alone would leave bins no width; they are drawn as one.
+    room = 0.5 if high - low < 1e-6 * max(1.0, abs(low), abs(high)) else 0.0
+    edges = np.histogram_bin_edges(everything, _BINS, (low - room, high + room))
     for part, colour in zip((bona_fide, attacks), colours, strict=True):
         shares = 100 * np.histogram(part, edges)[0] / max(1, len(part))
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.14)
