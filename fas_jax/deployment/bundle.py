@@ -187,6 +187,7 @@ class Bundle:
         name: str = "",
         fps: float = 0.0,
         chosen: bool = False,
+        seen: Seen | None = None,
         uncertain: bool = False,
     ) -> Verdict:
         """The verdict on a video whose frames are in memory; frames are chosen and cropped as those of a file are.
@@ -198,6 +199,7 @@ class Bundle:
             fps: Frames per second; needed by renditions that skip by time.
             chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
                 rendition's number.
+            seen: Called before the verdict is returned, unless no rendition could be made.
             uncertain: Whether there are three answers, see `judge`.
 
         Raises:
@@ -225,6 +227,8 @@ class Bundle:
             verdict = self._verdict("array", name, Scores.none(1, str(error)))
         else:
             verdict = self._judged("array", name, made, info)
+            if seen:
+                seen(verdict, {each: self._joined(each, list(own)) for each, own in made.items()})
         return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
 
     def caveats(self, name: str = "") -> list[str]:
