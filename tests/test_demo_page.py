@@ -1,4 +1,4 @@
-"""The page of `fas-jax demo` in a real browser, whose camera shows rendered videos. `tests/test_demo.py` has the server.
+"""The page of `fas-jax demo` in a real browser, whose camera shows rendered videos.
 
 FAS_JAX_SCREENSHOTS names a folder for pictures of the page.
 """
@@ -15,6 +15,7 @@ from fas_jax.base.settings import Synthesis
 from fas_jax.commands.demo import overlays
 from fas_jax.deployment.bundle_folder import SHIPPED, load_bundle
 from fas_jax.deployment.demo.sessions import Judge, Limits
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.synthetic.plan import official_videos
 from fas_jax.synthetic.recording import record
 from tests.browser import Tab, browse, chromium, write_camera
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 def server() -> Iterator[Running]:
     chromium()
     bundle = load_bundle(SHIPPED)
-    running = Running(Judge(bundle, "", overlays(bundle, bundle.default)), Limits(idle=300))
+    running = Running(Judge(bundle, "", overlays(bundle, bundle.default), Gate(frames=1)), Limits(idle=300))
     yield running
     running.stop()
 

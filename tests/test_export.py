@@ -15,12 +15,15 @@ import pytest
 from fas_jax.base.errors import UserError
 from fas_jax.base.rendition import Rendition
 from fas_jax.deployment.bundle import Bundle
-from fas_jax.deployment.export import ABOUT, RUNNER, SCORE, WEIGHTS, scorer, serving_weights, write_serving
+from fas_jax.deployment.export import ABOUT, RUNNER, SCORE, STEP, WEIGHTS, scorer, serving_weights, write_serving
+from fas_jax.deployment.streaming import Session
 from fas_jax.features.extraction import frame_features
-from fas_jax.methods.recurrent import Gru, Lstm
+from fas_jax.methods.recurrent import BiLstm, Gru, Lstm
 from fas_jax.methods.stack import LstmStack
 from tests.backbone_cases import uniform
 from tests.made_up import FEATURES, WHOLE, make_bundle
+from tests.tiny_backbone import TINY_FEATURES
+from tests.trees import moving_frames
 
 # Frames of each clip; the batch is none that was exported.
 LENGTHS = (3, 1, 2, 3, 1)
@@ -45,7 +48,7 @@ def scores_of(bundle: Bundle, name: str, count: int = len(LENGTHS)) -> list[floa
     ]
 
 
-def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path) -> dict[str, np.ndarray]:
+def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path, *options: str) -> dict[str, np.ndarray]:
     np.savez(out / "clips.npz", frames=frames, mask=mask)
     # The project is made impossible to import, wherever it may be installed.
     alone = (
@@ -53,7 +56,8 @@ def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path) -> dict[s
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-I", "-c", alone, str(folder / RUNNER), str(out / "clips.npz"), str(out / "out.npz")]
+    command = [sys.executable, "-I", "-c", alone, str(folder / RUNNER), *options]
+    command += [str(out / "clips.npz"), str(out / "out.npz")]
     done = subprocess.run(
         command, env=environment | {"JAX_PLATFORMS": "cpu"}, cwd=out, stderr=subprocess.PIPE, text=True, check=False
     )
@@ -65,6 +69,7 @@ def run(folder: Path, frames: np.ndarray, mask: np.ndarray, out: Path) -> dict[s
 @pytest.mark.slow
 def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path: Path) -> None:
     about = write_serving(bundle, tmp_path / "served")
+    assert 'set position = "first"' in about["no_step"]
     # The weights are arguments: neither program holds them as constants.
     assert about["bytes"][SCORE] < about["bytes"][WEIGHTS] / 5
     frames, mask = clips()
@@ -86,6 +91,34 @@ def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path
     (tmp_path / "served" / WEIGHTS).write_bytes((tmp_path / "served" / WEIGHTS).read_bytes()[:-1] + b"x")
     with pytest.raises(AssertionError, match="is damaged; export again"):
         run(tmp_path / "served", frames, mask, tmp_path)
+
+
+CAUSAL = {"whole": Rendition(seconds=0.4, position="first", max_frames=4, cap="first", size=48)}
+
+
+def test_the_exported_step_scores_as_a_session_does(tmp_path: Path) -> None:
+    methods = {"gru": Gru(hidden=3), "bilstm": BiLstm(hidden=3)}
+    made = make_bundle(tmp_path / "bundle", methods, renditions=CAUSAL, features=TINY_FEATURES)
+    frames = moving_frames(40, shape=(48, 48, 3))
+    sessions = {name: Session(made, name) for name in methods}
+    wanted = {
+        name: [each.score for i, f in enumerate(frames) if (each := sessions[name].push(f, i / 25))] for name in methods
+    }
+    kept = np.stack([frames[number] for number in (0, 10, 20, 30)])
+    # What has to see the clip as a whole remembers its frames' features.
+    about = write_serving(made, tmp_path / "window", "bilstm")
+    assert (about["window"], [each["shape"] for each in about["carry"]]) == (4, [[], [4, 12]])
+    program = jax.export.deserialize(bytearray((tmp_path / "window" / STEP).read_bytes()))
+    carry = [np.zeros(each["shape"], each["dtype"]) for each in about["carry"]]
+    for frame, score in zip(kept, wanted["bilstm"], strict=True):
+        carry, found = program.call(serving_weights(made, "bilstm"), carry, frame)
+        assert float(found) == pytest.approx(score, abs=1e-5)
+    about = write_serving(made, tmp_path / "served", "gru")
+    assert about["window"] == 0
+    found = run(tmp_path / "served", kept, np.ones(4, bool), tmp_path, "--step")
+    np.testing.assert_allclose(found["score"], wanted["gru"], atol=1e-5)
+    assert np.array_equal(found["bona_fide"], found["score"].astype(float) >= 0.5)
+    assert np.ptp(found["score"]) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["bilstm", "mean-feature"])

@@ -27,7 +27,18 @@ from fas_jax.synthetic.sample import render_sample
 from tests.commands import ROOT
 
 PUBLIC = (
-    *("Bundle", "Dataset", "Evaluation", "Experiment", "Preparation", "Rendition", "Run", "UserError", "Verdict"),
+    *(
+        "Bundle",
+        "Dataset",
+        "Evaluation",
+        "Experiment",
+        "Gate",
+        "Preparation",
+        "Rendition",
+        "Run",
+        "UserError",
+        "Verdict",
+    ),
     *("Verdicts", "__version__", "evaluate_scores", "keep_programs", "load_bundle", "load_experiment", "open_run"),
     *("prepare", "render_sample", "train", "use_cores"),
 )

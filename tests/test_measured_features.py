@@ -77,7 +77,7 @@ def test_stores_hold_the_measures_of_every_frame(
     settings = Features(backbone="no such network")  # which has no part in it
     store = extract(prepared, "native", tmp_path, settings)
     table = store.load()
-    assert table.features.shape == (len(SIZES), 1, 143)
+    assert table.features.shape == (len(SIZES), 1, 145)
     for video, (row,) in zip(table.videos, table.features, strict=True):
         np.testing.assert_array_equal(row, stand_in(pattern(int(video.path.removesuffix(".png")))[None])[0])
     # Frames of one size go together, and what is done is not done again.

@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fas_jax.base.errors import UserError
-from fas_jax.features.quality import measures
+from fas_jax.features.quality import measures, niqe
 from fas_jax.features.quality.grey import Flavour
-from tests import quality_by_definition
+from tests import quality_by_definition, quality_statistics_by_definition
 
 # Of float32 arithmetic on the frames below; the counts of pixels among them are exact.
 TOLERANCE = 1e-4
@@ -51,7 +53,7 @@ def measured(request: pytest.FixtureRequest) -> tuple[Flavour, np.ndarray, np.nd
 def test_measures_are_those_of_their_definitions(measured: tuple[Flavour, np.ndarray, np.ndarray]) -> None:
     flavour, frames, values = measured
     names = measures.names(flavour)
-    assert len(names) == len(set(names)) == values.shape[1] == {"formula": 143, "bob": 136}[flavour]
+    assert len(names) == len(set(names)) == values.shape[1] == {"formula": 145, "bob": 136}[flavour]
     found = measures.published(values, flavour)
     worst = dict.fromkeys(names, 0.0)
     for row, frame in zip(found[:-2], frames, strict=False):
@@ -90,7 +92,8 @@ def test_a_flat_frame_has_no_undefined_value_but_nan(measured: tuple[Flavour, np
     assert (flat["mse"], flat["md"], flat["colour-0"], flat["colour-1"]) == (0, 0, 1, 0)
     if flavour == "formula":
         assert all(
-            np.isnan(flat[name]) for name in ("ted", "tcd", "spe", "jqi", "hlfi", "specular-share", "edge-width")
+            np.isnan(flat[name])
+            for name in ("ted", "tcd", "spe", "rred", "jqi", "hlfi", "niqe", "specular-share", "edge-width")
         )
 
 
@@ -103,16 +106,53 @@ def test_a_frame_is_measured_the_same_whatever_is_beside_it(measured: tuple[Flav
 def test_small_frames_have_what_is_defined_of_them() -> None:
     found = measure(scenes(64, 64)[:1, :5, :7], "formula", only_galbally=True)[0].tolist()
     values = dict(zip(measures.GALBALLY["formula"], found, strict=True))
-    assert all(np.isnan(values[name]) for name in ("ssim", "vif", "jqi", "ted", "tcd"))
+    assert all(np.isnan(values[name]) for name in ("ssim", "vif", "rred", "jqi", "niqe", "ted", "tcd"))
     assert all(np.isfinite(values[name]) for name in ("mse", "psnr", "spe", "gme", "mas", "hlfi"))
     with pytest.raises(UserError, match=r"a frame of 9x2 pixels is too small"):
         measures.measure(np.zeros((1, 2, 9, 3), np.uint8))
 
 
+@pytest.fixture(scope="module")
+def patched() -> tuple[np.ndarray, np.ndarray]:
+    """Grey frames of two patches and some pixels, and how natural they are.
+
+    One is half white, one has a patch without contrast, one is flat, and the last is the first.
+    """
+    grey = np.stack([quality_by_definition.luma(frame, "formula") for frame in scenes(101, 197)]).astype(np.int32)
+    white, blank = grey[0].copy(), grey[1].copy()
+    white[:50] = 255
+    blank[:, 90:] = 0  # and so are the neighbourhoods of the second patch
+    frames = np.stack([*grey, white, blank, np.full_like(white, 77), grey[0]])
+    program = jax.jit(lambda all_: jax.lax.map(niqe.naturalness, all_)).lower(frames)
+    return frames, np.asarray(program.compile({"xla_backend_optimization_level": 0})(frames))
+
+
+def test_naturalness_is_that_of_its_definition(patched: tuple[np.ndarray, np.ndarray]) -> None:
+    frames, found = patched
+    expected = [quality_statistics_by_definition.niqe(frame.astype(np.float64)) for frame in frames]
+    assert np.isnan(found).tolist() == [False] * 5 + [True, True, False]
+    np.testing.assert_allclose(found, expected, TOLERANCE)
+    assert found[0] == found[-1]
+
+
+@pytest.mark.parametrize("size", [(191, 191), (95, 600)])
+def test_naturalness_needs_two_patches(size: tuple[int, int]) -> None:
+    levels = quality_by_definition.luma(scenes(*size)[0], "formula").astype(np.int32)
+    assert np.isnan(niqe.naturalness(jnp.asarray(levels)))
+
+
+def test_a_damaged_model_of_naturalness_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert niqe.pristine.__wrapped__().whitening.shape == (36, 36)
+    for name in ("none.npz", "niqe.py"):
+        monkeypatch.setattr(niqe, "_MODEL", name)
+        with pytest.raises(UserError, match=f"{name} is missing or damaged; install the package again"):
+            niqe.pristine.__wrapped__()
+
+
 def test_batches_of_large_frames_are_small() -> None:
     assert measures.batch_size(480, 720) == 8
     assert measures.batch_size(4320, 7680) == 1
-    assert measures.measure(np.zeros((0, 4320, 7680, 3), np.uint8)).shape == (0, 143)
+    assert measures.measure(np.zeros((0, 4320, 7680, 3), np.uint8)).shape == (0, 145)
 
 
 @pytest.mark.slow

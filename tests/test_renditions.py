@@ -143,6 +143,7 @@ OTHER_RENDITION = {
     "seconds": 0.5,
     "position": "first",
     "max_frames": 2,
+    "cap": "first",
     "burst": 4,
     "bursts": 5,
     "tiles": 4,
@@ -176,11 +177,16 @@ def test_every_setting_of_a_rendition_that_has_an_effect_is_in_its_key(
         for seconds, burst, tiles in itertools.product((0.0, 2.0), (1, 3), (0, 5)):
             first = Rendition(crop=crop, seconds=seconds, burst=burst, tiles=tiles)  # type: ignore[arg-type]
             other = dataclasses.replace(first, **{field: OTHER_RENDITION[field]})
-            ineffective = {*unused, "segment" if seconds else "", "max_frames" if burst > 1 else "bursts"}
+            ineffective = {
+                *unused,
+                "segment" if seconds else "",
+                *(("max_frames", "cap") if burst > 1 else ("bursts",)),
+            }
             ineffective |= set() if tiles else {"tile_step"}
             assert (rendition_key(first) == rendition_key(other)) == (field in ineffective or first == other)
-    # What a key said before skipping by time, bursts and tiles were possible, it says today.
-    assert not {"seconds", "burst", "bursts", "tiles", "tile_step"} & rendition_key(Rendition()).keys()
+    # What a key said before skipping by time, bursts, tiles and another cap were possible, it says today.
+    assert not {"seconds", "cap", "burst", "bursts", "tiles", "tile_step"} & rendition_key(Rendition()).keys()
+    assert "cap" not in rendition_key(Rendition(max_frames=0, cap="first"))
 
 
 @pytest.mark.parametrize("crop", ["whole", "annotation"])

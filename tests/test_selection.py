@@ -1,6 +1,7 @@
 """Which frames are kept and which are searched: by number and by time, from images and from videos alike."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from fas_jax.pixels import renditions as renditions_module
 from fas_jax.pixels import selection
 from fas_jax.pixels.detection import Face
 from fas_jax.pixels.renditions import rendition_makers
-from fas_jax.pixels.selection import fill, indices_by_time, kept_indices, spread, told_times
+from fas_jax.pixels.selection import fill, fill_in_order, indices_by_time, kept_indices, kept_of, spread, told_times
 from fas_jax.pixels.video import DecodeError, decode_file, decode_images
 from tests.trees import decoded, moving_frames, read_video, write_video
 
@@ -58,6 +59,55 @@ def test_no_more_are_searched_than_needed_and_none_that_serves_is_missed(count: 
     assert set(spread(range(count), most)) & good <= set(kept)
     if not set(spread(range(count), most)) - good:
         assert len(rounds) == 1
+
+
+@given(st.integers(1, 40), st.integers(0, 9), st.data())
+def test_in_order_the_first_that_can_be_kept_are_kept(count: int, most: int, data: Any) -> None:
+    good = data.draw(st.sets(st.integers(0, count - 1)))
+    kept: list[int] = []
+    offered: list[int] = []
+
+    def offer(numbers: Sequence[int]) -> dict[int, bool]:
+        offered.extend(numbers)
+        kept.extend(number for number in numbers if number in good)
+        return {number: number in good for number in numbers}
+
+    fill_in_order(count, most, offer)
+    assert kept == sorted(good)[: most or None]
+    # One after the other, and none behind the last that is kept.
+    assert offered == list(range(len(offered)))
+    assert len(offered) == (kept[-1] + 1 if most and len(kept) == most else count)
+
+
+CAUSAL = Rendition(seconds=0.5, position="first", max_frames=4, cap="first", size=8)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.floats(0, 0.9), min_size=1, max_size=40), st.integers(1, 40), st.sampled_from([0, 3]))
+def test_a_causal_rendition_keeps_of_a_video_s_beginning_what_it_keeps_of_the_video(gaps, length, most) -> None:
+    rendition = dataclasses.replace(CAUSAL, max_frames=most)
+    times = np.cumsum(gaps).tolist()
+
+    def kept(of: Sequence[float]) -> list[int]:
+        return kept_of(indices_by_time(of, rendition.seconds, rendition.position), rendition)
+
+    whole, beginning = kept(times), kept(times[:length])
+    assert beginning == [index for index in whole if index < length]
+    # Each is the first frame in its half second.
+    for index in whole[1:]:
+        passed, before = times[index] - times[0], times[index - 1] - times[0]
+        assert (passed + 0.0015) // 0.5 > (before + 0.0005) // 0.5
+
+
+def test_what_needs_the_future_says_so() -> None:
+    assert CAUSAL.needs_future == dataclasses.replace(CAUSAL, cap="spread", max_frames=0).needs_future == ""
+    assert Rendition(position="first", max_frames=0).needs_future == ""
+    for change, told in (
+        ({"cap": "spread"}, r'max_frames = 4 spreads.*set cap = "first", or max_frames = 0'),
+        ({"position": "last"}, 'position = "last" waits.*set position = "first"'),
+        ({"burst": 4}, "burst = 4 keeps frames around.*set burst = 1"),
+    ):
+        assert re.search(told, dataclasses.replace(CAUSAL, **change).needs_future)
 
 
 @settings(max_examples=300)
@@ -112,6 +162,8 @@ def varying(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"max_frames": 2}, [5, 10]),
         ({"seconds": 0.1}, [2, 3, 5, 6, 7, 8, 9, 10]),
         ({"crop": "annotation"}, [5, 7, 9, 10]),
+        ({"position": "first", "max_frames": 3, "cap": "first"}, [0, 6, 8]),
+        ({"seconds": 0.0, "segment": 3, "position": "first", "max_frames": 2, "cap": "first"}, [0, 3]),
     ],
 )
 def test_a_video_is_skipped_by_its_own_times(varying: Path, options: dict[str, Any], expected: list[int]) -> None:

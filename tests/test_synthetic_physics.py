@@ -9,12 +9,13 @@ from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import instruments
 from fas_jax.synthetic.camera import Automatic, CameraModel, capture, distort, set_up
 from fas_jax.synthetic.face import draw_appearance, draw_head
-from fas_jax.synthetic.instruments import Holding, Screen, draw_print, pixel_grid
+from fas_jax.synthetic.instruments import Holding, draw_print
 from fas_jax.synthetic.motion import Events, Wander
 from fas_jax.synthetic.plan import official_videos
 from fas_jax.synthetic.recording import record
 from fas_jax.synthetic.room import draw_light
 from fas_jax.synthetic.scene import compose, draw_framing, draw_scene, landmarks
+from fas_jax.synthetic.screens import Screen, pixel_grid
 from fas_jax.synthetic.seeds import generator
 
 TURNED = np.array([np.pi / 2])
@@ -170,7 +171,7 @@ def test_an_instruments_corners_map_to_where_it_is_held():
     )  # fmt: skip
     points = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
     assert np.allclose(instruments.to_frame(holding, 0, points), instruments.corners(holding, 0), atol=1e-3)
-    u, v = instruments.coordinates(holding, 0, (160, 100))
+    u, v = instruments.view(holding, 0, (160, 100)).at(slice(0, 100))
     x, y = instruments.to_frame(holding, 0, np.array([[u[30, 70], v[30, 70]]]))[0]
     assert (x, y) == (pytest.approx(70, abs=1e-2), pytest.approx(30, abs=1e-2))
 

@@ -24,6 +24,10 @@ class Rendition:
     max_frames: int = what(7, at_least=0)
     """Most frames of a clip, spread evenly over the kept ones; 0 keeps all. Without a cap the number of frames
     gives the label away in Replay-Attack."""
+    cap: Literal["spread", "first"] = what("spread", later=True)
+    """Which frames max_frames keeps: some that are spread over the whole video, or the first ones, which are known
+    while the video still runs. A stream needs cap = "first" (or max_frames = 0) and position = "first"; see
+    docs/streaming.md."""
     burst: int = what(1, later=True, at_least=1)
     """Consecutive frames, at the recorded rate, that are kept around every kept frame, which then lies in their middle;
     1 keeps single frames. Frames a second apart cannot show a blink. All frames of a burst have one crop, that of the
@@ -65,6 +69,20 @@ class Rendition:
             for name, own in (("crop", crop), ("size", preset.size), ("face_model", preset.face_model)):
                 if getattr(self, name) == type(self).__dataclass_fields__[name].default:
                     object.__setattr__(self, name, own)
+
+    @property
+    def needs_future(self) -> str:
+        """What decides on a frame only by later ones, and the setting that would not; empty for a causal rendition."""
+        if self.burst > 1:
+            return f"burst = {self.burst} keeps frames around another one; set burst = 1"
+        if self.position != "first":
+            return f'position = "{self.position}" waits for the end of a segment; set position = "first"'
+        if self.max_frames and self.cap != "first":
+            return (
+                f"max_frames = {self.max_frames} spreads the kept frames over the whole video; "
+                'set cap = "first", or max_frames = 0'
+            )
+        return ""
 
     @property
     def most_kept(self) -> int:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from fas_jax.deployment.given_frames import Frames
     from fas_jax.deployment.verdict import Verdict
 
+FRAMES_CHECKED = 3
+"""Of the latest frames, by the gate; each takes a search for faces."""
+
 
 def main(
     bundle: Annotated[Path | None, tyro.conf.Positional] = None,
     detector: str = "",
+    gate: bool = True,
     host: str = "127.0.0.1",
     port: int = 8765,
 ) -> None:
@@ -37,6 +41,7 @@ def main(
             rendered faces alone and has seen no real attack.
         detector: Name of the deciding method. If empty, the first method that reads other methods' scores decides, or
             else the first method.
+        gate: Whether to check first that the frames show one face, and show it well; the page says what to do if not.
         host: An address of this machine that no other machine reaches.
         port: 0 takes any free one.
     """
@@ -50,6 +55,7 @@ def main(
     from fas_jax.deployment.bundle_folder import SHIPPED, load_bundle
     from fas_jax.deployment.demo.server import loopback, serve
     from fas_jax.deployment.demo.sessions import Judge
+    from fas_jax.pixels.gate.settings import Gate
     from fas_jax.runtime.programs import keep_programs
 
     address = loopback(host)
@@ -58,7 +64,7 @@ def main(
     name = detector or loaded.default
     for caveat in loaded.caveats(name):
         print(caveat, file=sys.stderr)
-    judge = Judge(loaded, name, overlays(loaded, name))
+    judge = Judge(loaded, name, overlays(loaded, name), Gate(frames=FRAMES_CHECKED) if gate else None)
     asyncio.run(serve(judge, address, port, lambda url: print(f"open {url} in a browser; Ctrl-C ends it", flush=True)))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class Maps:
             "guided": guided_response,
             "occlusion": _occlusion,
         }
-        return cls(chain, cast(Way, way), jax.jit(partial(functions[way], chain.logits)))
+        return cls(chain, way, jax.jit(partial(functions[way], chain.logits)))
 
     def __call__(self, frames: UInt8[np.ndarray, "t h w 3"], accepted: bool) -> Float[np.ndarray, "t h w"]:
         """How much each pixel matters for the decision, float32; of occlusion, negative where it speaks against it.

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from fas_jax.base.files import sha256_file
 from fas_jax.base.record import ClipInfo, RenditionInfo, Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation
-from fas_jax.deployment.card import rendered_share
+from fas_jax.deployment.card import caveats, rendered_share
 from fas_jax.deployment.decision import Decision
-from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames
+from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames, joined, padded
 from fas_jax.deployment.verdict import NO_DECISION, Seen, Verdict, frame_interval
-from fas_jax.deployment.vetoes import with_uncertain
+from fas_jax.deployment.vetoes import checked, with_gate, with_uncertain
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Explained, Method
@@ -28,10 +28,10 @@ from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.decoding import Undecoded, decode_files
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.pictures import unpack_frame
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.video import choose_frames
-from fas_jax.protocols.presets import is_synthetic
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,13 @@ class Bundle:
         return own
 
     def judge(
-        self, paths: Sequence[Path], name: str = "", seen: Seen | None = None, *, uncertain: bool = False
+        self,
+        paths: Sequence[Path],
+        name: str = "",
+        seen: Seen | None = None,
+        *,
+        uncertain: bool = False,
+        gate: Gate | None = None,
     ) -> Iterator[Verdict]:
         """The verdict on each of some video or image files, in their order.
 
@@ -158,6 +164,8 @@ class Bundle:
             name: The detector; `default` if empty.
             seen: Called before each verdict on a file that could be decoded.
             uncertain: Whether there are three answers: bona fide, attack and uncertain.
+            gate: Limits of the checks that a clip must pass before the detector is asked; none are made without it. A
+                clip that fails gets no decision, with the checks' sentences as its reason.
 
         Raises:
             UserError: The bundle has no such detector, or for three answers no band of it.
@@ -166,16 +174,18 @@ class Bundle:
         decision = self.decision(name)  # refuses an unknown one before any file is decoded
         band = decision.three(name) if uncertain else None
         start = time.monotonic()
-        for path, outcome in zip(paths, decode_files(paths, self.preparation, self.renditions_for(name)), strict=True):
+        renditions = with_gate(self.renditions_for(name), gate)
+        for path, outcome in zip(paths, decode_files(paths, self.preparation, renditions), strict=True):
             if isinstance(outcome, Undecoded):
                 verdict = self._verdict(str(path), name, Scores.none(1, outcome.reason))
             else:
                 frames = {each: [unpack_frame(packed) for packed in stored] for each, stored in outcome.frames.items()}
-                verdict = self._judged(str(path), name, frames, outcome.info)
+                verdict = self._gated(str(path), name, frames, outcome.info, gate)
                 verdict = replace(verdict, sha256=sha256_file(path))
                 verdict = with_uncertain(verdict, band)
                 if seen:
-                    seen(verdict, {each: self._joined(each, own) for each, own in frames.items()})
+                    held = {each: own for each, own in self.renditions.items() if each in frames}
+                    seen(verdict, {each: joined(own, frames[each]) for each, own in held.items()})
             yield replace(verdict, seconds=round(time.monotonic() - start, 3))
             start = time.monotonic()
 
@@ -189,6 +199,7 @@ class Bundle:
         chosen: bool = False,
         seen: Seen | None = None,
         uncertain: bool = False,
+        gate: Gate | None = None,
     ) -> Verdict:
         """The verdict on a video whose frames are in memory; frames are chosen and cropped as those of a file are.
 
@@ -201,6 +212,7 @@ class Bundle:
                 rendition's number.
             seen: Called before the verdict is returned, unless no rendition could be made.
             uncertain: Whether there are three answers, see `judge`.
+            gate: Limits of the checks before the verdict, see `judge`.
 
         Raises:
             UserError: Arrays of another type or shape; no such detector, or no band of it; or one that reads facts of a
@@ -212,39 +224,51 @@ class Bundle:
         band = decision.three(name) if uncertain else None
         if not 0 <= fps < float("inf"):
             raise UserError(f"fps must be a number of frames per second, or 0 where it is not known, not {fps}")
-        if facts := [
-            each for each, own in self.methods_for(name).items() if any(i.kind == "facts" for i in own.inputs())
-        ]:
+        methods = self.methods_for(name)
+        if facts := [each for each, own in methods.items() if any(i.kind == "facts" for i in own.inputs())]:
             raise UserError(
                 f"detector {name} reads facts of a video's file ({', '.join(facts)}), which an array does not have; "
                 "judge the file, or name another detector"
             )
         images = bgr_frames(frames, channels)
-        makers = rendition_makers(Path(), Source(chosen=chosen), self.renditions_for(name))
+        makers = rendition_makers(Path(), Source(chosen=chosen), with_gate(self.renditions_for(name), gate))
         try:
             info, made = choose_frames(images, makers, fps)
         except DecodeError as error:
             verdict = self._verdict("array", name, Scores.none(1, str(error)))
         else:
-            verdict = self._judged("array", name, made, info)
+            verdict = self._gated("array", name, made, info, gate)
             if seen:
-                seen(verdict, {each: self._joined(each, list(own)) for each, own in made.items()})
+                own = {each: found for each, found in made.items() if each in self.renditions}
+                seen(verdict, {each: self._joined(each, list(found)) for each, found in own.items()})
         return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
+
+    def verdict(self, source: str, name: str, score: float, reason: str = "") -> Verdict:
+        """The verdict that a detector's score of a clip leads to; NaN needs a reason."""
+        return self._verdict(source, name, Scores(np.array([score]), None, [reason] if reason else ()))
+
+    @cached_property
+    def programs(self) -> dict[str, Any]:
+        """By detector, what sessions of streams share, see `deployment.streaming`."""
+        return {}
 
     def caveats(self, name: str = "") -> list[str]:
         """Caveats about a detector's verdicts: rendered training data, random weights."""
-        found, weights = [], self.about["inputs"]["features"]["weights"]
-        if any(is_synthetic(source) for source in self.about["sources"]):
-            found.append("trained on rendered videos: the decisions say nothing about real faces")
-        elif share := self.rendered_share(name or self.default):
-            found.append(f"{share:.0%} of its training clips were rendered")
-        if weights.startswith("random"):
-            found.append(f"the backbone's weights are {weights}")
-        return found
+        return caveats(self.about, name or self.default)
+
+    def _gated(
+        self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo, gate: Gate | None
+    ) -> Verdict:
+        """The verdict on a clip with frames for the gate; one that the gate refuses is not scored."""
+        frames, info, found = checked(frames, info, gate)
+        if found is None or found.passed:
+            return replace(self._judged(source, name, frames, info), gate=found)
+        refused = Scores.none(1, f"the gate refuses it: {' '.join(found.advice)}")
+        return replace(self._verdict(source, name, refused), gate=found)
 
     def _judged(self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> Verdict:
         """The verdict on a clip of which these frames were kept."""
-        kept = {each: self._joined(each, list(own)) for each, own in frames.items() if len(own)}
+        kept = {each: joined(self.renditions[each], list(own)) for each, own in frames.items() if len(own)}
         batch, detector = self._read(kept, info, name) if kept else None, self.detectors[name]
         scores = detector.score(batch) if batch else Scores.none(1, "no frame")
         verdict = self._verdict(source, name, scores)
@@ -291,22 +315,15 @@ class Bundle:
                         "none"
                     )
                 absent[item] = [made.reason]
-                own = self._joined(item.name, [])
+                own = joined(self.renditions[item.name], [])
             check_frames(item.name, self.renditions[item.name], own)
             if not self.renditions[item.name].size:
-                data[item], mask[item] = self._padded(item.name, measures_of(list(own)))
+                data[item], mask[item] = padded(self.renditions[item.name], measures_of(list(own)))
             elif item.kind == "frames":
-                data[item], mask[item] = self._padded(item.name, np.asarray(own))
+                data[item], mask[item] = padded(self.renditions[item.name], np.asarray(own))
             else:
                 data[item], mask[item] = self._features(item.name, np.asarray(own))
         return Batch(data, mask, absent)
-
-    def _joined(self, rendition: str, frames: Sequence[np.ndarray]) -> Frames:
-        """Frames of a rendition; native ones may differ in size."""
-        size = self.renditions[rendition].size
-        if not size:
-            return frames
-        return np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
 
     def _features(self, rendition: str, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Features [1 t d] and mask [1 t] of a clip, padded as in training, so that all lengths run one program."""
@@ -316,14 +333,7 @@ class Bundle:
         features = frame_features(
             self.backbone, self.backbone_params, frames, batch_size, settings.precision, settings.store_dtype
         )
-        return self._padded(rendition, features)
-
-    def _padded(self, rendition: str, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What there is of each frame, with an axis of one clip and padded to the rendition's longest; and the mask."""
-        count = len(values)
-        length = self.renditions[rendition].most_frames or count
-        padded = np.pad(values, ((0, length - count), *((0, 0),) * (values.ndim - 1)))
-        return padded[None], np.arange(length)[None] < count
+        return padded(self.renditions[rendition], features)
 
     def _score_mask(self, item: Input, batch: Batch, methods: Mapping[str, Method]) -> np.ndarray:
         """Where another detector's scores are; that of a clip counts as one frame."""

@@ -60,3 +60,20 @@ def card(about: Mapping[str, Any]) -> str:
     made = f"Made by the run {run}; b" if (run := about.get("lineage", {}).get("run")) else "B"
     lines += [f"- {made}undle.json beside this card has all settings, hashes and versions.", ""]
     return "\n".join(lines)
+
+
+def caveats(about: Mapping[str, Any], name: str) -> list[str]:
+    """Caveats about a detector's verdicts: rendered training data, random weights.
+
+    Args:
+        about: What a bundle says of itself.
+        name: The detector.
+    """
+    found, weights = [], about["inputs"]["features"]["weights"]
+    if any(is_synthetic(source) for source in about["sources"]):
+        found.append("trained on rendered videos: the decisions say nothing about real faces")
+    elif share := rendered_share(about, name):
+        found.append(f"{share:.0%} of its training clips were rendered")
+    if weights.startswith("random"):
+        found.append(f"the backbone's weights are {weights}")
+    return found

@@ -1,105 +1,32 @@
 """A detector of a bundle as programs that need only JAX to run: no code of this project, and a batch of any size.
 
-The folder holds two programs made by `jax.export`, the weights that both take, and a script that runs them.
+The folder holds programs made by `jax.export`, the weights that they take, and a script that runs them. The programs
+are the feature stage, the score of whole clips and, for a detector that can judge a video that still runs, the step
+from frame to frame.
 """
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import export
-from jaxtyping import Array, Bool, Float32, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.files import sha256_file, write_json, write_text
-from fas_jax.base.logits import CLOSEST
 from fas_jax.base.outputs import output_folder
 from fas_jax.base.parameters import save_tree
 from fas_jax.base.settings import to_dict
 from fas_jax.deployment.bundle import Bundle
+from fas_jax.deployment.functions import exported_rendition, scorer, serving_weights, stepper
 from fas_jax.methods.base import method_to_dict
-from fas_jax.methods.inputs import Input
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-STAGE, SCORE, WEIGHTS, ABOUT, RUNNER = "stage.jax", "score.jax", "weights.safetensors", "serving.json", "run.py"
+STAGE, SCORE, STEP = "stage.jax", "score.jax", "step.jax"
+WEIGHTS, ABOUT, RUNNER = "weights.safetensors", "serving.json", "run.py"
 FORMAT = 2
-
-
-def scorer(bundle: Bundle, name: str) -> Callable[[Any, UInt8[Array, "b t h w 3"], Bool[Array, "b t"]], Array]:
-    """A pure function from weights (`serving_weights`), frames and mask to a detector's score of each clip.
-
-    Scores are float32 [b]; a clip without a frame scores NaN.
-
-    Raises:
-        UserError: The bundle has no such detector, or it, or one whose scores it reads, is no function of one
-            rendition's frames.
-    """
-    bundle.decision(name)
-    rendition = exported_rendition(bundle, name)
-    methods, settings = bundle.methods_for(name), bundle.features
-    functions = {}
-    lacking = jnp.full((1,), jnp.nan, jnp.float32)
-    for each in methods:
-        function = bundle.detectors[each].apply()
-        if function is None:
-            raise UserError(
-                f"detector {each} ({methods[each].kind}) reads what decoding finds of a file and not its pixels alone; "
-                "it cannot be exported"
-            )
-        functions[each] = function
-
-    def score(weights: Any, frames: Array, mask: Array) -> Float32[Array, " b"]:
-        clips, length = frames.shape[:2]
-        flat = frames.reshape(clips * length, *frames.shape[2:])
-        features = bundle.backbone.apply(weights["backbone"], flat, settings.precision)
-        stored = features.astype(settings.store_dtype).astype(jnp.float32).reshape(clips, length, -1)
-        item = Input("features", rendition)
-        # The features of a detector that reads frames alone are not computed: nothing takes them.
-        data: dict[Input, Any] = {
-            Input("clip-scores", each): jnp.broadcast_to(lacking, (clips,)) for each in bundle.failed
-        }
-        data |= {item: stored, Input("frames", rendition): frames}
-        masks = dict.fromkeys(data, mask)
-        found = jnp.full((clips,), jnp.nan, jnp.float32)
-        for each in methods:
-            found, by_frame = functions[each](weights["detectors"][each], data, masks)
-            data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
-            # A probability that is rounded to 0 or 1 counts as the nearest that is not, as elsewhere.
-            inside = jnp.clip(jnp.where(mask.any(1), found, jnp.nan), CLOSEST, 1 - CLOSEST)
-            data[Input("clip-scores", each)] = jnp.log(inside) - jnp.log1p(-inside)
-        return jnp.where(mask.any(1), found, jnp.nan)
-
-    return score
-
-
-def exported_rendition(bundle: Bundle, name: str) -> str:
-    """The one rendition that a detector reads.
-
-    Raises:
-        UserError: It reads several, or measures of native pixels, which are a program for each size of frames.
-    """
-    names = list(bundle.renditions_for(name))
-    if native := [each for each in names if not bundle.renditions[each].size]:
-        raise UserError(f"detector {name} reads measures of native pixels ({', '.join(native)}) and cannot be exported")
-    if len(names) != 1:
-        raise UserError(f"detector {name} reads {len(names)} renditions ({', '.join(names)}); an export reads one")
-    return names[0]
-
-
-def serving_weights(bundle: Bundle, name: str) -> dict[str, Any]:
-    """What the exported programs of a detector take as their first argument; float32, as JAX computes."""
-    detectors = {each: bundle.detectors[each].params for each in bundle.methods_for(name)}
-
-    def plain(leaf: Any) -> np.ndarray:
-        values = np.asarray(leaf)
-        return values.astype(np.float32) if values.dtype == np.float64 else values
-
-    return jax.tree.map(plain, {"backbone": bundle.backbone_params, "detectors": detectors})
 
 
 def write_serving(bundle: Bundle, out: Path, name: str = "") -> dict[str, Any]:
@@ -138,11 +65,14 @@ def _write(bundle: Bundle, out: Path, name: str) -> dict[str, Any]:
         STAGE: export.export(jax.jit(stage), platforms=PLATFORMS)(described["backbone"], frames),
         SCORE: export.export(jax.jit(score), platforms=PLATFORMS)(described, clips, mask),
     }
+    stepping = _step(bundle, name, described)
+    if isinstance(stepping, Step):
+        programs[STEP] = stepping.program
     for file, program in programs.items():
         (out / file).write_bytes(program.serialize())
     save_tree(out / WEIGHTS, weights, {"backbone": bundle.backbone.name})
     write_text(out / RUNNER, _RUNNER)
-    files = (STAGE, SCORE, WEIGHTS, RUNNER)
+    files = (*programs, WEIGHTS, RUNNER)
     about = {
         "format": FORMAT,
         "detector": name,
@@ -158,6 +88,7 @@ def _write(bundle: Bundle, out: Path, name: str) -> dict[str, Any]:
         "stage": f"stage(weights['backbone'], frames uint8 [b {side} {side} 3]) -> features float32 [b d]",
         "score": f"score(weights, frames uint8 [b {length or 't'} {side} {side} 3], mask bool [b {length or 't'}])"
         " -> score float32 [b]; bona fide from the threshold on, compared in float64",
+        **(stepping.about if isinstance(stepping, Step) else {"no_step": stepping}),
         "jax": jax.__version__,
         "platforms": list(PLATFORMS),
         "sha256": {file: sha256_file(out / file) for file in files},
@@ -166,12 +97,48 @@ def _write(bundle: Bundle, out: Path, name: str) -> dict[str, Any]:
     return json.loads(json.dumps(about)) | {"bytes": {file: (out / file).stat().st_size for file in files}}
 
 
+class Step(NamedTuple):
+    """The exported step, and what `serving.json` says of it."""
+
+    program: export.Exported
+    about: dict[str, Any]
+
+
+def _step(bundle: Bundle, name: str, weights: Any) -> Step | str:
+    """The exported step; or why there is none."""
+    try:
+        steps = stepper(bundle, name)
+    except UserError as error:
+        return str(error)
+    leaves, tree = jax.tree.flatten(steps.start)
+    assert not any(np.any(leaf) for leaf in leaves), "the runner begins with zeros"
+
+    def step(weights: Any, carry: list[Any], frame: Any) -> tuple[list[Any], Any]:
+        carried, score = steps.step(weights, jax.tree.unflatten(tree, carry), frame)
+        return jax.tree.leaves(carried), score
+
+    side = bundle.renditions[steps.rendition].size
+    carry = [jax.ShapeDtypeStruct(np.shape(leaf), np.asarray(leaf).dtype) for leaf in leaves]
+    frame = jax.ShapeDtypeStruct((side, side, 3), np.uint8)
+    program = export.export(jax.jit(step), platforms=PLATFORMS)(weights, carry, frame)
+    about = {
+        "step": f"step(weights, carry, frame uint8 [{side} {side} 3]) -> carry, score float32 [] of the frames so far;"
+        " the carry is a list of arrays, all zero before a clip's first frame",
+        "carry": [{"shape": list(each.shape), "dtype": str(each.dtype)} for each in carry],
+        "window": steps.window,
+    }
+    return Step(program, about)
+
+
 _RUNNER = '''"""Scores clips with the exported programs beside this file; needs jax, flatbuffers, numpy and safetensors.
 
     python run.py CLIPS.npz OUT.npz
+    python run.py --step FRAMES.npz OUT.npz
 
 CLIPS.npz holds `frames` (uint8 [b t h w 3], RGB) and `mask` (bool [b t], true where there is a frame); OUT.npz gets
 `score` and `bona_fide` [b], `features` [b t d], and `seconds` (reading, the first call, which compiles, and the next).
+With --step, FRAMES.npz holds the kept `frames` of one video (uint8 [t h w 3]), which step.jax reads one by one, and
+OUT.npz gets `score` and `bona_fide` [t] after each, and the `seconds` that it took (the first one compiles).
 """
 
 import hashlib
@@ -180,6 +147,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 from jax import export
 from safetensors.numpy import load_file
@@ -202,6 +170,37 @@ def load():
         node[leaf] = array
     stage, score = (export.deserialize(bytearray((HERE / name).read_bytes())) for name in ("stage.jax", "score.jax"))
     return about, weights, stage, score
+
+
+def stream(source, target):
+    about, weights, _, _ = load()
+    if "step" not in about:
+        sys.exit(f"error: there is no step: {about['no_step']}")
+    program = export.deserialize(bytearray((HERE / "step.jax").read_bytes()))
+    try:
+        with np.load(source) as clip:
+            frames = clip["frames"]
+    except Exception as error:
+        sys.exit(f"error: {source} holds no frames as numpy.savez writes them ({error})")
+    side = program.in_avals[-1].shape
+    if frames.shape[1:] != side or frames.dtype != np.uint8:
+        sys.exit(f"error: frames must be uint8 [t {' '.join(map(str, side))}], not {frames.dtype} {list(frames.shape)}")
+    step = jax.jit(program.call)
+    carry = [np.zeros(each["shape"], each["dtype"]) for each in about["carry"]]
+    scores, seconds = np.zeros(len(frames), np.float32), np.zeros(len(frames))
+    for number, frame in enumerate(frames):
+        start = time.perf_counter()
+        carry, score = step(weights, carry, frame)
+        scores[number] = score
+        seconds[number] = time.perf_counter() - start
+    save(target, score=scores, bona_fide=scores.astype(np.float64) >= np.float64(about["threshold"]), seconds=seconds)
+
+
+def save(target, **arrays):
+    try:
+        np.savez(target, **arrays)
+    except OSError as error:
+        sys.exit(f"error: cannot write {target}: {error.strerror}")
 
 
 def check(frames, mask, clip):
@@ -231,14 +230,14 @@ def main(source, target):
     features = features.reshape(*mask.shape, -1)
     # In float64, as the threshold was computed: NumPy would round it to the scores' float32.
     bona_fide = scores.astype(np.float64) >= np.float64(about["threshold"])
-    try:
-        np.savez(target, score=scores, bona_fide=bona_fide, features=features, seconds=seconds)
-    except OSError as error:
-        sys.exit(f"error: cannot write {target}: {error.strerror}")
+    save(target, score=scores, bona_fide=bona_fide, features=features, seconds=seconds)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) == 4 and sys.argv[1] == "--step":
+        stream(*sys.argv[2:])
+    elif len(sys.argv) == 3:
+        main(*sys.argv[1:])
+    else:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
 '''

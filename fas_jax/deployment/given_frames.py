@@ -1,4 +1,4 @@
-"""Checks of the frames that a caller gives to a bundle."""
+"""The frames of a clip that are given to a bundle: checked, and in the form that detectors read."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -53,3 +53,21 @@ def bgr_frames(frames: Frames, channels: str) -> list[UInt8[np.ndarray, "_ _ 3"]
     return [
         np.ascontiguousarray(each[..., ::-1]) if channels == "RGB" else np.ascontiguousarray(each) for each in images
     ]
+
+
+def joined(rendition: Rendition, frames: Sequence[np.ndarray]) -> Frames:
+    """Frames of a rendition as one array [t h w 3]; native ones may differ in size, and stay a list."""
+    size = rendition.size
+    if not size:
+        return frames
+    return np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8)
+
+
+def padded(rendition: Rendition, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What there is of each frame [t ...], with an axis of one clip and padded to the rendition's longest [1 t2 ...];
+    and the mask [1 t2].
+    """
+    count = len(values)
+    length = rendition.most_frames or count
+    filled = np.pad(values, ((0, length - count), *((0, 0),) * (values.ndim - 1)))
+    return filled[None], np.arange(length)[None] < count

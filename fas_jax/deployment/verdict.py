@@ -11,6 +11,7 @@ from fas_jax.deployment.given_frames import Frames
 from fas_jax.evaluation.intervals import Interval, percentile_interval
 from fas_jax.methods.base import Method
 from fas_jax.methods.data import Scores
+from fas_jax.pixels.gate.checks import CheckedClip
 
 NO_DECISION: Literal["no decision"] = "no decision"
 FEWEST = 4
@@ -42,6 +43,8 @@ class Verdict:
     """Holds 95 % of the scores of resamples of the clip's kept frames; NaN if `interval_note` says why."""
     interval_note: str = ""
     """What the interval covers, or why there is none."""
+    gate: CheckedClip | None = None
+    """The checks before the verdict, if they were asked for; a clip that they refuse is not scored."""
     explanation: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able: the explanation by a detector that explains its scores; part of `to_json`."""
     frames: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -62,6 +65,7 @@ class Verdict:
         found |= {"decision": self.decision, **self.explanation}
         found |= {} if np.isnan(self.alpha) else {"alpha": self.alpha}
         found |= {"reason": self.reason} if self.reason else {}
+        found |= {"gate": self.gate.to_json()} if self.gate else {}
         found |= {"frames": {name: list(kept) for name, kept in self.frames.items()}} if self.frames else {}
         found |= {"sha256": self.sha256} if self.sha256 else {}
         found |= {"damaged_frames": self.damaged_frames} if self.damaged_frames else {}

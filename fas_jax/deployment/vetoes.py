@@ -1,9 +1,18 @@
 """What may turn a verdict into one that is not accepted, and never the other way round."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from fas_jax.base.record import ClipInfo
+from fas_jax.base.rendition import Rendition
+from fas_jax.deployment.given_frames import Frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict
 from fas_jax.evaluation.conformal import Band
+from fas_jax.pixels.gate.checks import CheckedClip, check_clip
+from fas_jax.pixels.gate.frames import gate_rendition
+from fas_jax.pixels.gate.settings import Gate
+
+_GATE = "(gate)"  # no rendition of a configuration can be called so
 
 
 def with_uncertain(verdict: Verdict, band: Band | None) -> Verdict:
@@ -22,3 +31,26 @@ def with_uncertain(verdict: Verdict, band: Band | None) -> Verdict:
         reason=band.reason(score, threshold),
         alpha=band.alpha,
     )
+
+
+def with_gate(renditions: Mapping[str, Rendition], gate: Gate | None) -> dict[str, Rendition]:
+    """The renditions of a detector, and the whole frames that the gate checks; without a gate, as they are."""
+    own = dict(renditions)
+    return own if gate is None else own | {_GATE: gate_rendition(next(iter(own.values())), gate)}
+
+
+def checked(
+    frames: Mapping[str, Frames], info: ClipInfo, gate: Gate | None
+) -> tuple[dict[str, Frames], ClipInfo, CheckedClip | None]:
+    """What is decoded for a detector, without what is the gate's; and what the gate says of that.
+
+    Args:
+        frames: RGB, by the renditions of `with_gate`.
+        info: Of the same renditions.
+        gate: The limits; without them nothing is checked.
+    """
+    if gate is None:
+        return dict(frames), info, None
+    found = check_clip(list(frames.get(_GATE, ())), gate)
+    own = {name: each for name, each in info.renditions.items() if name != _GATE}
+    return {name: each for name, each in frames.items() if name != _GATE}, replace(info, renditions=own), found

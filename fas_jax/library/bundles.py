@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fas_jax.base.declarations import check_ranges
 from fas_jax.deployment import bundle as deployed
 from fas_jax.deployment.bundle_folder import SHIPPED
 from fas_jax.deployment.bundle_folder import load_bundle as load
 from fas_jax.deployment.given_frames import Frames
+from fas_jax.deployment.streaming import MAX_GAP, Session
 from fas_jax.deployment.verdict import NO_DECISION, Verdict, bounds
 from fas_jax.library.shown import Printed, Shown
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.reporting.grid import Grid
 
 SHIPPED_CAVEAT = "the model that comes with the package, trained on rendered faces alone: it has seen no real attack"
@@ -50,7 +53,14 @@ class Bundle(Printed):
         """The detector that decides if none is named: the first that reads others' scores, else the first."""
         return self.loaded.default
 
-    def judge_file(self, path: str | os.PathLike[str], detector: str = "", *, uncertain: bool = False) -> Verdict:
+    def judge_file(
+        self,
+        path: str | os.PathLike[str],
+        detector: str = "",
+        *,
+        uncertain: bool = False,
+        gate: Gate | bool = False,
+    ) -> Verdict:
         """The verdict on a video or an image file.
 
         A worker process decodes the file. It stays ready for the next file until Python ends.
@@ -60,18 +70,26 @@ class Bundle(Printed):
             detector: Its name; `default` if empty.
             uncertain: Whether there are three answers: bona fide, attack, and uncertain where the score excludes
                 neither class, or both, at the error rate of the bundle's run (`evaluation.alpha`).
+            gate: Whether to check first that the file shows one face, and shows it well; or the limits of these checks.
+                A file that fails gets `no decision`, and its reason says what the person should do.
 
         Raises:
             UserError: The bundle has no such detector, or, for three answers, no band of it.
         """
-        (verdict,) = self.judge_files([path], detector, uncertain=uncertain)
+        (verdict,) = self.judge_files([path], detector, uncertain=uncertain, gate=gate)
         return verdict
 
     def judge_files(
-        self, paths: Iterable[str | os.PathLike[str]], detector: str = "", *, uncertain: bool = False
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        detector: str = "",
+        *,
+        uncertain: bool = False,
+        gate: Gate | bool = False,
     ) -> "Verdicts":
         """The verdicts on videos and image files, in their order; see `judge_file`."""
-        found = tuple(self.loaded.judge([Path(path) for path in paths], detector, uncertain=uncertain))
+        files, limits = [Path(path) for path in paths], _limits(gate)
+        found = tuple(self.loaded.judge(files, detector, uncertain=uncertain, gate=limits))
         wanted = detector or self.default
         shortage = self.loaded.decision(wanted).three(wanted).shortage if uncertain else ""
         return Verdicts(found, (*self._caveats(detector), *([shortage] if shortage else [])))
@@ -85,6 +103,7 @@ class Bundle(Printed):
         fps: float = 0.0,
         chosen: bool = False,
         uncertain: bool = False,
+        gate: Gate | bool = False,
     ) -> Verdict:
         """The verdict on a video whose frames are in memory; they are chosen and cropped as those of a file are.
 
@@ -96,14 +115,34 @@ class Bundle(Printed):
             chosen: Whether the frames have already been chosen from a longer video. If so, all of them are kept, up
                 to the number that the bundle's rendition keeps.
             uncertain: Whether there are three answers, see `judge_file`.
+            gate: Whether there are checks before the verdict, or their limits; see `judge_file`.
 
         Raises:
             UserError: Frames of another type or shape, another order of colours, an unknown detector, or a detector
                 that reads facts of a file, which an array does not have.
         """
         return self.loaded.judge_frames(
-            frames, channels=channels, name=detector, fps=fps, chosen=chosen, uncertain=uncertain
+            frames,
+            channels=channels,
+            name=detector,
+            fps=fps,
+            chosen=chosen,
+            uncertain=uncertain,
+            gate=_limits(gate),
         )
+
+    def session(self, detector: str = "", *, max_gap: float = MAX_GAP) -> Session:
+        """Begins to judge a video while it runs; see docs/streaming.md.
+
+        Args:
+            detector: Its name; `default` if empty.
+            max_gap: Seconds without a frame after which the stream counts as broken, and gets no decision.
+
+        Raises:
+            UserError: An unknown detector, or one that cannot judge a video that still runs; the message says which
+                setting of its rendition to change.
+        """
+        return Session(self.loaded, detector, max_gap=max_gap)
 
     def _caveats(self, detector: str = "") -> tuple[str, ...]:
         shipped = (SHIPPED_CAVEAT,) if self.folder.resolve() == SHIPPED else ()
@@ -120,6 +159,13 @@ class Bundle(Printed):
         about = f"{loaded.about['protocol']}, trained on {', '.join(loaded.about['sources'])}"
         grid = Grid(["detector", "kind", "reads", "threshold", "default"], rows)
         return Shown(f"Bundle {self.folder.name}: {about}", grid, caveats=self._caveats())
+
+
+def _limits(gate: Gate | bool) -> Gate | None:
+    limits = Gate() if gate is True else gate or None
+    if limits is not None:
+        check_ranges(limits, "gate")
+    return limits
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,8 +22,9 @@ from fas_jax.methods.data import Batch, Clips, Rows, Scores, fingerprint_of
 from fas_jax.methods.frame_jobs import clips_with_frames, sampler_of, tell_failures
 from fas_jax.methods.frame_settings import FrameSettings, Made
 from fas_jax.methods.frame_weights import begin_with, weights_sha256
-from fas_jax.methods.fusion import traced_fuse_logits
+from fas_jax.methods.fusion import running, traced_fuse_logits
 from fas_jax.methods.inputs import Input
+from fas_jax.methods.steps import Steps
 from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
 from fas_jax.training.batches import FrameBatches, codes_of
@@ -116,6 +117,23 @@ class FrameDetector:
             return traced_fuse_logits(logits, counts, "mean" if method.fusion == "mean" else "mean-logit")
 
         return log_odds
+
+    def steps(self) -> Steps | None:
+        """See `Causal.steps`: None for networks that read sequences."""
+        method = self.method
+        if method.sequences:
+            return None
+        (item,) = method.inputs()
+
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array]:
+            logit = self.objective.log_odds(params, params["stats"], data[item])
+            value = logit if method.fusion == "mean-logit" else jax.nn.sigmoid(logit)
+            count = carry["count"] + 1
+            fused = running(count, carry["fused"], value, "mean")
+            clip = jax.nn.sigmoid(fused) if method.fusion == "mean-logit" else fused
+            return {"count": count, "fused": fused}, clip, jax.nn.sigmoid(logit)
+
+        return Steps({"count": jnp.zeros(1), "fused": jnp.zeros(1)}, step)
 
 
 def objective_for(method: FrameSettings, domains: int) -> Objective:

@@ -87,3 +87,22 @@ def traced_fuse_logits(logits: Any, mask: Any, fusion: Fusion | Literal["mean-lo
         jax.nn.logsumexp(jnp.where(mask, jax.nn.log_sigmoid(side), -jnp.inf), axis=1) for side in (logits, -logits)
     ]
     return sides[0] - sides[1]
+
+
+def running(count: Any, fused: Any, score: Any, fusion: str) -> Any:
+    """What `traced_fuse` makes of one frame more, by what it made of those before; traceable.
+
+    Args:
+        count: Number of frames, the new one among them.
+        fused: Of those before it; anything before the first.
+        score: Of the new one.
+        fusion: Any but the median, which needs all scores.
+    """
+    import jax.numpy as jnp
+
+    if fusion == "last":
+        return score
+    if fusion == "minimum":
+        return jnp.where(count == 1, score, jnp.minimum(fused, score))
+    # Not a sum: after an hour of frames, its last digits would be lost.
+    return jnp.where(count == 1, score, fused + (score - fused) / count)

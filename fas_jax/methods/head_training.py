@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool
 from fas_jax.base.settings import Execution
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity
 from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores, fingerprint_of
-from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse, traced_fuse_logits
+from fas_jax.methods.fusion import fuse, fuse_logits, running, traced_fuse, traced_fuse_logits
 from fas_jax.methods.head_settings import HeadSettings
 from fas_jax.methods.inputs import Input
+from fas_jax.methods.steps import Steps
 from fas_jax.models.architecture import bona_fide_probability, padded, tempered
 from fas_jax.training.chunks import train_in_chunks
 from fas_jax.training.fitting import Predicted, Run, predict
@@ -82,6 +83,28 @@ class HeadDetector:
             return traced_fuse_logits(logits[..., 1] - logits[..., 0], real, method.fusion)
 
         return log_odds
+
+    def steps(self) -> Steps | None:
+        """See `Causal.steps`."""
+        return _steps(self)
+
+
+def _steps(detector: HeadDetector) -> Steps | None:
+    method, architecture = detector.method, detector.method.architecture(detector.width)
+    if not architecture.causal or method.fusion == "median":
+        return None
+    one = np.ones((1, 1), bool)
+
+    def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array]:
+        clip = {item: values[:, None] for item, values in data.items() if item in method.inputs()}
+        inputs, _ = method.traced_sequences(clip, dict.fromkeys(clip, one))
+        state, logits = architecture.step(params, carry["state"], inputs[:, 0])
+        score = bona_fide_probability(tempered(logits, method.temperature))
+        count = carry["count"] + 1
+        fused = running(count, carry["score"], score, method.fusion)
+        return {"state": state, "count": count, "score": fused}, fused, score
+
+    return Steps({"state": architecture.start(), "count": jnp.zeros(1), "score": jnp.zeros(1)}, step)
 
 
 def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:

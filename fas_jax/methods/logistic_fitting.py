@@ -1,7 +1,7 @@
 """Fits logistic regressions and scores clips with them."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,10 @@ from jaxtyping import Int
 
 from fas_jax.methods.base import Desk, Detector, Failed, Job
 from fas_jax.methods.data import Batch, Clips, Scores
+from fas_jax.methods.fusion import running
+from fas_jax.methods.inputs import Input
 from fas_jax.methods.logistic_settings import LogisticSettings
+from fas_jax.methods.steps import Steps
 from fas_jax.models.logistic import LogisticModel, fit_logistic
 
 
@@ -52,6 +55,23 @@ class LogisticDetector:
     def apply(self) -> Callable[..., Any] | None:
         """See `Detector.apply`."""
         return self.method.traced()
+
+    def steps(self) -> Steps | None:
+        """See `Causal.steps`: of a method on the mean of features, the running mean."""
+        (item,) = self.method.inputs()
+        score = self.apply()
+        if score is None or item.kind != "features":
+            return None
+
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Any, None]:
+            count = carry["count"] + 1
+            mean = running(count[:, None], carry["mean"], data[item], "mean")
+            # Of a clip with one frame, which is the mean.
+            clip, _ = score(params, {item: mean[:, None]}, {item: np.ones((1, 1), bool)})
+            return {"count": count, "mean": mean}, clip, None
+
+        width = len(self.params["mean"])
+        return Steps({"count": np.zeros((1,), np.float32), "mean": np.zeros((1, width), np.float32)}, step)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from fas_jax.base.logits import sigmoid
 from fas_jax.methods.base import Detector, Failed, Job
 from fas_jax.methods.data import Batch, Clips, Scores
 from fas_jax.methods.inputs import Input
+from fas_jax.methods.steps import Steps
 from fas_jax.methods.verdict_settings import VerdictSettings
 
 MOST_LOGIT = 50.0
@@ -68,6 +69,15 @@ class VerdictDetector:
             return jax.nn.sigmoid(found), None
 
         return score
+
+    def steps(self) -> Steps:
+        """See `Causal.steps`: it remembers nothing, because the scores that it reads are those of the frames so far."""
+        score = self.apply()
+
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Any, None]:
+            return carry, score(params, data, {})[0], None
+
+        return Steps((), step)
 
     def rules(self) -> list[str]:
         """See `Explained.rules`."""

@@ -70,6 +70,19 @@ class Architecture(ABC):
         """Logits of attack (0) and bona fide (1) at every frame; those of padded frames mean nothing."""
 
     @property
+    def causal(self) -> bool:
+        """Whether it can read a clip frame by frame, by `start` and `step`: no output depends on later frames."""
+        return False
+
+    def start(self) -> Any:
+        """What it remembers before the first frame of a clip: a tree of arrays."""
+        raise NotImplementedError
+
+    def step(self, params: Params, state: Any, frame: Float[Array, "1 d"]) -> tuple[Any, Float[Array, "1 2"]]:
+        """From what it remembers and a clip's next frame to what it remembers then, and the frame's logits."""
+        raise NotImplementedError
+
+    @property
     @abstractmethod
     def frame_floats(self) -> int:
         """Float32 numbers that a training step holds for a frame besides its features, for estimates of memory."""

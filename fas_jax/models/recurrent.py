@@ -42,8 +42,15 @@ class LSTM(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
-        return _states(_lstm_step, 2, False, self.recurrent_weights[...], projected, frames)
+        return _states(_lstm_step, 2, False, self.recurrent_weights[...], self.projected(frames.values), frames)
+
+    def projected(self, values: Float[Array, "p d"]) -> Float[Array, "p g"]:
+        """What frames add to the gates."""
+        return _product(values, self.input_weights[...]) + self.bias[None]
+
+    def step(self, carry: tuple[Array, ...], values: Float[Array, "b d"]) -> tuple[Array, ...]:
+        """The carry, hidden state first, after another frame."""
+        return _next(_lstm_step, carry, self.projected(values), self.recurrent_weights[...])
 
 
 class GRU(nnx.Module):
@@ -58,11 +65,18 @@ class GRU(nnx.Module):
 
     def __call__(self, frames: Frames) -> Float[Array, "b t h"]:
         """Hidden state after every frame; at padded frames, the state of the frame before."""
-        projected = _product(frames.values, self.input_weights[...]) + self.bias[None]
+        return _states(_gru_step, 1, False, self.recurrent_weights[...], self.projected(frames.values), frames)
+
+    def projected(self, values: Float[Array, "p d"]) -> Float[Array, "p g"]:
+        """What frames add to the candidate by themselves, then to the gates with the hidden state."""
+        projected = _product(values, self.input_weights[...]) + self.bias[None]
         reset_update, candidate = projected[..., : 2 * self.hidden], projected[..., 2 * self.hidden :]
         recurrent_candidate = jnp.broadcast_to(self.candidate_bias[...], candidate.shape)
-        projected = jnp.concatenate([candidate, reset_update, recurrent_candidate], axis=-1)
-        return _states(_gru_step, 1, False, self.recurrent_weights[...], projected, frames)
+        return jnp.concatenate([candidate, reset_update, recurrent_candidate], axis=-1)
+
+    def step(self, carry: tuple[Array, ...], values: Float[Array, "b d"]) -> tuple[Array, ...]:
+        """The carry, which is the hidden state, after another frame."""
+        return _next(_gru_step, carry, self.projected(values), self.recurrent_weights[...])
 
 
 class Bidirectional(nnx.Module):
@@ -103,6 +117,13 @@ class Classifier(nnx.Module):
         """Logits of attack (0) and bona fide (1); those of padded frames mean nothing."""
         return _exact("bth,hc->btc", self.cell(frames), self.output_kernel[...]) + self.output_bias[None, None]
 
+    def step(
+        self, carry: tuple[Array, ...], values: Float[Array, "b d"]
+    ) -> tuple[tuple[Array, ...], Float[Array, "b 2"]]:
+        """The cell's carry after another frame, and the frame's logits."""
+        carry = self.cell.step(carry, values)
+        return carry, _exact("bh,hc->bc", carry[0], self.output_kernel[...]) + self.output_bias[None]
+
 
 @dataclass(frozen=True)
 class RecurrentClassifier(Architecture):
@@ -126,10 +147,29 @@ class RecurrentClassifier(Architecture):
 
     def apply(self, params: Params, frames: Frames) -> Float[Array, "b t 2"]:
         """Logits of attack (0) and bona fide (1) at every frame."""
+        return self._with(params)(frames)
+
+    @property
+    def causal(self) -> bool:
+        """See `Architecture.causal`."""
+        return self.kind != "bilstm"
+
+    def start(self) -> tuple[Array, ...]:
+        """See `Architecture.start`."""
+        return (jnp.zeros((1, self.hidden)),) * (2 if self.kind == "lstm" else 1)
+
+    def step(
+        self, params: Params, state: tuple[Array, ...], frame: Float[Array, "1 d"]
+    ) -> tuple[tuple[Array, ...], Float[Array, "1 2"]]:
+        """See `Architecture.step`."""
+        return self._with(params).step(state, frame)
+
+    def _with(self, params: Params) -> Classifier:
         graph, shapes = _modules(self)
         state = jax.tree.map(lambda leaf: leaf, shapes)
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(frames)
+        found: Classifier = nnx.merge(graph, state)
+        return found
 
     def shapes(self) -> Params:
         """Shapes and dtypes of the parameters."""
@@ -172,6 +212,13 @@ def _gru_step(
     return ((1 - z) * n + z * carry[0],)
 
 
+def _next(
+    step: Step, carry: tuple[Array, ...], projected: Float[Array, "b g"], weights: Float[Array, "k h"]
+) -> tuple[Array, ...]:
+    own = projected.shape[-1] - len(weights)
+    return step(carry, projected[:, :own], projected[:, own:] + _product(carry[0], weights))
+
+
 def _exact(shape: str, left: Array, right: Array) -> Array:
     # In float32: by default recent GPUs multiply in TF32 and TPUs in bfloat16, which keep three digits.
     return jnp.einsum(shape, left, right, precision=jax.lax.Precision.HIGHEST)
@@ -202,12 +249,10 @@ def _scan(
     projected: Float[Array, "t b g"],
     mask: Bool[Array, "b t"],
 ) -> Float[Array, "t b h"]:
-    own = projected.shape[-1] - len(weights)
 
     def frame(carry: tuple[Array, ...], inputs: tuple[Array, Array]) -> tuple[tuple[Array, ...], Array]:
         gates, valid = inputs
-        new = step(carry, gates[:, :own], gates[:, own:] + _product(carry[0], weights))
-        carry = jax.tree.map(partial(jnp.where, valid[:, None]), new, carry)
+        carry = jax.tree.map(partial(jnp.where, valid[:, None]), _next(step, carry, gates, weights), carry)
         return carry, carry[0]
 
     # zeros_like of the input, not zeros: under shard_map the carry must vary over devices as the input does.

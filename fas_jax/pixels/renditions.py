@@ -28,10 +28,11 @@ from fas_jax.pixels.selection import (
     Watcher,
     bursts_around,
     fill,
+    fill_in_order,
     indices_by_time,
     kept_indices,
+    kept_of,
     offset_in,
-    spread,
 )
 
 Locate = Callable[[int, UInt8[np.ndarray, "h w 3"]], Face | None]
@@ -57,7 +58,8 @@ def rendition_key(rendition: Rendition) -> dict[str, Any]:
     unused = {
         *_UNUSED[rendition.crop],
         "segment" if rendition.seconds else "seconds",
-        "max_frames" if rendition.burst > 1 else "bursts",
+        *(("max_frames", "cap") if rendition.burst > 1 else ("bursts",)),
+        *(() if rendition.max_frames else ("cap",)),
         *(() if rendition.tiles else ("tile_step",)),
     }
     if preset := CROP_PRESETS.get(rendition.preset):
@@ -170,7 +172,7 @@ class RenditionMaker(Watcher):
             frames.show([candidates[number] for number in numbers], self.add)
             return {number: bool(self.reason) or candidates[number] in self._kept for number in numbers}
 
-        fill(len(candidates), settings.max_frames, kept)
+        (fill_in_order if settings.cap == "first" else fill)(len(candidates), settings.max_frames, kept)
 
     def _choose_bursts(self, candidates: Sequence[range], frames: Frames) -> None:
         if not candidates:
@@ -245,7 +247,7 @@ class RenditionMaker(Watcher):
 
     def made(self) -> tuple[RenditionInfo, Any]:
         """What was made, and its RGB frames: uint8 [t s s 3], or a list of [h w 3] where they keep native pixels."""
-        kept = spread(sorted(self._kept), self.settings.most_kept)
+        kept = kept_of(sorted(self._kept), self.settings)
         if not kept and not self.reason:
             self.reason = f"no face in any of its {self._shown} frames"
         if self.reason:

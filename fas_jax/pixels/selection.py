@@ -130,8 +130,8 @@ def indices_by_time(times: Sequence[float], seconds: float, position: str) -> li
     length = 1000 * seconds
     passed = [round(1000 * (time - times[0])) for time in times]
     segments: dict[int, list[int]] = {}
-    for index, time in enumerate(passed):
-        segments.setdefault(math.floor((time + ROUNDING_MS) / length), []).append(index)
+    for index, time in enumerate(times):
+        segments.setdefault(segment_at(time, times[0], seconds), []).append(index)
     kept = []
     for number, indices in segments.items():
         before = [index for index in indices if passed[index] < (number + 0.5) * length - ROUNDING_MS]
@@ -209,6 +209,26 @@ def fill(count: int, most: int, kept: Callable[[Sequence[int]], Mapping[int, boo
             nearest = min(left, key=lambda candidate: (abs(candidate - place), candidate))
             left.remove(nearest)
             round_[place] = nearest
+
+
+def fill_in_order(count: int, most: int, kept: Callable[[Sequence[int]], Mapping[int, bool]]) -> None:
+    """As `fill`, with the first candidates that are kept: each that is not is replaced by the next one."""
+    start, lack = 0, most or count
+    while start < count and lack:
+        found = kept(range(start, min(start + lack, count)))
+        start, lack = start + len(found), lack - sum(found.values())
+
+
+def kept_of(items: Sequence[Item], rendition: Rendition) -> list[Item]:
+    """Those of a video's frames, in order, that the rendition's cap keeps."""
+    if rendition.burst == 1 and rendition.cap == "first":
+        return list(items[: rendition.max_frames or None])
+    return spread(items, rendition.most_kept)
+
+
+def segment_at(time: float, start: float, seconds: float) -> int:
+    """The number of the segment of so many seconds in which a time lies, where the first begins at `start`."""
+    return math.floor((round(1000 * (time - start)) + ROUNDING_MS) / (1000 * seconds))
 
 
 def offset_in(segment: int, position: str) -> int:

@@ -8,7 +8,7 @@ Whether a file is whole and sound is decided before (`fas_jax.pixels.evidence`).
 import dataclasses
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,56 @@ def decode_file(
     except MemoryError as error:
         raise DecodeError("not enough memory to decode it") from error
     return dataclasses.replace(facts, file_bytes=size, renditions=renditions), frames
+
+
+def show_file(path: Path, wants: Callable[[float], bool], take: Callable[[Any, float], object]) -> None:
+    """Shows a video file from its first frame to its last, while it is decoded; nothing is held.
+
+    Args:
+        path: The file.
+        wants: Whether the next frame, of which it is given the time in seconds, is to be converted.
+        take: Takes every frame, BGR uint8 [h w 3] and upright, or None if it was not wanted; and its time.
+
+    Raises:
+        DecodeError: as `decode_file`, some only after the last frame; or the times of its frames are not known.
+    """
+    file_bytes(path)
+    times: list[float] = []
+    try:
+        _decode(path, {"": _Live(times, wants, take)}, examine(path), times)
+    except cv2.error as error:
+        raise DecodeError(f"decoder error: {error.err or error}") from error
+    except MemoryError as error:
+        raise DecodeError("not enough memory to decode it") from error
+
+
+class _Live(Watcher):
+    """Hands on frames with their times, which are those of `told_times` as far as the beginning of a file tells."""
+
+    def __init__(
+        self, times: Sequence[float], wants: Callable[[float], bool], take: Callable[[Any, float], object]
+    ) -> None:
+        """`times`, in milliseconds, grows before a frame is shown."""
+        self._times, self._wants, self._take = times, wants, take
+        self._time = self._interval = 0.0
+
+    def wants(self, index: int, last_from: int) -> bool:
+        told = self._times[index] / 1000
+        if index == 1 and not any(self._times):
+            raise DecodeError("the times of its frames are not known")
+        if index:
+            time = max(told, self._time) if told else self._time + self._interval
+            self._interval, self._time = time - self._time, time
+        else:
+            self._time = told
+        # The first frame tells the size.
+        if index == 0 or self._wants(self._time):
+            return True
+        self._take(None, self._time)
+        return False
+
+    def show(self, index: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        self._take(image, self._time)
 
 
 def decode_images(

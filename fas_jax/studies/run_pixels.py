@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.deployment.chain import Chain, make_chain
@@ -39,11 +39,17 @@ class RunPixels:
     table: ScoreTable
     """Of the test videos that have a score, under the protocol's first seed."""
     clips: CorpusClips
+    """Those of the table's videos that could be prepared, in an order of their own."""
+    numbers: Int[np.ndarray, " n"]
+    """Of the table's videos in the corpus that the clips are of."""
 
     def frames(self, row: int) -> UInt8[np.ndarray, "t h w 3"]:
-        """The kept frames of a video of the table."""
+        """The kept frames of a video of the table; none where it could not be prepared."""
+        size, own = self.chain.settings.size, self.clips.find(self.numbers[row : row + 1])
+        if not len(own):
+            return np.zeros((0, size, size, 3), np.uint8)
         item = Input("frames", self.chain.rendition)
-        batch = self.clips.read(np.array([row]), [item])
+        batch = self.clips.read(own, [item])
         found: np.ndarray = np.asarray(batch.data[item])[0][batch.mask[item][0]]
         return found
 
@@ -77,7 +83,8 @@ def open_pixels(run: Path, method: str = "", protocol: str = "", cache: Path | N
     corpus = open_inputs(run, cache)
     read = [each for each in planned(experiment, corpus.videos) if each.name == chosen.name]
     record_readings(experiment, read, "study", cache or stored_cache(inputs))
-    return RunPixels(chain, chosen.protocol, threshold, table, corpus.open(numbers_of(corpus, table)))
+    numbers = numbers_of(corpus, table)
+    return RunPixels(chain, chosen.protocol, threshold, table, corpus.open(numbers), numbers)
 
 
 def _chain(
@@ -87,16 +94,24 @@ def _chain(
     params, origin = kept_backbone(run)
     backbone, reasons = backbones.get(origin["backbone"]), []
     for name in [method] if method else experiment.methods:
-        wanted, detectors = [name], dict[str, Detector]()
-        for each in wanted:
-            found = DetectorStore(run, each, experiment.methods[each], inputs["detectors"][each]).load(plan.name)
-            if isinstance(found, Failed):
-                raise UserError(f"{run}: the fitting of {each} failed: {found.reason}")
-            detectors[each] = found
-            wanted += [item.name for item in score_inputs(found.method) if item.name not in wanted]
         try:
+            detectors = _detectors(run, experiment, inputs, name, plan)
             threshold = values.get(name, np.nan)
             return make_chain(detectors, name, threshold, experiment.renditions, backbone, jax.device_put(params))
         except UserError as error:
             reasons.append(str(error))
     raise UserError(reasons[0] if method else f"no method of {run} reads the pixels of frames: {'; '.join(reasons)}")
+
+
+def _detectors(
+    run: Path, experiment: Experiment, inputs: Mapping[str, Any], name: str, plan: Plan
+) -> dict[str, Detector]:
+    """A method's detector of a plan, and those whose scores it reads."""
+    wanted, found = [name], dict[str, Detector]()
+    for each in wanted:
+        detector = DetectorStore(run, each, experiment.methods[each], inputs["detectors"][each]).load(plan.name)
+        if isinstance(detector, Failed):
+            raise UserError(f"{run}: the fitting of {each} failed: {detector.reason}")
+        found[each] = detector
+        wanted += [item.name for item in score_inputs(detector.method) if item.name not in wanted]
+    return found

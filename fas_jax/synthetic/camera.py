@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from fas_jax.synthetic.motion import Wander, wander
-from fas_jax.synthetic.pixels import scale_channels, spread
+from fas_jax.synthetic.pixels import open_grid, spread, strips
 from fas_jax.synthetic.seeds import generator
 
 # Frames between two measurements of the automatic exposure.
@@ -72,7 +72,7 @@ def set_up(model: CameraModel, size: tuple[int, int], key: tuple[object, ...]) -
     """A camera for frames of `size` (width, height); `key` names the video."""
     width, height = size
     rng = generator("camera", *key)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     centre_x, centre_y = np.float32((width - 1) / 2), np.float32((height - 1) / 2)
     squared = ((x - centre_x) ** 2 + (y - centre_y) ** 2) / (centre_x**2 + centre_y**2)
     maps = None
@@ -86,7 +86,7 @@ def set_up(model: CameraModel, size: tuple[int, int], key: tuple[object, ...]) -
         model=model,
         shading=spread(1 - np.float32(model.vignette) * squared),
         maps=maps,
-        noise=np.tile(tile, (-(-height // 256) + 1, -(-width // 256) + 1, 1)),
+        noise=cv2.repeat(tile, -(-height // 256) + 1, -(-width // 256) + 1),
         offsets=rng.integers(0, 256, (4096, 2)),
         exposure_drift=wander(rng, 0.03, 0.4),
         balance_drift=wander(rng, 0.02, 0.3),
@@ -102,23 +102,9 @@ def capture(
     """One RGB frame of the linear `radiance`; `state` follows the scene from frame to frame."""
     model = camera.model
     light = cv2.GaussianBlur(radiance, (0, 0), model.blur) if model.blur > 0.25 else radiance
-    light = light * camera.shading
     if state.gains is None or index % _METER_EVERY == 0:
         state.gains = _adapt(camera, state, light, time)
-    scale_channels(light, state.gains)
-    height, width = light.shape[:2]
-    row, column = camera.offsets[index % len(camera.offsets)]
-    tile = camera.noise[row : row + height, column : column + width]
-    noise = light * np.float32(model.shot_noise)
-    noise += np.float32(model.read_noise**2)
-    np.maximum(noise, 0, out=noise)
-    cv2.sqrt(noise, dst=noise)
-    noise *= tile
-    light += noise
-    light -= np.float32(state.black)
-    light *= np.float32(1 / (state.white - state.black))
-    np.maximum(light, 0, out=light)
-    frame = cv2.convertScaleAbs(_tone(light, model.lift), alpha=255)
+    frame = _expose(camera, state, light, index)
     if camera.maps is not None:
         frame = cv2.remap(frame, *camera.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if model.sharpening:
@@ -146,13 +132,40 @@ def distort_mask(camera: Camera, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarr
     return np.asarray(shown) > 127
 
 
+def _expose(
+    camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], index: int
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The sensor and the tone curve."""
+    model = camera.model
+    height, width = light.shape[:2]
+    gains = np.tile(state.gains, (width, 1))
+    row, column = camera.offsets[index % len(camera.offsets)]
+    tile = camera.noise[row : row + height, column : column + width]
+    frame = np.empty(light.shape, np.uint8)
+    for rows in strips(height, width):
+        signal = light[rows] * camera.shading[rows]
+        signal *= gains
+        noise = signal * np.float32(model.shot_noise)
+        noise += np.float32(model.read_noise**2)
+        np.maximum(noise, 0, out=noise)
+        np.sqrt(noise, out=noise)
+        noise *= tile[rows]
+        signal += noise
+        signal -= np.float32(state.black)
+        signal *= np.float32(1 / (state.white - state.black))
+        np.maximum(signal, 0, out=signal)
+        cv2.convertScaleAbs(_tone(signal, model.lift), dst=frame[rows], alpha=255)
+    return frame
+
+
 def _adapt(
     camera: Camera, state: Automatic, light: Float32[np.ndarray, "h w 3"], time: float
 ) -> Float32[np.ndarray, "3"]:
-    """Measures a thinned-out frame and moves `state` towards what it asks for; returns the new gains."""
+    """Measures some pixels of the unshaded `light` and moves `state` to what they ask for; returns the new gains."""
     model = camera.model
     step = max(1, min(light.shape[:2]) // 40)
-    sample = np.clip(light[step // 2 :: step, step // 2 :: step], 0, None)
+    thinned = np.s_[step // 2 :: step, step // 2 :: step]
+    sample = np.clip(light[thinned] * camera.shading[thinned], 0, None)
     means = sample.mean(axis=(0, 1)) + np.float32(1e-4)
     grey = means.mean()
     wanted = (grey / means) ** np.float32(model.balance) * camera.bias

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from fas_jax.synthetic.pixels import each
 from fas_jax.synthetic.seeds import fractal_noise, generator, smooth_noise
 
 # The canvas in canonical coordinates: left, right, top, bottom.
@@ -62,10 +63,10 @@ class Head:
     """A drawn head at one resolution."""
 
     appearance: Appearance
-    albedo: Float32[np.ndarray, "h w 3"]
-    """Premultiplied by `alpha`; without eyes and mouth, which `expression.draw_expression` adds."""
-    alpha: Float32[np.ndarray, "h w"]
-    normals: Float32[np.ndarray, "h w 3"]
+    albedo: Float32[np.ndarray, "h w 4"]
+    """Premultiplied by the coverage, which is the fourth channel; without eyes and mouth, which
+    `expression.Expression` adds."""
+    normals: Float32[np.ndarray, "3 h w"]
     depth: Float32[np.ndarray, "h w"]
     gloss: Float32[np.ndarray, "h w"]
     """Strength of the specular reflection, premultiplied."""
@@ -135,18 +136,18 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
     alpha = np.maximum(alpha, ear_mask)
     strands = _strands(rng, x.shape)
     hair, hair_depth = _hair(appearance, rng, x, y, edge)
-    hair_colour = appearance.hair * np.clip(1 + 0.45 * strands, 0.25, 2.2)[..., None]
-    albedo += (hair_colour - albedo) * hair[..., None]
+    hair_colour = each(appearance.hair) * np.clip(1 + 0.45 * strands, 0.25, 2.2)
+    albedo += (hair_colour - albedo) * hair
     alpha = np.maximum(alpha, hair)
     depth = depth + (hair_depth - depth) * hair
     if appearance.glasses:
         _glasses(albedo, x, y, edge)
     gloss = (0.09 * np.exp(-((x / 0.35) ** 2) - ((y + 0.2) / 0.5) ** 2) + 0.03) * (1 - hair) + 0.05 * hair
     gloss *= np.clip(1 + 0.4 * smooth_noise(rng, x.shape, (24, 24)), 0, 2)
+    alpha = alpha.astype(np.float32)
     return Head(
         appearance=appearance,
-        albedo=(np.clip(albedo, 0.003, 0.95) * alpha[..., None]).astype(np.float32),
-        alpha=alpha.astype(np.float32),
+        albedo=cv2.merge([*(np.clip(albedo, 0.003, 0.95) * alpha), alpha]),
         normals=_normals(depth, width),
         depth=depth.astype(np.float32),
         gloss=(gloss * alpha).astype(np.float32),
@@ -194,41 +195,41 @@ def _skin(
     x: Float32[np.ndarray, "h w"],
     y: Float32[np.ndarray, "h w"],
     texture: Float32[np.ndarray, "n n 3"] | None,
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "3 h w"]:
     blotches = 0.06 * fractal_noise(rng, x.shape, 5, 3)
     pores = 0.05 * smooth_noise(rng, x.shape, (150, 130)) + 0.04 * smooth_noise(rng, x.shape, (70, 60))
     flush = np.exp(-(((np.abs(x) - 0.42) / 0.2) ** 2) - ((y - 0.22) / 0.17) ** 2)
     flush += 0.8 * np.exp(-((x / 0.13) ** 2) - ((y - 0.22) / 0.12) ** 2)
     socket = np.exp(-(((np.abs(x) - EYE_X) / 0.2) ** 2) - ((y - EYE_Y - 0.05) / 0.1) ** 2)
     value = 1 + blotches + pores - 0.16 * socket
-    colour = appearance.skin * value[..., None]
-    colour[..., 0] *= 1 + 0.08 * flush
-    colour[..., 1] *= 1 - 0.14 * flush
-    colour[..., 2] *= 1 - 0.1 * flush
+    colour = each(appearance.skin) * value
+    colour[0] *= 1 + 0.08 * flush
+    colour[1] *= 1 - 0.14 * flush
+    colour[2] *= 1 - 0.1 * flush
     nostrils = np.exp(-(((np.abs(x) - 0.09 * appearance.nose_width) / 0.04) ** 2) - ((y - 0.33) / 0.022) ** 2)
-    colour *= 1 - 0.75 * nostrils[..., None]
+    colour *= 1 - 0.75 * nostrils
     if appearance.age > 0.5:
         lines = np.sin(y * 55 + 2 * smooth_noise(rng, x.shape, (4, 3))) ** 8 * soft((-0.42 - y) / 0.06)
-        colour *= 1 - 0.16 * (appearance.age - 0.5) * (lines * np.exp(-((x / 0.4) ** 2)))[..., None]
+        colour *= 1 - 0.16 * (appearance.age - 0.5) * (lines * np.exp(-((x / 0.4) ** 2)))
     if texture is not None:
         map_x = (x - LEFT) / (RIGHT - LEFT) * (texture.shape[1] - 1)
         map_y = (y - TOP) / (BOTTOM - TOP) * (texture.shape[0] - 1)
         photo = cv2.remap(texture, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
         weight = soft((0.8 - np.sqrt((x / 0.72) ** 2 + ((y - 0.08) / 0.98) ** 2)) * 4)
-        colour += (photo - colour) * weight[..., None]
+        colour += (photo.transpose(2, 0, 1) - colour) * weight
     if appearance.beard:
         area = soft((y - 0.42) / 0.25) * soft((np.abs(x) + y - 0.72) * 3)
         area = np.maximum(area, np.exp(-((x / 0.24) ** 2) - ((y - 0.46) / 0.05) ** 2))
         area *= 1 - np.exp(-((x / 0.26) ** 2) - ((y - MOUTH_Y) / 0.085) ** 2)
         stubble = np.clip(appearance.beard * area * (1 + 0.5 * smooth_noise(rng, x.shape, (150, 150))), 0, 0.9)
-        colour += (appearance.hair - colour) * stubble[..., None]
+        colour += (each(appearance.hair) - colour) * stubble
     return colour.astype(np.float32)
 
 
 def _brows(
     appearance: Appearance,
     rng: np.random.Generator,
-    albedo: Float32[np.ndarray, "h w 3"],
+    albedo: Float32[np.ndarray, "3 h w"],
     x: Float32[np.ndarray, "h w"],
     y: Float32[np.ndarray, "h w"],
 ) -> None:
@@ -237,7 +238,7 @@ def _brows(
     thick = 0.062 * appearance.brow * np.clip(1.2 - np.abs(away) / 0.26, 0.1, 1)
     brow = np.exp(-(((y - arch) / thick) ** 2)) * soft((0.25 - np.abs(away)) / 0.06)
     brow *= np.clip(0.8 + 0.35 * smooth_noise(rng, x.shape, (30, 110)), 0, 1)
-    albedo += (appearance.hair * 1.2 - albedo) * (0.85 * brow)[..., None]
+    albedo += (each(appearance.hair * 1.2) - albedo) * (0.85 * brow)
 
 
 def _ears(x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
@@ -274,20 +275,21 @@ def _hair(
 
 
 def _glasses(
-    albedo: Float32[np.ndarray, "h w 3"], x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"], edge: np.float32
+    albedo: Float32[np.ndarray, "3 h w"], x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"], edge: np.float32
 ) -> None:
     radius = (((np.abs(x) - EYE_X) / 0.25) ** 4 + ((y - EYE_Y - 0.02) / 0.18) ** 4) ** 0.25
     rim = soft((0.024 - np.abs(radius - 1) * 0.22) * edge)
     bridge = soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) < 0.1)
     arms = soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) > 0.57) * (np.abs(x) < 0.78)
     frame = np.maximum(np.maximum(rim, bridge), arms)
-    albedo += (np.float32(0.03) - albedo) * (0.95 * frame)[..., None]
+    albedo += (np.float32(0.03) - albedo) * (0.95 * frame)
 
 
-def _normals(depth: Float32[np.ndarray, "h w"], width: int) -> Float32[np.ndarray, "h w 3"]:
+def _normals(depth: Float32[np.ndarray, "h w"], width: int) -> Float32[np.ndarray, "3 h w"]:
     smooth = cv2.GaussianBlur(depth.astype(np.float32), (0, 0), max(0.6, width / 180))
     scale = np.float32(width / (RIGHT - LEFT))
     slope_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3) * (scale / 8)
     slope_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3) * (scale / 8)
     normals = np.dstack([-slope_x, -slope_y, np.ones_like(slope_x)])
-    return normals / np.linalg.norm(normals, axis=2, keepdims=True)
+    normals /= np.linalg.norm(normals, axis=2, keepdims=True)
+    return np.ascontiguousarray(normals.transpose(2, 0, 1))

@@ -1,21 +1,20 @@
-"""Presentation attack instruments: a recording of a bona fide scene on paper or on a screen.
+"""Presentation attack instruments in front of a camera, and a recording of a bona fide scene on paper.
 
+Screens are in `screens`.
 An instrument is shown to the second camera as linear radiance, like any other scene. Coordinates on it: u to the
 right and v down, 0 to 1 over the picture that it shows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from fas_jax.synthetic.expression import draw_expression, eye_area
+from fas_jax.synthetic.expression import Expression, eye_area
 from fas_jax.synthetic.face import Head
 from fas_jax.synthetic.motion import Events, Wander
-from fas_jax.synthetic.pixels import look_up, scale_channels, spread
-from fas_jax.synthetic.room import Light
+from fas_jax.synthetic.pixels import each, open_grid, scale_channels, spread, strips, without_cover
 from fas_jax.synthetic.seeds import fractal_noise, smooth_noise
 
 Image = Float32[np.ndarray, "h w 3"]
@@ -25,7 +24,8 @@ PRINT_DETAIL = 2.0
 # which is what shrinks the gamut.
 _INKS = np.array([[0.08, 0.5, 0.72], [0.68, 0.08, 0.3], [0.9, 0.8, 0.1], [0.05, 0.05, 0.05]], np.float32)
 _ANGLES = np.radians([15.0, 75.0, 0.0, 45.0])
-_LINEAR = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
+LINEAR = ((np.arange(256) / 255) ** 2.2).astype(np.float32)
+"""Linear radiance of an 8-bit picture's values."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,30 @@ class Print:
     """A photograph on paper."""
 
     texture: Image
-    """Reflectance of the paper with its margin."""
+    """Reflectance of the paper with its margin; eyes in holes are drawn into it for each frame."""
     margin: tuple[float, float]
     """Width of the paper's margin in units of u and v."""
     background: Image
     """The background, divided by `lighting`."""
     lighting: Image
-    sheen: Float32[np.ndarray, "h w"]
+    sheen: Float32[np.ndarray, "h w"] | None
+    """None where the paper is matt."""
     bend_u: Wander
     bend_v: Wander
     holes: "EyeHoles | None"
+
+
+@dataclass(frozen=True)
+class EyeHole:
+    """A hole in a photograph."""
+
+    area: tuple[slice, slice]
+    """Its surroundings, in texture pixels."""
+    paper: Image
+    """What the photograph has there."""
+    cover: Image
+    """1 in the hole, 0 around it."""
+    shadow: Image
 
 
 @dataclass(frozen=True)
@@ -66,35 +80,13 @@ class EyeHoles:
     """Holes in a photograph through which the attacker's own eyes show."""
 
     attacker: Head
-    light: Light
-    areas: tuple[tuple[int, int, int, int], ...]
-    """Left, top, right, bottom of each hole's surroundings, in texture pixels."""
+    expression: Expression
+    holes: tuple[EyeHole, ...]
+    """On the left, and on the right."""
     gaze_x: Wander
     gaze_y: Wander
     slip: Wander
     blinks: Events
-
-
-@dataclass(frozen=True)
-class Screen:
-    """A display that shows a photograph or a video."""
-
-    content: Callable[[int], UInt8[np.ndarray, "h w 3"]]
-    """The picture shown at a frame of the second camera."""
-    pixels: tuple[float, float]
-    """Screen pixels across u and v."""
-    bezel: tuple[float, float]
-    bezel_colour: Float32[np.ndarray, "3"]
-    white: Float32[np.ndarray, "3"]
-    """Linear colour of the backlight."""
-    black: float
-    gamma: float
-    grid: float
-    """Depth of the grid between pixels, 0 to 1."""
-    band: tuple[float, float, float]
-    """The refresh band as the camera sees it: depth, bands a frame height, frame heights a second."""
-    reflection: Image
-    """What the glass reflects, in camera pixels."""
 
 
 def corners(holding: Holding, time: float) -> Float32[np.ndarray, "4 2"]:
@@ -118,39 +110,65 @@ def to_frame(holding: Holding, time: float, points: Float32[np.ndarray, "k 2"]) 
     return cv2.perspectiveTransform(points[None].astype(np.float32), matrix)[0]
 
 
-def coordinates(
-    holding: Holding, time: float, size: tuple[int, int]
-) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """u and v at every camera pixel of a frame of `size` (width, height)."""
+@dataclass(frozen=True)
+class View:
+    """Which places of the instrument the camera's pixels see."""
+
+    matrix: Float32[np.ndarray, "3 3"]
+    """Homogeneous coordinates in camera pixels to u and v."""
+    size: tuple[int, int]
+    """Width and height of the frame."""
+
+    def at(self, rows: slice) -> tuple[Float32[np.ndarray, "k w"], Float32[np.ndarray, "k w"]]:
+        """u and v at every camera pixel of some rows."""
+        matrix = self.matrix
+        x = np.arange(self.size[0], dtype=np.float32)
+        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+        scale = (matrix[2, 1] * y + matrix[2, 2]) + matrix[2, 0] * x
+        np.divide(1, scale, out=scale)
+        u = (matrix[0, 1] * y + matrix[0, 2]) + matrix[0, 0] * x
+        v = (matrix[1, 1] * y + matrix[1, 2]) + matrix[1, 0] * x
+        u *= scale
+        v *= scale
+        return u, v
+
+
+def view(holding: Holding, time: float, size: tuple[int, int]) -> View:
+    """What a frame of `size` (width, height) sees of the instrument."""
     unit = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
-    matrix = cv2.getPerspectiveTransform(corners(holding, time), unit).astype(np.float32)
-    x = np.arange(size[0], dtype=np.float32)
-    y = np.arange(size[1], dtype=np.float32)[:, None]
-    scale = 1 / ((matrix[2, 1] * y + matrix[2, 2]) + matrix[2, 0] * x)
-    u = ((matrix[0, 1] * y + matrix[0, 2]) + matrix[0, 0] * x) * scale
-    v = ((matrix[1, 1] * y + matrix[1, 2]) + matrix[1, 0] * x) * scale
-    return u, v
+    return View(cv2.getPerspectiveTransform(corners(holding, time), unit).astype(np.float32), size)
 
 
-def show_print(
-    instrument: Print,
-    u: Float32[np.ndarray, "h w"],
-    v: Float32[np.ndarray, "h w"],
-    time: float,
-) -> Image:
+def show_print(instrument: Print, seen: View, time: float) -> Image:
     """Radiance of a print in front of a background."""
     bend_u, bend_v = np.float32(instrument.bend_u.at(time)), np.float32(instrument.bend_v.at(time))
-    across, down = u - np.float32(0.5), v - np.float32(0.5)
-    texture = instrument.texture if instrument.holes is None else _with_eyes(instrument, instrument.holes, time)
-    map_x, map_y = _on_paper(instrument, u, v, time)
+    if instrument.holes is not None:
+        _look(instrument, instrument.holes, time)
+    texture = instrument.texture
+    rows, columns = texture.shape[:2]
+    scale_x = np.float32(columns / (1 + 2 * instrument.margin[0]))
+    scale_y = np.float32(rows / (1 + 2 * instrument.margin[1]))
+    width, height = seen.size
     shown = instrument.background.copy()
-    cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, dst=shown, borderMode=cv2.BORDER_TRANSPARENT)
-    shown *= instrument.lighting
-    covered = print_cover(instrument, u, v, time).astype(np.float32)
-    # Where the paper turns towards the light it is brighter.
-    shown *= spread(1 + covered * (np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down))
-    covered *= instrument.sheen * (1 + 3 * bend_v)
-    shown += spread(covered)
+    for strip in strips(height, width):
+        u, v = seen.at(strip)
+        across, down = u - np.float32(0.5), v - np.float32(0.5)
+        bow = 1 - 4 * across * across
+        map_y = np.float32(0.5) + down * (1 + bend_v * bow)
+        map_x = u + bend_u * (1 - 4 * down * down)
+        map_x += np.float32(instrument.margin[0])
+        map_x *= scale_x
+        map_y += np.float32(instrument.margin[1])
+        map_y *= scale_y
+        part = shown[strip]
+        cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, dst=part, borderMode=cv2.BORDER_TRANSPARENT)
+        part *= instrument.lighting[strip]
+        covered = ((map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)).astype(np.float32)
+        # Where the paper turns towards the light it is brighter.
+        part *= spread(1 + covered * (np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down))
+        if instrument.sheen is not None:
+            covered *= instrument.sheen[strip] * (1 + 3 * bend_v)
+            part += spread(covered)
     return shown
 
 
@@ -158,92 +176,14 @@ def print_cover(
     instrument: Print, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"], time: float
 ) -> Bool[np.ndarray, "h w"]:
     """Where the paper is, with its margin and with holes in it."""
-    map_x, map_y = _on_paper(instrument, u, v, time)
-    rows, columns = instrument.texture.shape[:2]
-    return (map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)
-
-
-def _on_paper(
-    instrument: Print, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"], time: float
-) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Texture pixels (x, y) that are seen at every u and v of bent paper."""
     bend_u, bend_v = np.float32(instrument.bend_u.at(time)), np.float32(instrument.bend_v.at(time))
     across, down = u - np.float32(0.5), v - np.float32(0.5)
-    bent_v = np.float32(0.5) + down * (1 + bend_v * (1 - 4 * across * across))
-    bent_u = u + bend_u * (1 - 4 * down * down)
-    rows, columns = instrument.texture.shape[:2]
-    map_x = (bent_u + np.float32(instrument.margin[0])) * np.float32(columns / (1 + 2 * instrument.margin[0]))
-    map_y = (bent_v + np.float32(instrument.margin[1])) * np.float32(rows / (1 + 2 * instrument.margin[1]))
-    return map_x, map_y
-
-
-def screen_cover(
-    instrument: Screen, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"]
-) -> Bool[np.ndarray, "h w"]:
-    """Where the screen is, with its bezel."""
-    beside = (np.abs(each - np.float32(0.5)) - np.float32(0.5) for each in (u, v))
-    inside_u, inside_v = (each <= edge for each, edge in zip(beside, instrument.bezel, strict=True))
-    return inside_u & inside_v
-
-
-def show_screen(
-    instrument: Screen,
-    background: Image,
-    u: Float32[np.ndarray, "h w"],
-    v: Float32[np.ndarray, "h w"],
-    index: int,
-    time: float,
-    grid: Image,
-) -> Image:
-    """Radiance of a screen in front of a background; `grid` comes from `pixel_grid` for the same u and v."""
-    picture = instrument.content(index)
-    rows, columns = picture.shape[:2]
-    lit = cv2.remap(
-        picture,
-        u * np.float32(columns) - np.float32(0.5),
-        v * np.float32(rows) - np.float32(0.5),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
+    bent_u = u + bend_u * (1 - 4 * down * down) + np.float32(instrument.margin[0])
+    bent_v = np.float32(0.5) + down * (1 + bend_v * (1 - 4 * across * across)) + np.float32(instrument.margin[1])
+    inside_u, inside_v = (
+        (bent >= 0) & (bent < 1 + 2 * margin) for bent, margin in zip((bent_u, bent_v), instrument.margin, strict=True)
     )
-    depth, bands, speed = instrument.band
-    phase = np.linspace(0, bands, u.shape[0], dtype=np.float32) + np.float32(speed * time)
-    pulse = 1 + np.float32(depth) * np.clip(2 * np.sin(2 * np.pi * phase), -1, 1)
-    table = instrument.black + (1 - instrument.black) * _LINEAR ** np.float32(instrument.gamma / 2.2)
-    shown = look_up(lit, np.repeat(table[:, None], 3, axis=1))
-    shown *= grid
-    shown *= pulse[:, None, None]
-    shown += instrument.reflection
-    # Outside of the picture lies the bezel, and outside of that the room; both edges are soft by a pixel.
-    step = np.float32(1 / max(4, abs(float(u[0, -1] - u[0, 0])) ** -1 * u.shape[1]))
-    picture_edge = np.maximum(np.abs(u - np.float32(0.5)), np.abs(v - np.float32(0.5))) - np.float32(0.5)
-    if float(picture_edge.max()) > 0:
-        outside = spread(np.clip(picture_edge / step + np.float32(0.5), 0, 1))
-        shown += (instrument.bezel_colour - shown) * outside
-        edge_u = np.abs(u - np.float32(0.5)) - np.float32(0.5 + instrument.bezel[0])
-        edge_v = np.abs(v - np.float32(0.5)) - np.float32(0.5 + instrument.bezel[1])
-        beyond = spread(np.clip(np.maximum(edge_u, edge_v) / step + np.float32(0.5), 0, 1))
-        shown += (background - shown) * beyond
-    return shown
-
-
-def pixel_grid(instrument: Screen, u: Float32[np.ndarray, "h w"], v: Float32[np.ndarray, "h w"]) -> Image:
-    """The screen's pixel grid, times the backlight's colour, as the camera's pixels sample it.
-
-    The grid is a Fourier series over screen pixels; a camera pixel integrates over its own area, which damps each
-    harmonic by its transfer function, and samples the rest: frequencies above half a cycle a camera pixel
-    come back as moiré, differently for the three colours, whose subpixels lie side by side.
-    """
-    across, down = u * np.float32(instrument.pixels[0]), v * np.float32(instrument.pixels[1])
-    rate_x = abs(float(across[0, -1] - across[0, 0])) / (across.shape[1] - 1)
-    rate_y = abs(float(down[-1, 0] - down[0, 0])) / (down.shape[0] - 1)
-    columns = np.stack([_harmonics((channel - 1) / 3, 0.3, rate_x) for channel in range(3)], axis=1)
-    rows = np.repeat(_harmonics(0.0, 0.85, rate_y)[:, None], 3, axis=1)
-    grid = look_up(_phase(across), columns)
-    grid *= look_up(_phase(down), rows)
-    grid *= np.float32(instrument.grid)
-    grid += np.float32(1 - instrument.grid)
-    scale_channels(grid, instrument.white)
-    return grid
+    return inside_u & inside_v
 
 
 def draw_print(
@@ -264,12 +204,12 @@ def draw_print(
     coarse = (max(8, round(size[0])), max(8, round(size[1])))
     width, height = (round(side * PRINT_DETAIL) for side in coarse)
     picture = cv2.resize(photo, coarse, interpolation=cv2.INTER_LINEAR)
-    amounts = cv2.resize(_ink_amounts(_LINEAR[picture]), (width, height), interpolation=cv2.INTER_LINEAR)
+    amounts = cv2.split(cv2.resize(_ink_amounts(LINEAR[picture]), (width, height), interpolation=cv2.INTER_LINEAR))
     paper = np.array([0.86, 0.86, 0.84], np.float32) * np.float32(rng.uniform(0.92, 1.05))
     reflectance = np.ones((height, width, 3), np.float32)
     pitch = period * PRINT_DETAIL
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    for number in range(4):
+    y, x = open_grid(height, width)
+    for number, amount in enumerate(amounts):
         if amplitude:
             cos, sin = np.float32(np.cos(_ANGLES[number])), np.float32(np.sin(_ANGLES[number]))
             wave = np.float32(2 * np.pi / pitch)
@@ -279,17 +219,16 @@ def draw_print(
             cells = (round(height / pitch * 2.5), round(width / pitch * 2.5))
             noise = smooth_noise(rng, (height, width), cells)
             threshold = 0.5 + 0.3 * (noise - cv2.GaussianBlur(noise, (0, 0), 0.8 * pitch))
-        amount = amounts[..., number]
         dot = np.clip((amount - threshold) * np.float32(1.6) + np.float32(0.5), 0, 1)
         cover = amount + np.float32(dots) * (dot - amount)
         reflectance *= cv2.merge([1 - cover * np.float32(1 - inked) for inked in _INKS[number]])
-    reflectance *= paper
+    scale_channels(reflectance, paper)
     border = (round(height * margin[1]), round(width * margin[0]))
     whole = cv2.copyMakeBorder(
         reflectance, border[0], border[0], border[1], border[1], cv2.BORDER_CONSTANT, value=paper.tolist()
     )
     fibres = 0.02 * smooth_noise(rng, whole.shape[:2], (180, 180)) + 0.015 * fractal_noise(rng, whole.shape[:2], 6, 3)
-    whole *= (1 + fibres)[..., None]
+    whole *= spread(1 + fibres)
     # The camera's pixels integrate over their area, which is two texture pixels wide.
     return cv2.GaussianBlur(whole, (0, 0), 0.4 * PRINT_DETAIL)
 
@@ -299,50 +238,39 @@ def _ink_amounts(linear: Image) -> Float32[np.ndarray, "h w 4"]:
 
     Impure inks would tint the greys; a printer's profile corrects that, and so do a few steps of correction here.
     """
-    wanted = np.clip(linear * np.float32(1.1), 0.02, 1)
+    wanted = np.clip(np.stack(cv2.split(linear)) * np.float32(1.1), 0.02, 1)
     ink = 1 - wanted
-    black = np.float32(0.85) * ink.min(axis=2) ** 2
-    left = spread(1 - black * np.float32(1 - _INKS[3, 0]))
+    black = np.float32(0.85) * ink.min(axis=0) ** 2
+    left = 1 - black * np.float32(1 - _INKS[3, 0])
     for _ in range(4):
-        printed = left.copy()
-        for number in range(3):
-            amount = ink[..., number]
-            printed *= cv2.merge([1 - amount * np.float32(1 - inked) for inked in _INKS[number]])
+        printed = np.stack([left] * 3)
+        for amount, inked in zip(ink, _INKS[:3], strict=True):
+            printed *= 1 - amount * each(1 - inked)
         ink = np.clip(ink + np.float32(0.7) * (printed - wanted) / left, 0, 1)
-    return np.dstack([ink, black])
+    return cv2.merge([*ink, black])
 
 
-def _phase(position: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Where in its screen pixel a position lies, in steps of 1/256."""
-    return cv2.cvtColor(((position * 256).astype(np.int32) & 255).astype(np.uint8), cv2.COLOR_GRAY2RGB)
-
-
-def _harmonics(offset: float, duty: float, rate: float) -> Float32[np.ndarray, "256"]:
-    """One period of a row of lit bars, `duty` wide, mean 1, seen at `rate` periods a camera pixel."""
-    phase = np.arange(256) / 256 - 0.5 - offset
-    wave = np.ones(256)
-    for order in range(1, 4):
-        strength = 2 * np.sinc(order * duty)
-        aperture = np.sinc(0.8 * order * rate) * np.exp(-2 * (np.pi * 0.22 * order * rate) ** 2)
-        wave += strength * aperture * np.cos(2 * np.pi * order * phase)
-    return wave.astype(np.float32)
-
-
-def _with_eyes(instrument: Print, holes: EyeHoles, time: float) -> Image:
-    texture = instrument.texture.copy()
-    gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
-    albedo = draw_expression(holes.attacker, gaze, holes.blinks.at(time), 0.0)
-    slip = holes.slip.at(time)
-    for side, (left, top, right, bottom) in zip((-1, 1), holes.areas, strict=True):
-        rows, columns = eye_area(holes.attacker, side, slip)
-        eye = albedo[rows, columns] * np.float32(0.75)
-        height, width = bottom - top, right - left
-        eye = cv2.resize(eye, (width, height), interpolation=cv2.INTER_LINEAR)
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-        radius = ((x - width / 2) / (0.44 * width)) ** 2 + ((y - height / 2) / (0.4 * height)) ** 2
-        hole = np.clip((1 - radius) * np.float32(0.12 * width) + np.float32(0.5), 0, 1)
+def cut_eye(texture: Image, left: int, top: int, right: int, bottom: int) -> EyeHole:
+    """A hole in the middle of these surroundings, given in texture pixels."""
+    height, width = bottom - top, right - left
+    y, x = open_grid(height, width)
+    radius = ((x - width / 2) / (0.44 * width)) ** 2 + ((y - height / 2) / (0.4 * height)) ** 2
+    area = np.s_[top:bottom, left:right]
+    return EyeHole(
+        area=area,
+        paper=texture[area].copy(),
+        cover=spread(np.clip((1 - radius) * np.float32(0.12 * width) + np.float32(0.5), 0, 1)),
         # The paper's edge throws a shadow on what lies behind it.
-        shadow = np.clip(1.25 - 0.6 * radius, 0.35, 1)
-        area = texture[top:bottom, left:right]
-        area += (eye * shadow[..., None] - area) * hole[..., None]
-    return texture
+        shadow=spread(np.clip(1.25 - 0.6 * radius, 0.35, 1)),
+    )
+
+
+def _look(instrument: Print, holes: EyeHoles, time: float) -> None:
+    """Draws the attacker's eyes into the holes of the texture."""
+    gaze = (holes.gaze_x.at(time), holes.gaze_y.at(time))
+    albedo = holes.expression.draw(gaze, holes.blinks.at(time), 0.0)
+    slip = holes.slip.at(time)
+    for side, hole in zip((-1, 1), holes.holes, strict=True):
+        eye = without_cover(albedo[eye_area(holes.attacker, side, slip)]) * np.float32(0.75)
+        eye = cv2.resize(eye, hole.paper.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        instrument.texture[hole.area] = hole.paper + (eye * hole.shadow - hole.paper) * hole.cover

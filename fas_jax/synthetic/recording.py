@@ -11,12 +11,15 @@ from fas_jax.base.settings import Synthesis
 from fas_jax.synthetic import face, instruments
 from fas_jax.synthetic.camera import Automatic, capture, distort, distort_mask, set_up
 from fas_jax.synthetic.domains import Conditions, Domain, attacker_camera, official_conditions
+from fas_jax.synthetic.expression import Expression
 from fas_jax.synthetic.face import draw_appearance
-from fas_jax.synthetic.instruments import EyeHoles, Holding, Print, Screen
+from fas_jax.synthetic.instruments import EyeHoles, Holding, Print
 from fas_jax.synthetic.motion import Wander, events, wander
+from fas_jax.synthetic.pixels import open_grid, spread
 from fas_jax.synthetic.plan import PlannedVideo, frame_count, frame_size
 from fas_jax.synthetic.room import Light, draw_light, draw_room
 from fas_jax.synthetic.scene import Framing, Landmarks, Scene, compose, draw_framing, draw_scene, landmarks
+from fas_jax.synthetic.screens import Display, Screen, screen_cover
 from fas_jax.synthetic.seeds import generator
 
 Texture = Float32[np.ndarray, "n n 3"]
@@ -65,10 +68,9 @@ def record(
     stage = (_bona_fide if video.bona_fide else _attack)(video, settings, texture, size, conditions)
     times = np.arange(frame_count(video, settings)) / video.fps
     marks = [stage.landmarks(float(time)) for time in times]
-    boxes = []
-    for mark in marks:
-        low_high = distort(camera, np.stack([mark.box[:2], mark.box[:2] + mark.box[2:]]))
-        boxes.append(np.concatenate([low_high[0], low_high[1] - low_high[0]]))
+    boxes = np.stack([mark.box for mark in marks])
+    low, high = distort(camera, boxes[:, :2]), distort(camera, boxes[:, :2] + boxes[:, 2:])
+    eyes = distort(camera, np.concatenate([mark.eyes for mark in marks])).reshape(-1, 2, 2)
 
     def frames() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         state = Automatic()
@@ -78,8 +80,7 @@ def record(
     def instrument(index: int) -> Bool[np.ndarray, "h w"]:
         return distort_mask(camera, stage.cover(float(times[index])))
 
-    eyes = np.stack([distort(camera, mark.eyes) for mark in marks])
-    return Recording(frames(), np.stack(boxes), eyes, instrument)
+    return Recording(frames(), np.concatenate([low, high - low], axis=1), eyes, instrument)
 
 
 def _bona_fide(
@@ -150,42 +151,26 @@ def _attack(
         return Landmarks(np.concatenate([placed[2], placed[3] - placed[2]]), placed[:2])
 
     def places(time: float) -> tuple[np.ndarray, np.ndarray]:
-        return instruments.coordinates(holding, time, size)
+        return instruments.view(holding, time, size).at(slice(0, size[1]))
 
     if video.pai == "replay":
         screen = _draw_screen(rng, pictures, domain, size, holding, light, video.layout)
         radiance = _screen_radiance(screen, background, holding, size)
-        return _Stage(radiance, marks, lambda time: instruments.screen_cover(screen, *places(time)))
+        return _Stage(radiance, marks, lambda time: screen_cover(screen, *places(time)))
     paper = _draw_paper(rng, video, settings, domain, pictures(0), first, first_size, background, holding, light)
     radiance = _print_radiance(paper, holding, size)
     return _Stage(radiance, marks, lambda time: instruments.print_cover(paper, *places(time), time))
 
 
 def _print_radiance(paper: Print, holding: Holding, size: tuple[int, int]) -> Callable[[int, float], Image]:
-    def radiance(index: int, time: float) -> Image:
-        u, v = instruments.coordinates(holding, time, size)
-        return instruments.show_print(paper, u, v, time)
-
-    return radiance
+    return lambda index, time: instruments.show_print(paper, instruments.view(holding, time, size), time)
 
 
 def _screen_radiance(
     screen: Screen, background: Image, holding: Holding, size: tuple[int, int]
 ) -> Callable[[int, float], Image]:
-    fixed = None
-    if holding.still:
-        u, v = instruments.coordinates(holding, 0.0, size)
-        fixed = u, v, instruments.pixel_grid(screen, u, v)
-
-    def radiance(index: int, time: float) -> Image:
-        if fixed is not None:
-            u, v, grid = fixed
-        else:
-            u, v = instruments.coordinates(holding, time, size)
-            grid = instruments.pixel_grid(screen, u, v)
-        return instruments.show_screen(screen, background, u, v, index, time, grid)
-
-    return radiance
+    display = Display(screen, background, holding.still)
+    return lambda index, time: display.show(instruments.view(holding, time, size), index, time)
 
 
 def _first_recording(
@@ -257,10 +242,10 @@ def _draw_paper(
         float(rng.uniform(*domain.print_dots)),
     )
     height, width = background.shape[:2]
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     x, y = x / np.float32(width) - np.float32(0.5), y / np.float32(height) - np.float32(0.5)
     ramp = 1 + np.float32(0.35) * (light.direction[0] * x + light.direction[1] * y)
-    lighting = (ramp[..., None] * (light.ambient + light.key * light.direction[2])).astype(np.float32)
+    lighting = cv2.merge([ramp * colour for colour in light.ambient + light.key * light.direction[2]])
     at = rng.uniform(-0.4, 0.4, 2)
     gloss = float(rng.choice([0.0, 0.04, 0.12]))
     sheen = gloss * np.exp(-(((x - at[0]) / 0.35) ** 2) - ((y - at[1]) / 0.25) ** 2)
@@ -268,13 +253,13 @@ def _draw_paper(
     bend = 0.05 if warped else 0.006
     holes = None
     if video.pai == "cut":
-        holes = _cut_eyes(rng, settings, video, texture, margin, first, first_size, light)
+        holes = _cut_eyes(rng, settings, video, texture, margin, first, first_size)
     return Print(
         texture=texture,
         margin=margin,
         background=background / lighting,
         lighting=lighting,
-        sheen=sheen.astype(np.float32),
+        sheen=sheen.astype(np.float32) if gloss else None,
         bend_u=wander(rng, bend * 0.5, 0.8),
         bend_v=wander(rng, bend, 0.8),
         holes=holes,
@@ -289,25 +274,25 @@ def _cut_eyes(
     margin: tuple[float, float],
     first: Scene,
     first_size: tuple[int, int],
-    light: Light,
 ) -> EyeHoles:
     rows, columns = texture.shape[:2]
     eyes = landmarks(first, 0.0).eyes / np.array(first_size, np.float32)
     span = np.array([columns / (1 + 2 * margin[0]), rows / (1 + 2 * margin[1])])
     unit = first.unit / np.array(first_size) * span
     half = np.array([0.21, 0.14]) * unit
-    areas = []
+    holes = []
     for eye in eyes:
         centre = (eye + margin) * span
         left, top = np.maximum(np.rint(centre - half), 0).astype(int)
         right, bottom = np.minimum(np.rint(centre + half), (columns, rows)).astype(int)
-        areas.append((int(left), int(top), int(right), int(bottom)))
+        holes.append(instruments.cut_eye(texture, int(left), int(top), int(right), int(bottom)))
     attacker = draw_appearance(settings.seed, video.layout, f"attacker/{int(rng.integers(12))}")
     canvas = max(48, round(float(unit[0]) * (face.RIGHT - face.LEFT)))
+    head = face.draw_head(attacker, canvas)
     return EyeHoles(
-        attacker=face.draw_head(attacker, canvas),
-        light=light,
-        areas=tuple(areas),
+        attacker=head,
+        expression=Expression(head),
+        holes=tuple(holes),
         gaze_x=wander(rng, 0.4, 0.8),
         gaze_y=wander(rng, 0.25, 0.8),
         slip=wander(rng, 0.012, 0.5),
@@ -327,11 +312,11 @@ def _draw_screen(
     pitch = float(rng.uniform(*domain.screen_pitch))
     room = draw_room(("reflected", layout, int(rng.integers(1 << 30))), *size, light, 0.05)
     width, height = size
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     at = rng.uniform(0.1, 0.9, 2) * size
     glare = float(rng.choice([0.0, 0.0, 0.3, 0.8]))
     spot = np.exp(-(((x - at[0]) ** 2 + (y - at[1]) ** 2) / (0.12 * min(size)) ** 2))
-    reflection = room * np.float32(rng.uniform(0.01, 0.06)) + (glare * spot)[..., None].astype(np.float32)
+    reflection = room * np.float32(rng.uniform(0.01, 0.06)) + spread((glare * spot).astype(np.float32))
     bezel = float(rng.uniform(0.03, 0.1)) * min(holding.size)
     return Screen(
         content=pictures,

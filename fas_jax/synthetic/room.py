@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from fas_jax.synthetic.pixels import each, open_grid, spread
 from fas_jax.synthetic.seeds import fractal_noise, generator, smooth_noise
 
 # Logarithms of R, G and B for each unit of warmth.
@@ -85,32 +86,35 @@ def draw_room(
         image[y > rng.uniform(0.5, 0.85)] = _colour(rng, 0.05, 0.5)
     for _ in range(int(rng.integers(1, 8))):
         _furniture(rng, image, x, y)
-    image *= np.clip(1 + 0.06 * fractal_noise(rng, (height, width), 6, 4), 0.5, 1.5)[..., None]
+    image *= spread(np.clip(1 + 0.06 * fractal_noise(rng, (height, width), 6, 4), 0.5, 1.5))
     angle = rng.uniform(0, 2 * np.pi)
     ramp = 1 + rng.uniform(0.1, 0.5) * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5))
     strength = np.float32(rng.uniform(0.35, 1.3))
-    image *= ramp[..., None] * (light.ambient + np.float32(0.55) * light.key) * strength
+    planes = cv2.split(image)
+    for plane, colour in zip(planes, light.ambient + np.float32(0.55) * light.key, strict=True):
+        plane *= ramp * colour * strength
+    image = cv2.merge(planes)
     if rng.random() < 0.2:
         _window(rng, image, x, y)
     sigma = max(0.4, blur * min(width, height))
     return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
-def draw_cloth(key: int, height: int, width: int) -> Float32[np.ndarray, "h w 3"]:
+def draw_cloth(key: int, height: int, width: int) -> Float32[np.ndarray, "3 h w"]:
     """Albedo of a shirt: plain, striped or checked."""
     rng = generator("cloth", key)
     base, second = _colour(rng, 0.02, 0.7), _colour(rng, 0.02, 0.7)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(min(height, width))
+    y, x = (axis / np.float32(min(height, width)) for axis in open_grid(height, width))
     kind, pitch = rng.integers(0, 4), rng.uniform(6, 16)
     pattern = np.zeros((height, width), np.float32)
     if kind in (1, 3):
         pattern += np.clip(np.sin(2 * np.pi * pitch * x) * 3, -1, 1)
     if kind in (2, 3):
         pattern += np.clip(np.sin(2 * np.pi * pitch * y) * 3, -1, 1)
-    weight = (0.5 + 0.25 * pattern if kind else pattern)[..., None]
-    cloth = base + (second - base) * np.clip(weight, 0, 1)
+    weight = 0.5 + 0.25 * pattern if kind else pattern
+    cloth = each(base) + each(second - base) * np.clip(weight, 0, 1)
     folds = 1 + 0.15 * smooth_noise(rng, (height, width), (4, 7)) + 0.04 * smooth_noise(rng, (height, width), (90, 90))
-    return np.clip(cloth * folds[..., None], 0.01, 0.9).astype(np.float32)
+    return np.clip(cloth * folds, 0.01, 0.9).astype(np.float32)
 
 
 def _colour(rng: np.random.Generator, low: float, high: float) -> Float32[np.ndarray, "3"]:
@@ -162,4 +166,4 @@ def _window(
     light = np.array([0.9, 1.0, 1.15], np.float32) * np.float32(rng.uniform(1.0, 2.2))
     inside = np.clip(30 * (half_x - np.abs(x - centre_x)), 0, 1) * np.clip(30 * (half_y - np.abs(y - centre_y)), 0, 1)
     bars = np.clip(60 * (np.abs(x - centre_x) - 0.008), 0, 1)
-    image += (light - image) * (inside * bars)[..., None]
+    image += (light - image) * spread((inside * bars).astype(np.float32))

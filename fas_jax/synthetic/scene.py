@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from fas_jax.synthetic import face
-from fas_jax.synthetic.expression import draw_expression
+from fas_jax.synthetic.expression import Expression
 from fas_jax.synthetic.face import Appearance, Head
 from fas_jax.synthetic.motion import Events, Wander, events, wander
-from fas_jax.synthetic.pixels import lay_over, scale_channels, spread
+from fas_jax.synthetic.pixels import each, lay_over, open_grid, strips
 from fas_jax.synthetic.room import Light, draw_cloth, draw_room
 
 
@@ -25,19 +25,34 @@ class Landmarks:
 
 
 @dataclass(frozen=True)
+class Shading:
+    """What of a head's shading and turning stays the same over a video."""
+
+    area: tuple[slice, slice]
+    """Rows and columns that the head covers."""
+    ambient: Float32[np.ndarray, "3 h w"]
+    scale: tuple[float, float]
+    """Pixels of one canonical unit, across and down."""
+    grid_x: Float32[np.ndarray, "h w"]
+    grid_y: Float32[np.ndarray, "h w"]
+    """Column and row of every pixel."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """Everything that stays the same over a video."""
 
     head: Head
+    expression: Expression
+    shading: Shading
     light: Light
     room: Float32[np.ndarray, "h w 3"]
-    torso: Float32[np.ndarray, "h w 3"]
-    """Premultiplied radiance."""
-    torso_cover: Float32[np.ndarray, "h w"]
+    torso: Float32[np.ndarray, "k w 4"]
+    """Premultiplied radiance and coverage, from the row on that `torso_top` names."""
+    torso_top: int
     unit: float
     """Pixels of one canonical unit of the head."""
     centre: tuple[float, float]
-    photo: bool
     yaw: Wander
     pitch: Wander
     roll: Wander
@@ -93,16 +108,19 @@ def draw_scene(
     )
     live = framing.liveliness
     yaw, pitch, roll = framing.pose
-    torso, torso_cover = _draw_torso(head, light, size, unit, centre)
+    torso = _draw_torso(head, light, size, unit, centre)
+    covered = np.flatnonzero(torso[..., 3].max(axis=1))
+    torso_top = max(0, int(covered[0]) - 4) if len(covered) else height
     return Scene(
         head=head,
+        expression=Expression(head, photo=texture is not None),
+        shading=_prepare_shading(head, light),
         light=light,
         room=draw_room(room, width, height, light, blur),
-        torso=torso,
-        torso_cover=torso_cover,
+        torso=torso[torso_top:],
+        torso_top=torso_top,
         unit=unit,
         centre=centre,
-        photo=texture is not None,
         yaw=_resting(wander(rng, 0.06 * live), yaw),
         pitch=_resting(wander(rng, 0.035 * live), pitch),
         roll=_resting(wander(rng, 0.018 * live), roll),
@@ -121,17 +139,14 @@ def compose(scene: Scene, time: float) -> Float32[np.ndarray, "h w 3"]:
     """The scene's linear radiance at `time` seconds."""
     frame = scene.room.copy()
     _add_torso(frame, scene, 0.35 * scene.sway_x.at(time), 0.35 * scene.sway_y.at(time))
-    colour, cover, matrix, (left, top, right, bottom) = _head_layer(scene, time)
+    layer, matrix, (left, top, right, bottom) = _head_layer(scene, time)
     height, width = frame.shape[:2]
     left, top, right, bottom = max(0, left), max(0, top), min(width, right), min(height, bottom)
     if right > left and bottom > top:
         matrix = matrix.copy()
         matrix[:, 2] -= (left, top)
-        colour, cover = (
-            cv2.warpAffine(layer, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-            for layer in (colour, cover)
-        )
-        lay_over(frame[top:bottom, left:right], colour, cover)
+        layer = cv2.warpAffine(layer, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+        lay_over(frame[top:bottom, left:right], layer)
     frame *= np.float32(1 + scene.dimming.at(time) + scene.light.flicker * np.sin(2 * np.pi * 3.1 * time))
     return frame
 
@@ -175,51 +190,78 @@ def _pose(scene: Scene, time: float) -> Float32[np.ndarray, "2 3"]:
     return np.array([[cos, -sin, x], [sin, cos, y]])
 
 
-def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int, int]]:
-    """The shaded and turned head, its coverage, the matrix to the frame, and the frame's area that it covers."""
-    head, light = scene.head, scene.light
-    rows, columns = head.alpha.shape
+def _prepare_shading(head: Head, light: Light) -> Shading:
+    rows, columns = head.depth.shape
+    scale_x, scale_y = (columns - 1) / (face.RIGHT - face.LEFT), (rows - 1) / (face.BOTTOM - face.TOP)
+    covered = head.albedo[..., 3] > 0
+    area = tuple(
+        slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+        for found in (np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0)))
+    )
+    # Ambient light is weaker where the surface turns away: creases and the outline.
+    openness = 0.55 + 0.45 * head.normals[2]
+    return Shading(
+        area=(area[0], area[1]),
+        ambient=np.stack([openness * ambient for ambient in light.ambient]),
+        scale=(scale_x, scale_y),
+        grid_x=(head.x * np.float32(head.appearance.width) - np.float32(face.LEFT)) * np.float32(scale_x),
+        grid_y=(head.y - np.float32(face.TOP)) * np.float32(scale_y),
+    )
+
+
+def _head_layer(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
+    """The shaded and turned head, the matrix to the frame, and the frame's area that it covers."""
+    head, shading = scene.head, scene.shading
+    rows, columns = head.depth.shape
     yaw, pitch = scene.yaw.at(time), scene.pitch.at(time)
     gaze = (scene.gaze_x.at(time), scene.gaze_y.at(time))
     speech = scene.speech.at(time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3.7 * time))
-    albedo = draw_expression(head, gaze, scene.blinks.at(time), max(0.0, speech), scene.photo)
-    # Turning the head by yaw turns the light the other way in the head's own coordinates.
-    towards = light.direction + np.array([-yaw * light.direction[2], -pitch * light.direction[2], 0], np.float32)
-    towards = (towards / np.linalg.norm(towards)).astype(np.float32)
-    diffuse = np.clip(head.normals @ towards, 0, None)
-    half = towards + np.array([0, 0, 1], np.float32)
-    half /= np.linalg.norm(half)
-    specular = np.clip(head.normals @ half, 0, None)
-    for _ in range(4):
-        specular *= specular
-    specular *= head.gloss
-    # Ambient light is weaker where the surface turns away: creases and the outline.
-    openness = 0.55 + 0.45 * head.normals[..., 2]
-    shade = cv2.merge(
-        [openness * ambient + diffuse * key for ambient, key in zip(light.ambient, light.key, strict=True)]
-    )
-    albedo *= shade
-    shine = spread(specular)
-    scale_channels(shine, light.key)
-    albedo += shine
-    scale_x, scale_y = (columns - 1) / (face.RIGHT - face.LEFT), (rows - 1) / (face.BOTTOM - face.TOP)
-    grid_x = (head.x * np.float32(head.appearance.width) - np.float32(face.LEFT)) * np.float32(scale_x)
-    grid_y = (head.y - np.float32(face.TOP)) * np.float32(scale_y)
-    map_x = grid_x - head.depth * np.float32(np.sin(yaw) * scale_x)
-    map_y = grid_y - head.depth * np.float32(np.sin(pitch) * scale_y)
-    colour, cover = (cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR) for layer in (albedo, head.alpha))
+    layer = scene.expression.draw(gaze, scene.blinks.at(time), max(0.0, speech))
+    _shade(layer, scene, yaw, pitch)
+    scale_x, scale_y = shading.scale
+    map_x = shading.grid_x - head.depth * np.float32(np.sin(yaw) * scale_x)
+    map_y = shading.grid_y - head.depth * np.float32(np.sin(pitch) * scale_y)
+    layer = cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR)
     to_canonical = np.array([[1 / scale_x, 0, face.LEFT], [0, 1 / scale_y, face.TOP], [0, 0, 1]])
     matrix = _pose(scene, time) @ to_canonical
     corners = np.array([(0, 0, 1), (columns, 0, 1), (0, rows, 1), (columns, rows, 1)]) @ matrix.T
     (left, top), (right, bottom) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    return colour, cover, matrix, (int(left), int(top), int(right), int(bottom))
+    return layer, matrix, (int(left), int(top), int(right), int(bottom))
+
+
+def _shade(layer: Float32[np.ndarray, "h w 4"], scene: Scene, yaw: float, pitch: float) -> None:
+    """Turns albedo into radiance, in place; coverage stays as it is."""
+    head, light, shading = scene.head, scene.light, scene.shading
+    # Turning the head by yaw turns the light the other way in the head's own coordinates.
+    towards = light.direction + np.array([-yaw * light.direction[2], -pitch * light.direction[2], 0], np.float32)
+    towards = (towards / np.linalg.norm(towards)).astype(np.float32)
+    half = towards + np.array([0, 0, 1], np.float32)
+    half /= np.linalg.norm(half)
+    area = shading.area
+    part, normals, ambient, gloss = layer[area], head.normals[:, *area], shading.ambient[:, *area], head.gloss[area]
+    for rows in strips(*part.shape[:2]):
+        diffuse, specular = _facing(normals[:, rows], towards), _facing(normals[:, rows], half)
+        for _ in range(4):
+            specular *= specular
+        specular *= gloss[rows]
+        one = np.ones_like(diffuse)
+        part[rows] *= cv2.merge([*(ambient[c, rows] + diffuse * light.key[c] for c in range(3)), one])
+        part[rows] += cv2.merge([*(specular * key for key in light.key), one - one])
+
+
+def _facing(normals: Float32[np.ndarray, "3 h w"], direction: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "h w"]:
+    """Cosine of the angle between normals and a direction, 0 where they face away."""
+    cosine = normals[0] * direction[0]
+    cosine += normals[1] * direction[1]
+    cosine += normals[2] * direction[2]
+    return np.maximum(cosine, 0, out=cosine)
 
 
 def _draw_torso(
     head: Head, light: Light, size: tuple[int, int], unit: float, centre: tuple[float, float]
-) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+) -> Float32[np.ndarray, "h w 4"]:
     width, height = size
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     x, y = (x - np.float32(centre[0])) / np.float32(unit), (y - np.float32(centre[1])) / np.float32(unit)
     edge = np.float32(unit * 0.7)
     neck_width = 0.43 + 0.35 * np.clip(y - 1.05, 0, 1) ** 2
@@ -228,25 +270,20 @@ def _draw_torso(
     collar = np.clip((y - 1.5 + 1.1 * np.abs(x)) * edge + 0.5, 0, 1)
     body = np.clip((y - shoulder) * edge + 0.5, 0, 1) * np.clip((2.0 - np.abs(x)) * edge + 0.5, 0, 1)
     cloth = draw_cloth(head.appearance.shirt, height, width)
-    skin = head.appearance.skin * (1 - 0.45 * np.exp(-(((y - 0.95) / 0.3) ** 2)))[..., None]
+    skin = each(head.appearance.skin) * (1 - 0.45 * np.exp(-(((y - 0.95) / 0.3) ** 2)))
     shirt = body * np.maximum(collar, np.abs(x) > 0.5)
-    albedo = skin + (cloth - skin) * shirt[..., None]
+    albedo = skin + (cloth - skin) * shirt
     alpha = np.maximum(neck * (1 - shirt), body)
     roundness = np.clip(1 - 0.13 * x**2, 0.2, 1) * np.clip(1 + 0.25 * light.direction[0] * x, 0.4, 1.6)
-    shade = (light.ambient + light.key * np.float32(0.8 * light.direction[2])) * roundness[..., None]
-    return (albedo * shade * alpha[..., None]).astype(np.float32), alpha.astype(np.float32)
+    shade = each(light.ambient + light.key * np.float32(0.8 * light.direction[2])) * roundness
+    return cv2.merge([*(albedo * shade * alpha).astype(np.float32), alpha.astype(np.float32)])
 
 
 def _add_torso(frame: Float32[np.ndarray, "h w 3"], scene: Scene, shift_x: float, shift_y: float) -> None:
     """Lays the torso, shifted by a fraction of pixels, over the lower part of the frame that it covers."""
-    covered = np.flatnonzero(scene.torso_cover.max(axis=1))
-    if not len(covered):
+    if not len(scene.torso):
         return
-    top = max(0, int(covered[0]) - 4)
     matrix = np.array([[1, 0, shift_x], [0, 1, shift_y]])
-    size = (frame.shape[1], frame.shape[0] - top)
-    colour, cover = (
-        cv2.warpAffine(layer[top:], matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for layer in (scene.torso, scene.torso_cover)
-    )
-    lay_over(frame[top:], colour, cover)
+    size = (frame.shape[1], len(scene.torso))
+    layer = cv2.warpAffine(scene.torso, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    lay_over(frame[scene.torso_top :], layer)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from fas_jax.base.record import Source
 from fas_jax.base.settings import Synthesis
-from fas_jax.deployment.attribution import WAYS, Maps
+from fas_jax.deployment.attribution import WAYS, Maps, Way
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.bundle_folder import SHIPPED, load_bundle
 from fas_jax.deployment.chain import Chain, chain_of
@@ -59,13 +59,13 @@ def main(bundle: Path = SHIPPED, videos: int = 12, frames: int = 3, seed: int = 
     """
     loaded = load_bundle(bundle)
     chain = chain_of(loaded)
-    ways: dict[str, tuple[Maps, Maps]] = {}
+    ways: dict[Way, tuple[Maps, Maps]] = {}
     untrained = dataclasses.replace(chain, weights=chain_of(with_random_weights(loaded)).weights)
     for way in WAYS:
         maps = Maps.of(chain, way)
         # The same program with other weights.
         ways[way] = maps, dataclasses.replace(maps, chain=untrained)
-    rows: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    rows: dict[Way, list[list[float]]] = {way: [] for way in WAYS}
     logit = scorer(chain)
     for clip in rendered(chain, videos, frames, seed):
         first = logit(clip.frames)

@@ -19,6 +19,7 @@ from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.given_frames import Frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict
 from fas_jax.pixels.content import DecodeError, jpeg_size
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.pictures import decode_picture
 
 Drawn = Callable[[Verdict, Mapping[str, Frames]], bytes]
@@ -58,19 +59,20 @@ class Limits:
 class Judge:
     """What all sessions share."""
 
-    def __init__(self, bundle: Bundle, name: str = "", drawn: Drawn | None = None) -> None:
+    def __init__(self, bundle: Bundle, name: str = "", drawn: Drawn | None = None, gate: Gate | None = None) -> None:
         """Checks that the detector can judge single frames.
 
         Args:
             bundle: Who judges; with three answers if it has a band.
             name: The detector; the bundle's default if empty.
             drawn: Draws what decided; there is no overlay without it.
+            gate: Limits of the checks before a verdict; none are made without it.
 
         Raises:
             UserError: There is no such detector, or it needs more than frames from now and then.
         """
         self.bundle, self.name, self.drawn = bundle, name or bundle.default, drawn
-        self.decision = bundle.decision(self.name)
+        self.decision, self._gate = bundle.decision(self.name), gate
         renditions = bundle.renditions_for(self.name)
         if bursts := [each for each, own in renditions.items() if own.burst > 1]:
             raise UserError(
@@ -98,6 +100,7 @@ class Judge:
             chosen=True,
             seen=lambda _, made: read.update(made),
             uncertain=self.decision.band is not None,
+            gate=self._gate,
         )
         return verdict, read
 
@@ -177,6 +180,7 @@ class Session:
         return {
             "decision": verdict.decision,
             "reason": verdict.reason,
+            "advice": list(verdict.gate.advice) if verdict.gate else [],
             "score": number(verdict.score),
             "interval": None if math.isnan(low) else [number(low), number(high)],
             "frames": len(self._frames),

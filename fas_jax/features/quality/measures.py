@@ -12,17 +12,19 @@ from fas_jax.features.quality.differences import differences
 from fas_jax.features.quality.distortion import COLOURS, distortion
 from fas_jax.features.quality.gradients import gradients
 from fas_jax.features.quality.grey import Flavour, grey_of
+from fas_jax.features.quality.niqe import naturalness
+from fas_jax.features.quality.rred import entropic_difference
 from fas_jax.features.quality.spectra import spectra
 from fas_jax.features.quality.structure import structure
 
-VERSION = 2
+VERSION = 3
 """Raised when the same frames come to have other measures."""
 SMALLEST = 3
 """Side of a frame, in pixels, below which nothing is measured."""
 GALBALLY: dict[Flavour, tuple[str, ...]] = {
     "formula": (
         *("mse", "psnr", "snr", "sc", "md", "ad", "nae", "ramd", "lmse", "nxc", "mas", "mams", "ted", "tcd", "sme"),
-        *("spe", "gme", "gpe", "ssim", "vif", "jqi", "hlfi"),
+        *("spe", "gme", "gpe", "ssim", "vif", "rred", "jqi", "hlfi", "niqe"),
     ),
     "bob": (
         *("mse", "psnr", "ad", "sc", "nxc", "md", "lmse", "nae", "snr", "ramd", "mas", "mams", "sme", "gme", "gpe"),
@@ -65,6 +67,8 @@ def deviations(
             **spectra(grey, flavour),
             **structure(grey, flavour),
         }
+        if flavour == "formula":
+            found |= {"rred": entropic_difference(grey), "niqe": naturalness(grey.levels)}
         wanted = GALBALLY[flavour]
         if not only_galbally:
             found |= distortion(frame, flavour)

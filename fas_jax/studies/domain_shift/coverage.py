@@ -6,6 +6,7 @@ subjects set, so that it shows what the band promises; on the targets it shows w
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -57,10 +58,7 @@ def coverage_table(scores: ScoreTable, domains: Sequence[RandomDomain], alpha: f
     for model in scores.distinct("model"):
         sources, losses = _of_model(scores.select(model=model), domains, alpha)
         measures: dict[str, tuple[str, Callable[[Loss], float]]] = {
-            f"coverage, {name}": (
-                _covered([each[name] for each in sources]),
-                lambda loss, name=name: loss.covered[name],
-            )
+            f"coverage, {name}": (_covered([each[name] for each in sources]), partial(_kept, name))
             for name in CLASSES.values()
         }
         measures["uncertain"] = "", lambda loss: loss.uncertain
@@ -77,6 +75,10 @@ def coverage_table(scores: ScoreTable, domains: Sequence[RandomDomain], alpha: f
     shortages = {band.shortage for band in bands(scores, alpha).values() if band.shortage}
     text += "".join(f" {note[0].upper()}{note[1:]}." for note in sorted(shortages))
     return ExtraTable("Three answers under shift", text, Grid(header, rows))
+
+
+def _kept(name: str, loss: Loss) -> float:
+    return loss.covered[name]
 
 
 def _of_model(

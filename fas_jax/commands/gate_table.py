@@ -1,0 +1,39 @@
+"""Shows how often the gate refuses videos of a run, by PAI species and check."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fas_jax.base.declarations import check_ranges
+from fas_jax.pixels.gate.settings import Gate
+from fas_jax.runtime import cli
+
+
+def main(
+    run: Annotated[Path, tyro.conf.Positional],
+    limits: Gate = Gate(),  # noqa: B008 - frozen
+    most: int = 20,
+    cache: Path | None = None,
+) -> None:
+    """Prints a table and leaves it in the run's folder, for its next report (fas-jax evaluate RUN).
+
+    The gate is that of fas-jax predict --gate. Only videos of the official training splits are read, so nothing of a
+    target's test is seen.
+
+    Args:
+        run: Folder of a trained run, whose videos are where they were.
+        limits: Limits of the checks.
+        most: Videos of each dataset and PAI species, evenly spread over its list; 0 for all.
+        cache: Where the cache is now, if it was moved.
+    """
+    from fas_jax.reporting.grid import markdown
+    from fas_jax.studies.gate_table import tabulate
+
+    check_ranges(limits, "limits")
+    table = tabulate(run, limits, most, cache)
+    print(f"{table.text}\n\n{markdown(table.grid)}")
+
+
+command = partial(cli.main, main)

@@ -1,0 +1,1 @@
+"""What waiting is worth to a detector that judges a video while it runs."""
