@@ -24,7 +24,8 @@ from fas_jax.base.rendition import Rendition
 from fas_jax.commands import demo as command
 from fas_jax.deployment.decision import Decision
 from fas_jax.deployment.demo import sessions as demo_sessions
-from fas_jax.deployment.demo.server import PAGE, loopback, serve
+from fas_jax.deployment.demo.address import loopback
+from fas_jax.deployment.demo.server import PAGE, serve
 from fas_jax.deployment.demo.sessions import Judge, Limits, RefusedError, Session, Sessions, frame_of
 from fas_jax.deployment.verdict import Verdict
 from fas_jax.evaluation.conformal import Band

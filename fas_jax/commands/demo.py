@@ -53,7 +53,8 @@ def main(
             "checkout pip install -c constraints.txt -e '.[weights,demo]'"
         ) from None
     from fas_jax.deployment.bundle_folder import SHIPPED, load_bundle
-    from fas_jax.deployment.demo.server import loopback, serve
+    from fas_jax.deployment.demo.address import loopback
+    from fas_jax.deployment.demo.server import serve
     from fas_jax.deployment.demo.sessions import Judge
     from fas_jax.pixels.gate.settings import Gate
     from fas_jax.runtime.programs import keep_programs

@@ -239,8 +239,8 @@ class Bundle:
         else:
             verdict = self._gated("array", name, made, info, gate)
             if seen:
-                own = {each: found for each, found in made.items() if each in self.renditions}
-                seen(verdict, {each: self._joined(each, list(found)) for each, found in own.items()})
+                held = {each: own for each, own in self.renditions.items() if each in made}
+                seen(verdict, {each: joined(own, list(made[each])) for each, own in held.items()})
         return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
 
     def verdict(self, source: str, name: str, score: float, reason: str = "") -> Verdict:

@@ -6,16 +6,15 @@ or through a foreign name of this machine, are refused. Frames are judged one af
 
 import asyncio
 import importlib.resources
-import ipaddress
 import math
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tornado import httpserver, netutil, web
+from tornado import httpserver, web
 
-from fas_jax.base.errors import UserError
+from fas_jax.deployment.demo.address import listen, loopback
 from fas_jax.deployment.demo.sessions import Judge, Limits, RefusedError, Session, Sessions, number
 
 Result = TypeVar("Result")
@@ -37,21 +36,6 @@ HEADERS = {
 }
 _LONGEST_SIDE = 640
 """Pixels to which the page reduces the longer side of frames."""
-
-
-def loopback(host: str) -> str:
-    """The numeric address of a name of this machine that no other machine reaches.
-
-    Raises:
-        UserError: It is another address.
-    """
-    try:
-        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
-    except ValueError:
-        address = None
-    if address is None or not address.is_loopback:
-        raise UserError(f"the page is for this machine alone: host must be 127.0.0.1, ::1 or localhost, not {host!r}")
-    return str(address)
 
 
 class Demo:
@@ -222,13 +206,8 @@ async def serve(
     """
     limits = limits or Limits()
     address = loopback(host)
-    try:
-        sockets = netutil.bind_sockets(port, address)
-    except OSError as error:
-        raise UserError(
-            f"port {port} of {address} cannot be used ({error.strerror}); name another by --port"
-        ) from error
-    demo = Demo(judge, limits, address, sockets[0].getsockname()[1])
+    listening = listen(address, port)
+    demo = Demo(judge, limits, address, listening.getsockname()[1])
     root, shared = rf"/{demo.token}/", {"demo": demo}
     one = rf"{root}sessions/([\w-]+)"
     routes: list[Any] = [
@@ -249,7 +228,7 @@ async def serve(
         idle_connection_timeout=60,
         body_timeout=20,
     )
-    server.add_sockets(sockets)
+    server.add_sockets([listening])
     stop = stop or asyncio.Event()
     told(demo.url)
     try:
