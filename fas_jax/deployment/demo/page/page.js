@@ -168,7 +168,8 @@ function show(told, words) {
 function score(told) {
   const known = Number.isFinite(told.score);
   const x = (value) => 200 * Math.min(1, Math.max(0, value));
-  at("marker").setAttribute("transform", `translate(${known ? 9 + x(told.score) : 0} 18)`);
+  at("marker").toggleAttribute("hidden", !known);
+  at("marker").setAttribute("transform", `translate(${known ? x(told.score) : 0} 18)`);
   const [low, high] = (known && told.interval) || [0, 0];
   at("interval").setAttribute("x", x(low));
   at("interval").setAttribute("width", x(high) - x(low));
@@ -192,6 +193,7 @@ function zones() {
     part.setAttribute("x", from);
     part.setAttribute("width", to - from);
   }
+  at("threshold").removeAttribute("hidden");
   at("threshold").setAttribute("x", 200 * about.threshold - 0.5);
 }
 
