@@ -90,10 +90,6 @@ class Handler(web.RequestHandler):
         if not secrets.compare_digest(token.encode(), self.demo.token.encode()):
             raise RefusedError(404, "there is nothing here; use the whole address that the command has printed")
 
-    def get(self, *_: str) -> None:
-        """Where no route leads."""
-        raise RefusedError(404, "there is no such page")
-
     def send(self, content: dict[str, Any]) -> None:
         """Answers with JSON."""
         self.finish(content)
@@ -113,6 +109,14 @@ class Handler(web.RequestHandler):
         error = (about.get("exc_info") or (None, None))[1]
         fault = "the server failed; its terminal says why" if status_code >= 500 else self._reason
         self.finish({"reason": error.reason if isinstance(error, RefusedError) else fault})
+
+
+class Nothing(Handler):
+    """Where no route leads."""
+
+    def get(self) -> None:
+        """Nothing is there."""
+        raise RefusedError(404, "there is no such page")
 
 
 class Page(Handler):
@@ -218,7 +222,7 @@ async def serve(
         (one, Close, shared),
     ]
     application = web.Application(
-        routes, default_handler_class=Handler, default_handler_args=shared, log_function=lambda handler: None
+        routes, default_handler_class=Nothing, default_handler_args=shared, log_function=lambda handler: None
     )
     # What is a little too large gets a reason; what is far too large is not even read.
     server = httpserver.HTTPServer(
