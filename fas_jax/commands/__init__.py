@@ -2,7 +2,7 @@
 
 GROUPS = {
     "From videos to a report": ("run", "synthesize", "prepare", "extract", "train", "collect", "evaluate", "reproduce"),
-    "Judging videos": ("predict", "export", "export_weights"),
+    "Judging videos": ("predict", "demo", "export", "export_weights"),
     "Studies of a run": (
         "search",
         "audit_leakage",

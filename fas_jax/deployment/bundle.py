@@ -197,6 +197,7 @@ class Bundle:
         name: str = "",
         fps: float = 0.0,
         chosen: bool = False,
+        seen: Seen | None = None,
         uncertain: bool = False,
         gate: Gate | None = None,
     ) -> Verdict:
@@ -209,6 +210,7 @@ class Bundle:
             fps: Frames per second; needed by renditions that skip by time.
             chosen: Whether the frames were chosen from a longer video already: every one counts then, up to the
                 rendition's number.
+            seen: Called before the verdict is returned, unless no rendition could be made.
             uncertain: Whether there are three answers, see `judge`.
             gate: Limits of the checks before the verdict, see `judge`.
 
@@ -236,6 +238,9 @@ class Bundle:
             verdict = self._verdict("array", name, Scores.none(1, str(error)))
         else:
             verdict = self._gated("array", name, made, info, gate)
+            if seen:
+                held = {each: own for each, own in self.renditions.items() if each in made}
+                seen(verdict, {each: joined(own, list(made[each])) for each, own in held.items()})
         return replace(with_uncertain(verdict, band), seconds=round(time.monotonic() - start, 3))
 
     def verdict(self, source: str, name: str, score: float, reason: str = "") -> Verdict:

@@ -116,6 +116,28 @@ def jpeg_end(content: bytes | mmap.mmap) -> tuple[int, bool]:
     return (end + 2 if end >= 0 else -1), several
 
 
+def jpeg_size(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels by the header of a sequential JPEG picture; nothing is decoded.
+
+    Raises:
+        DecodeError: it is no JPEG picture, its header is damaged, or it is progressive: such a picture may have any
+            number of passes over all pixels in few bytes.
+    """
+    if not content.startswith(b"\xff\xd8\xff"):
+        raise DecodeError("not a JPEG picture")
+    at = 2
+    while len(segment := content[at : at + 9]) == 9 and segment[0] == 0xFF:
+        if segment[1] in (0xC0, 0xC1):
+            height, width = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
+            if not width or not height:
+                break
+            return width, height
+        if 0xC0 < segment[1] <= 0xCF and segment[1] not in (0xC4, 0xCC):
+            raise DecodeError("a JPEG picture that is not sequential (baseline)")
+        at += 2 + int.from_bytes(segment[2:4], "big")
+    raise DecodeError("a damaged JPEG header")
+
+
 def _goes_on(content: mmap.mmap) -> bool:
     """Whether another JPEG picture follows the first directly: a stream of pictures without a container."""
     end, several = jpeg_end(content)

@@ -44,7 +44,15 @@ def read_picture(path: Path) -> Picture:
     kind = kind_of(path)
     if kind == "film":
         raise DecodeError("not a PNG or JPEG image")
-    content = path.read_bytes()
+    return decode_picture(path.read_bytes(), kind)
+
+
+def decode_picture(content: bytes, kind: Literal["png", "jpeg"]) -> Picture:
+    """The picture in the bytes of a file of this kind.
+
+    Raises:
+        DecodeError: the decoder cannot read it.
+    """
     said: list[str] = []
     try:
         with _said(said):
