@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import json
 import math
 import typing
 
@@ -114,6 +115,20 @@ def test_wrong_values_are_told_where_and_what(table, message):
 
 def test_a_whole_number_is_good_for_a_float_setting():
     assert from_dict(Optimisation, {"learning_rate": 1}, "x").learning_rate == 1.0
+
+
+def test_a_whole_number_is_the_same_key_as_the_float_that_it_is():
+    @dataclasses.dataclass(frozen=True)
+    class Inner:
+        share: float = what(0)
+        count: int = what(0)
+
+    @dataclasses.dataclass(frozen=True)
+    class Outer:
+        inner: Inner = what(Inner)
+
+    written = json.dumps(key(Outer()))
+    assert written == json.dumps(key(Outer(Inner(0.0, 0)))) == '{"inner": {"share": 0.0, "count": 0}}'
 
 
 def test_keys_hold_what_decides_and_nothing_else():
