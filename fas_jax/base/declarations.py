@@ -67,7 +67,7 @@ def declared(field: "dataclasses.Field[Any]") -> Declared:
 
 
 @lru_cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
