@@ -11,7 +11,6 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import Any, get_type_hints
 
 from fas_jax.base.errors import UserError
@@ -66,11 +65,6 @@ def declared(field: "dataclasses.Field[Any]") -> Declared:
     return found
 
 
-@lru_cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
 def key(settings: Any, *classes: Declared) -> dict[str, Any]:
     """The values of the settings of these classes (*what*, if none is named), JSON-able; nested settings alike.
 
@@ -98,7 +92,7 @@ def key(settings: Any, *classes: Declared) -> dict[str, Any]:
                 found[field.name] = {name: key(each, *wanted) for name, each in value.items()}
         elif own in wanted and not (field.metadata.get(_LATER) and value == _default(field)):
             # A whole number in place of a float is the same value, and must not be another text.
-            whole = type(value) is int and _hints(type(settings))[field.name] is float
+            whole = type(value) is int and get_type_hints(type(settings))[field.name] is float
             found[field.name] = float(value) if whole else value
     # JSON knows lists only: a key is compared with keys read from files.
     plain: dict[str, Any] = json.loads(json.dumps(found))
