@@ -50,6 +50,7 @@ def test_no_score_has_moved(plain):
     assert (spread > 0.05).all()
 
 
+@pytest.mark.slow
 def test_what_selects_cannot_see_the_targets_labels(plain, tmp_path):
     """With the target's labels drawn anew: the same models, scores and thresholds to the bit; other final figures."""
     other = again(tmp_path, scramble="M")

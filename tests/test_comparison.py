@@ -74,6 +74,7 @@ def test_what_differs_between_two_runs_is_listed():
     assert not comparison.differing_settings(Side("a", table(), one), Side("b", table(), {})).rows
 
 
+@pytest.mark.slow
 def test_two_runs_by_the_script(tmp_path):
     for name, scores in (("one", table(strength=3.0)), ("two", table(strength=0.1))):
         (tmp_path / name).mkdir()

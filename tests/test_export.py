@@ -96,6 +96,7 @@ def test_the_exported_programs_score_as_the_bundle_does(bundle: Bundle, tmp_path
 CAUSAL = {"whole": Rendition(seconds=0.4, position="first", max_frames=4, cap="first", size=48)}
 
 
+@pytest.mark.slow
 def test_the_exported_step_scores_as_a_session_does(tmp_path: Path) -> None:
     methods = {"gru": Gru(hidden=3), "bilstm": BiLstm(hidden=3)}
     made = make_bundle(tmp_path / "bundle", methods, renditions=CAUSAL, features=TINY_FEATURES)
@@ -131,6 +132,7 @@ def test_other_detectors_can_be_exported(bundle: Bundle, name: str) -> None:
     assert np.isnan(empty).all()
 
 
+@pytest.mark.slow
 def test_thresholds_are_compared_in_float64_there_too(tmp_path: Path) -> None:
     """All scores are 0.5; a threshold that float32 rounds to 0.5 must still reject them."""
     above = float(np.nextafter(0.5, 1))

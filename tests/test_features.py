@@ -465,6 +465,7 @@ np.save(sys.argv[1], frame_features(BACKBONE, BACKBONE.init(0), images, 4, store
 """
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_features_of_one(tmp_path):
     found = {}
     for count in (1, 4):

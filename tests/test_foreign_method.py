@@ -21,6 +21,9 @@ from fas_jax.methods.data import Task
 from tests.commands import DATA, QUICK, done, refused
 from tests.stores import clip_info
 
+# Whole runs and many processes: too long for the default suite.
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).parent / "packages" / "tcn_head"
 MOST_LINES = 150
 METHODS = f"""
@@ -120,7 +123,6 @@ def test_it_is_exported_as_a_program_of_its_own(finished, installed, tmp_path):
     assert about["fusion"] == {"tcn": "mean", "over": "mean"}
 
 
-@pytest.mark.slow
 def test_its_settings_are_searched(finished, installed, tiny_cache):
     place, _ = finished
     done("search", "--config", "tiny.toml", "--cache", tiny_cache, cwd=place, PYTHONPATH=str(installed))
@@ -130,7 +132,6 @@ def test_its_settings_are_searched(finished, installed, tiny_cache):
     assert {table["channels"] for table in best["methods"].values() if table["kind"] == "tcn"} <= {2, 3}
 
 
-@pytest.mark.slow
 def test_its_options_are_those_of_any_method(finished, installed):
     place, _ = finished
     shown = done("train", "--config", "tiny.toml", "--help", cwd=place, PYTHONPATH=str(installed)).stdout

@@ -39,6 +39,7 @@ def append(folder, count):
         Ledger(folder).record([reading()])
 
 
+@pytest.mark.slow
 def test_lines_of_several_processes_do_not_mix(tmp_path):
     writers = [multiprocessing.get_context("spawn").Process(target=append, args=(tmp_path, 20)) for _ in range(3)]
     for each in writers:

@@ -274,6 +274,7 @@ def test_a_script_without_a_guard_prepares_trains_and_evaluates(tmp_path: Path) 
     assert done.stdout.splitlines()[-2:] == ["2 ['intra-mine']", "[0, 1, 2]"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the kernel's client
 def test_a_notebook_runs_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ten lines in a real kernel: within its event loop, with a decoding worker, a table at the end."""

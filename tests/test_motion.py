@@ -172,6 +172,7 @@ def test_a_rendition_without_bursts_is_refused(burst):
 # Controls, on rendered faces.
 
 
+@pytest.mark.slow
 def test_coherence_tells_live_faces_from_moved_stills_and_their_order_is_what_tells():
     images, live = clips(32, 1), np.arange(32) % 2
 

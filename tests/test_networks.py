@@ -58,6 +58,7 @@ def test_four_devices_compute_what_one_does(whole, tmp_path, mapping):
     np.testing.assert_allclose(found["loss"], whole["loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_broken_off_it_ends_with_the_same_bits(whole, tmp_path, number):
     folder = tmp_path / "checkpoints"

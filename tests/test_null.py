@@ -31,6 +31,7 @@ def test_random_labels_have_rates_of_a_half_at_every_threshold():
     assert null.true_auc(Population()) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_the_expected_auc_counts_pairs_within_a_subject():
     """With few subjects the pairs of one subject matter, whose common part cancels."""
     population = Population(subjects=4, videos=1, models=1, of_subject=0.8, of_class=0.0, separation=1.0)

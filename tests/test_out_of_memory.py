@@ -87,6 +87,7 @@ def test_without_the_compilers_count_the_next_divisor_is_proposed(monkeypatch):
     assert "rematerialise" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_validation_that_does_not_fit_names_its_own_setting():
     with pytest.raises(UserError, match="lower score_frames"):
         trained(1 << 10, dataclasses.replace(SETTINGS, steps=1), no_memory)

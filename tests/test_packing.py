@@ -58,6 +58,7 @@ def test_leaving_padding_out_changes_no_training(kind):
         assert_close(trained(kind, Form(False, False, frames=(tight - 1,)), order), plain)
 
 
+@pytest.mark.slow
 def test_a_batch_takes_the_first_number_of_frames_that_holds_it():
     order = batched([np.arange(9), np.array([8, 1, 3, 0, 2])], 4, 1)
     counts = np.unique(np.where(order >= 0, LENGTHS[order], 0).sum(-1))

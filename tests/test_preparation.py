@@ -123,6 +123,7 @@ def test_prepared_data_of_an_earlier_version_are_told(whole: Prepared, tmp_path:
         Prepared.open(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_script_takes_one_rendition_from_options_or_several_from_a_file(tmp_path: Path) -> None:
     root, place = MAKERS["casia_fasd"](tmp_path / "root", frames=3), Path(__file__).parents[1]
 
@@ -169,6 +170,7 @@ prepare_dataset(Path(sys.argv[1]), Path(sys.argv[2]), settings, {"whole": Rendit
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards_before", [1, 3])
 def test_killed_and_started_again_gives_the_same_bits(
     tree: Path, whole: Prepared, tmp_path: Path, shards_before: int
@@ -383,6 +385,7 @@ def test_a_dying_worker_is_recorded_and_replaced(tree: Path, long_video: Path, t
     assert first == third
 
 
+@pytest.mark.slow
 def test_a_shard_with_a_hung_worker_is_tried_again(
     tree: Path, long_video: Path, whole: Prepared, tmp_path: Path
 ) -> None:
@@ -400,6 +403,7 @@ def test_a_shard_with_a_hung_worker_is_tried_again(
     assert contents(tmp_path / "out") == contents(whole.directory)
 
 
+@pytest.mark.slow
 def test_a_failure_of_the_machine_is_tried_again_and_one_of_the_file_is_kept(
     tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def run(**environment: str) -> tuple[str, int, int, int]:
     return result, int(compiled), int(read), found.stderr.count("traced")
 
 
+@pytest.mark.slow
 def test_the_next_process_compiles_nothing(tmp_path):
     result, compiled, read, traced = run(XDG_CACHE_HOME=str(tmp_path))
     assert compiled > 0

@@ -112,6 +112,7 @@ def test_otherwise_the_reason_is_said_and_reproduced_is_not(changes, why):
     assert re.search(why, said)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_run_is_refused():
     with pytest.raises(UserError, match="did you mean 'ssdg'"):
         reproduction.configuration("sdg", "M")

@@ -54,6 +54,7 @@ def test_a_mistyped_option_is_an_error(name):
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_the_run_ends_with_the_table_and_everything_behind_it(finished):
     run, _, printed = finished
     assert "says nothing about real attacks" in printed.stdout
@@ -73,6 +74,7 @@ def files(*folders):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for each in folders for path in each.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_twice_and_says_the_same(finished):
     run, place, printed = finished
     models = files(run / "models", run / "detectors" / "gru")
@@ -86,6 +88,7 @@ def test_a_second_run_computes_nothing_twice_and_says_the_same(finished):
     assert [line for line in again.stdout.splitlines() if line.startswith("|")] == table
 
 
+@pytest.mark.slow
 def test_evaluating_scores_needs_no_jax(finished, tmp_path):
     run, _, _ = finished
     (tmp_path / "jax.py").write_text("raise ImportError('JAX must not be imported')")
@@ -145,6 +148,7 @@ def test_evaluation_needs_no_videos_no_weights_and_no_fixed_place(finished, tiny
         hidden.rename(tiny_cache)
 
 
+@pytest.mark.slow
 def test_another_setting_under_the_same_name_is_refused(finished):
     _, place, _ = finished
     message = refused("run", "--config", "tiny.toml", "--methods.gru.hidden", "5", cwd=place)
@@ -174,6 +178,7 @@ def test_a_finished_run_takes_a_further_method_and_trains_only_that(finished, tm
         np.testing.assert_array_equal(new.select(model=name).score, old.select(model=name).score)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_is_refused_in_one_sentence(finished, tmp_path):
     run, _, _ = finished
     old = tmp_path / "runs" / "tiny"
@@ -227,6 +232,7 @@ def test_explanations_and_attacks_join_the_report(finished, tiny_cache, tmp_path
     assert "name a detector that reads frames" in refused("explanations", copy, "--method", "colour", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_where_several_bundles_could_be_meant_predict_lists_them(finished):
     run, place, _ = finished
     message = refused("predict", "x.mov", cwd=place)
@@ -235,6 +241,7 @@ def test_where_several_bundles_could_be_meant_predict_lists_them(finished):
     assert "--bundle" in message
 
 
+@pytest.mark.slow
 def test_what_cannot_be_scored_is_never_accepted(finished, tmp_path):
     run, place, _ = finished
     (tmp_path / "text.avi").write_text("not a video")
@@ -248,6 +255,7 @@ def test_what_cannot_be_scored_is_never_accepted(finished, tmp_path):
     assert all(verdict["reason"] and "score" not in verdict for verdict in verdicts)
 
 
+@pytest.mark.slow
 def test_a_damaged_bundle_is_refused(finished, tmp_path):
     run, place, _ = finished
     bundle = tmp_path / "bundle"
@@ -259,12 +267,14 @@ def test_a_damaged_bundle_is_refused(finished, tmp_path):
     assert "gru.safetensors is missing or damaged" in refused("predict", "x.mov", "--bundle", bundle, cwd=place)
 
 
+@pytest.mark.slow
 def test_weights_have_to_be_asked_for(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY.replace('weights = "random"\n', ""))
     assert "weights" in refused("run", "--config", "tiny.toml", cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
+@pytest.mark.slow
 def test_methods_that_cannot_be_are_refused_before_anything_is_rendered(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     for option, message in (
@@ -278,6 +288,7 @@ def test_methods_that_cannot_be_are_refused_before_anything_is_rendered(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
+@pytest.mark.slow
 def test_no_data_is_told(tmp_path):
     (tmp_path / "none.toml").write_text('name = "none"')
     assert "--data.synthesize" in refused("run", "--config", "none.toml", cwd=tmp_path)

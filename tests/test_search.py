@@ -37,6 +37,9 @@ from fas_jax.studies.search.space import Setting
 from fas_jax.training.checkpoints import Checkpoints
 from tests import stores
 
+# Whole runs and many processes: too long for the default suite.
+pytestmark = pytest.mark.slow
+
 PROTOCOL = "IC_to_M"
 SMALL = Search(trials=8, folds=2)
 RANGES = RecurrentSearch(hidden=(3, 5), initialisation=("he",), learning_rate=(1e-3, 1e-1))
@@ -221,7 +224,6 @@ def test_parts_of_a_fold_share_no_subject(made):
         assert {clips.videos[i].label for i in task.held} == {0, 1}
 
 
-@pytest.mark.slow
 def test_the_target_has_no_say_and_is_not_opened(made, plain, tmp_path, monkeypatch):
     """Other features and other labels in the target, and a store that may not be read: the same bits."""
     other = stores.make_store(tmp_path / "stores", "synth-M", shift=-40, seed=9, scramble=True)
@@ -260,7 +262,6 @@ def test_more_trials_keep_the_first_ones(made, plain, tmp_path, monkeypatch):
         np.testing.assert_allclose(outcome.figures.auc, by_number[2][number].figures.auc, atol=0.02)
 
 
-@pytest.mark.slow
 def test_what_decides_a_setting_decides_what_is_known_of_it(made, tmp_path, monkeypatch):
     """Another fixed setting of a method scores it anew; another method in the search does not."""
     one = drawn(monkeypatch, GOOD)
@@ -306,7 +307,6 @@ def test_what_was_scored_on_other_data_is_not_used(made, tmp_path):
     assert_same(alone, run(made, tmp_path / "run", own))
 
 
-@pytest.mark.slow
 def test_a_trial_among_others_equals_the_trial_alone(made, tmp_path, monkeypatch):
     others = (
         good(learning_rate=3e-2, weight_decay=0.1, balance="weights"),
@@ -351,7 +351,6 @@ def test_many_settings_are_fitted_in_batches_of_one_method(made, tmp_path, monke
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting", [GOOD, good("lstm", hidden=3, initialisation="orthogonal", learning_rate=2e-2, weight_decay=0.03)]
 )
@@ -396,7 +395,6 @@ def test_a_setting_of_a_regression_reaches_it(made, tmp_path, monkeypatch):
         assert found.outcomes[0].figures.hter[fold] == pytest.approx(expected)
 
 
-@pytest.mark.slow
 def test_a_learning_rate_that_cannot_learn_ranks_low(made, tmp_path):
     ranges = dataclasses.replace(RANGES, hidden=(3,), learning_rate=(1e-6, 1e-1))
     methods = {"gru": Gru(**QUICK, search=ranges)}
@@ -432,7 +430,6 @@ def test_the_method_that_fits_the_data_wins(made, tmp_path, monkeypatch, ordered
     assert found.outcomes[0].score < 0.1
 
 
-@pytest.mark.slow
 def test_trials_whose_loss_is_not_finite_are_shown_last(made, tmp_path, monkeypatch):
     """One that shares its program with a good one, and one that has a program of its own."""
     broken = good(learning_rate=1e3, weight_decay=1e6)

@@ -31,6 +31,9 @@ from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.training.snapshots import read_snapshots
 from tests import stores
 
+# Whole runs and many processes: too long for the default suite.
+pytestmark = pytest.mark.slow
+
 QUICK = {
     "learning_rate": 2e-2, "batch_size": 16, "max_epochs": 8, "validate_every": 2, "patience": 8, "monitor": "loss"
 }  # fmt: skip
@@ -124,7 +127,6 @@ def left_out(made, tmp_path_factory):
     return folder, *found, np.unique(np.concatenate(opened))
 
 
-@pytest.mark.slow
 def test_the_target_is_not_opened(left_out):
     _, corpus, plans, _, opened = left_out
     assert set(corpus.videos.dataset[opened]) == set(SOURCES)

@@ -23,6 +23,9 @@ from fas_jax.synthetic.rendering import render_video
 from tests import background
 from tests.background import ended
 
+# Whole runs and many processes: too long for the default suite.
+pytestmark = pytest.mark.slow
+
 TINY = Synthesis(subjects=3, videos_per_subject=4, frames=6, scale=0.1, workers=2)
 
 

@@ -24,6 +24,9 @@ from tests.commands import DATA, QUICK
 from tests.framed_corpus import FramedCorpus
 from tests.synthetic_stores import make_stores
 
+# Whole runs and many processes: too long for the default suite.
+pytestmark = pytest.mark.slow
+
 METHODS = f"""
 [methods.meta]
 kind = "lstm-stack"
@@ -74,7 +77,6 @@ def whole(tiny_cache, tmp_path_factory):
     return report(run.folder)
 
 
-@pytest.mark.slow
 def test_tasks_in_any_order_are_one_run(whole, tiny_cache, tmp_path):
     (tiny_cache / "targets.jsonl").unlink(missing_ok=True)
     wanted = experiment(tiny_cache, tmp_path / "runs")
@@ -149,7 +151,6 @@ def test_the_file_of_a_model_is_the_same_beside_other_clips(method, tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.slow
 def test_tasks_without_networks_are_one_run_too(tiny_cache, tmp_path):
     """Quick: methods that compile nothing."""
     wanted = [experiment(tiny_cache, tmp_path / name) for name in ("one", "other")]
@@ -170,7 +171,6 @@ def test_tasks_without_networks_are_one_run_too(tiny_cache, tmp_path):
     assert not [name for name, content in one.items() if other[name] != content]
 
 
-@pytest.mark.slow
 def test_a_task_that_failed_is_marked_and_named(tiny_cache, tmp_path, capsys):
     net = method_from_dict(
         "net", {"kind": "gru", "hidden": 2, "max_epochs": 4, "validate_every": 1, "learning_rate": 3e38}, "test"

@@ -87,6 +87,7 @@ def test_runs_one_by_one_with_a_shorter_step_equal_those_side_by_side(tried):
                 assert np.abs(large[name] - plain[name]).max() <= 1e-4 * np.abs(plain[name]).max()
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_the_plain_loss(tried):
     """Against the definition, written plainly: a mean over clips of a mean over frames, clip by clip."""
     found = tried(4, "shard_map", 1)
@@ -109,6 +110,7 @@ def test_gradient_is_that_of_the_plain_loss(tried):
         assert np.abs(found[f"gradient/{i}"] - leaf).max() <= 1e-5 * np.abs(leaf).max()
 
 
+@pytest.mark.slow
 def test_a_run_among_others_equals_the_run_alone():
     shorter = replace(RUNS[1], train=RUNS[1].train[:10])
     together = fitting.fit(ARCHITECTURE, (RUNS[0], shorter), clips(), SETTINGS)

@@ -129,6 +129,7 @@ def test_with_one_source_nothing_is_left_out_and_the_verdict_says_so(tmp_path):
     assert "no source can be left out" in verdict.reason
 
 
+@pytest.mark.slow
 def test_a_verdict_by_source_joins_a_run_that_has_one_by_subject(tmp_path):
     """Each trains folds of its own, beside the detectors that are there."""
     corpus = Corpus.of({"whole": make_stores(tmp_path / "cache" / "features")})
