@@ -152,7 +152,8 @@ def correlation_figure(names: Sequence[str], values: np.ndarray) -> Figure:
     axes.set_yticks(range(len(names)), names)
     for row, column in np.ndindex(*values.shape):
         if np.isfinite(values[row, column]):
-            axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=9)
+            colour = "white" if abs(values[row, column]) > 0.5 else "black"
+            axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", fontsize=9, color=colour)
     figure.colorbar(image, label="correlation of errors")
     return figure
 
