@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.logits import CLOSEST, nearest_logit
+from fas_jax.base.logits import nearest_logit
 from fas_jax.base.rendition import Rendition
 from fas_jax.deployment.bundle import Bundle
+from fas_jax.deployment.functions import logits_by
 from fas_jax.methods.base import Detector, Differentiable
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
@@ -138,12 +139,7 @@ def _logits_of(detector: Detector) -> Callable[..., Array]:
         return detector.log_odds()
     function = detector.apply()
     assert function is not None
-
-    def logits(params: Any, data: Mapping[Input, Any], mask: Mapping[Input, Any]) -> Array:
-        inside = jnp.clip(function(params, data, mask)[0], CLOSEST, 1 - CLOSEST)
-        return jnp.log(inside) - jnp.log1p(-inside)
-
-    return logits
+    return lambda params, data, mask: logits_by(*function(params, data, mask))
 
 
 def _exact(leaf: Any) -> Any:

@@ -136,8 +136,8 @@ def _judge(bundle: Bundle, name: str) -> Callable[[Any, Data, Bool[Array, "b t"]
         for each in methods:
             found, by_frame, *known = functions[each](weights["detectors"][each], data, masks)
             data[Input("scores", each)], masks[Input("scores", each)] = by_frame, mask
-            (logit,) = known or [_logits(found)]
-            data[Input("clip-scores", each)] = jnp.where(mask.any(1), logit, jnp.nan)
+            logits = logits_by(found, by_frame, *known)
+            data[Input("clip-scores", each)] = jnp.where(mask.any(1), logits, jnp.nan)
         return jnp.where(mask.any(1), found, jnp.nan)
 
     return score
@@ -150,7 +150,7 @@ def _carrying(bundle: Bundle, rendition: str, parts: Mapping[str, Steps]) -> Ste
         for each, steps in parts.items():
             carried[each], found, own = steps.step(weights["detectors"][each], carry[each], data)
             data[Input("scores", each)] = own
-            data[Input("clip-scores", each)] = _logits(found)
+            data[Input("clip-scores", each)] = logits_by(found)
         return carried, found[0].astype(jnp.float32)
 
     return Stepper(rendition, {each: steps.start for each, steps in parts.items()}, step, 0)
@@ -200,7 +200,14 @@ def _lacking(bundle: Bundle, clips: Any) -> dict[Input, Array]:
     return {Input("clip-scores", each): jnp.full((clips,), jnp.nan, jnp.float32) for each in bundle.failed}
 
 
-def _logits(scores: Float32[Array, " b"]) -> Float32[Array, " b"]:
-    # A probability that is rounded to 0 or 1 counts as the nearest that is not, as elsewhere.
+def logits_by(
+    scores: Float32[Array, " b"], frames: Any = None, logits: Float32[Array, " b"] | None = None
+) -> Float32[Array, " b"]:
+    """The logits of clips by what `Detector.apply` gives: scores, scores of frames, and logits where it knows them.
+
+    Of a score alone: a probability that is rounded to 0 or 1 counts as the nearest that is not, as elsewhere.
+    """
+    if logits is not None:
+        return logits
     inside = jnp.clip(scores, CLOSEST, 1 - CLOSEST)
     return jnp.log(inside) - jnp.log1p(-inside)

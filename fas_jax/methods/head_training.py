@@ -74,17 +74,6 @@ class HeadDetector:
 
         return score
 
-    def log_odds(self) -> Callable[..., Array]:
-        """See `Differentiable.log_odds`."""
-        method, architecture = self.method, self.method.architecture(self.width)
-
-        def log_odds(params: Any, data: dict[Input, Any], mask: dict[Input, Any]) -> Array:
-            inputs, real = method.traced_sequences(data, mask)
-            logits = tempered(architecture.apply(params, padded(inputs, real)), method.temperature)
-            return traced_fuse_logits(logits[..., 1] - logits[..., 0], real, method.fusion)
-
-        return log_odds
-
     def steps(self) -> Steps | None:
         """See `Causal.steps`."""
         return _steps(self)
