@@ -188,6 +188,12 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[(2 * k * (count - 1) + most - 1) // (2 * (most - 1))] for k in range(most)]
 
 
+def middles(count: int, most: int) -> list[int]:
+    """The middle places of `most` equal parts of `count` places, so that one place is the middle one; all, if fewer."""
+    parts = min(count, most)
+    return [int((part + 0.5) * count / parts) for part in range(parts)]
+
+
 def fill(count: int, most: int, kept: Callable[[Sequence[int]], Mapping[int, bool]]) -> None:
     """Offers candidates until `most` of them are kept or none is left: evenly spread ones, then their neighbours.
 

@@ -17,6 +17,7 @@ from fas_jax.methods.frame_settings import FrameSettings, Made
 from fas_jax.methods.frame_training import initial
 from fas_jax.methods.frames import FrameMethod
 from fas_jax.models.backbones import Backbone, Params
+from fas_jax.pixels.selection import middles
 from fas_jax.protocols.assignment import Assignment
 from fas_jax.reporting import charts
 from fas_jax.reporting.extra_tables import ExtraTable
@@ -41,9 +42,8 @@ def keep_evenly(clips: CorpusClips, rendition: str, count: int) -> CorpusClips:
     lengths = real.sum(1)
     order = np.zeros((len(lengths), count), int)
     for row, length in enumerate(lengths.tolist()):
-        own = min(count, length)
-        # The middles of equal parts, so that one frame is the middle one.
-        order[row, :own] = ((np.arange(own) + 0.5) * length / own).astype(int)
+        kept = middles(length, count)
+        order[row, : len(kept)] = kept
     return clips.picked(rendition, order, np.arange(count) < lengths[:, None])
 
 

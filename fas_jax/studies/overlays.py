@@ -13,6 +13,7 @@ from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.chain import chain_of
 from fas_jax.deployment.given_frames import Frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict
+from fas_jax.pixels.selection import middles
 from fas_jax.reporting.figures import write_figure
 from fas_jax.reporting.overlays import Overlay, overlay_figure
 
@@ -54,8 +55,5 @@ class Explainer:
 
 def overlay_of(maps: Maps, frames: UInt8[np.ndarray, "t h w 3"], title: str, accepted: bool, most: int = 0) -> Overlay:
     """The overlay of a clip's frames, or of `most` of them that are spread evenly."""
-    found = maps(frames, accepted)
-    if most and len(frames) > most:
-        places = ((np.arange(most) + 0.5) * len(frames) / most).astype(int)
-        frames, found = frames[places], found[places]
-    return Overlay(title, frames, found)
+    shown = middles(len(frames), most or len(frames))
+    return Overlay(title, frames[shown], maps(frames, accepted)[shown])

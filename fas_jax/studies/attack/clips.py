@@ -15,6 +15,7 @@ from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.chain import Chain
 from fas_jax.deployment.given_frames import Frames
 from fas_jax.deployment.verdict import Verdict
+from fas_jax.pixels.selection import middles
 from fas_jax.studies.attack.bench import Clip
 from fas_jax.studies.run_pixels import RunPixels
 
@@ -66,10 +67,7 @@ def thinned(clips: Iterable[Clip], chain: Chain, frames: int) -> Iterator[Clip]:
         raise UserError(f"{chain.name} reads bursts, of which no frame can be left out; leave --frames away")
     for clip in clips:
         count = len(clip.frames)
-        if frames and count > frames:
-            places = ((np.arange(frames) + 0.5) * count / frames).astype(int)
-            clip = clip._replace(frames=clip.frames[places])
-        yield clip
+        yield clip._replace(frames=clip.frames[middles(count, frames)]) if 0 < frames < count else clip
 
 
 def _by_turns(labels: np.ndarray, seed: int) -> list[int]:
