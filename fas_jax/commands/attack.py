@@ -1,13 +1,14 @@
 """Attacks a detector by adversarial frames, and tries to know them by the entropy of its response."""
 
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from fas_jax.base.errors import UserError
+from fas_jax.base.errors import UserError, unknown_name
 from fas_jax.runtime import cli
 
 
@@ -41,11 +42,10 @@ def main(
         out: For bundles: the folder for table and figure.
         cache: Where the cache with the run's inputs is now, if it was moved.
     """
-    from fas_jax.base.errors import unknown_name
     from fas_jax.deployment.attribution import has_rectifiers
     from fas_jax.deployment.bundle_folder import ABOUT, load_bundle
-    from fas_jax.deployment.chain import chain_of
-    from fas_jax.studies.attack.bench import measure, rightly_decided
+    from fas_jax.deployment.chain import Chain, chain_of
+    from fas_jax.studies.attack.bench import Clip, Measured, measure, rightly_decided
     from fas_jax.studies.attack.clips import clips_of_run, clips_of_videos, thinned
     from fas_jax.studies.attack.page import join_report, write_page
     from fas_jax.studies.attack.perturbing import KINDS, Attacker
@@ -72,19 +72,20 @@ def main(
     def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    def measured(chain: Chain, candidates: Iterator[Clip]) -> tuple[list[Measured], bool]:
+        attacker = Attacker.of(chain, has_rectifiers(chain))
+        chosen = rightly_decided(attacker, thinned(candidates, chain, frames), clips)
+        return measure(attacker, chosen, sorted({*strengths}), wanted, reverse, progress), attacker.guided
+
     if bundle and videos and out:
         loaded = load_bundle(path)
         chain = chain_of(loaded, method)
-        attacker = Attacker.of(chain, has_rectifiers(chain))
-        chosen = rightly_decided(attacker, thinned(clips_of_videos(loaded, chain, videos), chain, frames), clips)
-        measured = measure(attacker, chosen, sorted({*strengths}), wanted, reverse, progress)
-        print(write_page(out, chain.name, measured, attacker.guided, loaded.caveats(chain.name)))
-        return
-    opened = open_pixels(path, method, protocol, cache)
-    attacker = Attacker.of(opened.chain, has_rectifiers(opened.chain))
-    chosen = rightly_decided(attacker, thinned(clips_of_run(opened), opened.chain, frames), clips)
-    measured = measure(attacker, chosen, sorted({*strengths}), wanted, reverse, progress)
-    print(join_report(path, opened.chain.name, opened.protocol, measured, attacker.guided))
+        found = measured(chain, clips_of_videos(loaded, chain, videos))
+        print(write_page(out, chain.name, *found, loaded.caveats(chain.name)))
+    else:
+        opened = open_pixels(path, method, protocol, cache)
+        found = measured(opened.chain, clips_of_run(opened))
+        print(join_report(path, opened.chain.name, opened.protocol, *found))
 
 
 command = partial(cli.main, main)

@@ -248,7 +248,7 @@ class Session:
             return self._undecided(f"waiting: {self._between()}")
         found = bundle.verdict(self._source, name, self._score)
         if found.decision not in ("bona fide", "attack"):
-            return self._with_frames(found)  # on what the bundle does not decide, no rule does
+            return self._with_frames(found)  # a rule decides nothing that the bundle leaves open
         self.done, self._carry = True, None
         threshold = rule.accept if answer == "bona fide" else rule.reject
         return self._with_frames(dataclasses.replace(found, decision=answer, threshold=threshold))

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int, UInt8
 
 from fas_jax.base.errors import UserError
+from fas_jax.evaluation import metrics
 from fas_jax.studies.attack.perturbing import KINDS, Attacker, Kind
 
 FLAGGED = 0.05
@@ -56,14 +57,15 @@ class Measured:
     @property
     def auc(self) -> float:
         """Chance that a perturbed clip has a higher entropy than a clip as it is; equal ones count as half."""
-        higher = self.entropies[:, None] > self.clean[None]
-        return float((higher + 0.5 * (self.entropies[:, None] == self.clean[None])).mean())
+        return metrics.auc(*self._labelled())
 
     def roc(self) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
         """Shares of clean and of perturbed clips above every limit, from none to all."""
-        limits = np.concatenate([[np.inf], np.unique(np.concatenate([self.clean, self.entropies]))[::-1], [-np.inf]])
-        false, true = ((each[None] > limits[:, None]).mean(1) for each in (self.clean, self.entropies))
-        return false, true
+        return metrics.roc(*self._labelled())
+
+    def _labelled(self) -> tuple[Float64[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+        """Entropies as scores, of clips as they are (0) and perturbed (1)."""
+        return np.concatenate([self.clean, self.entropies]), np.repeat([0, 1], [len(self.clean), len(self.entropies)])
 
 
 def measure(

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from fas_jax.evaluation.conformal import ALPHA, CLASSES, Coverage, bands, held_out_coverage, needed_clips
+from fas_jax.evaluation.conformal import ALPHA, CLASSES, Coverage, bands, coverage, held_out_coverage, needed_clips
 from fas_jax.evaluation.intervals import CONFIDENCE, binomial_interval
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import choose_for, source_rows
@@ -95,14 +95,11 @@ def _of_model(
         tested = tested.rows(tested.answered)
         for place, domain in enumerate(domains):
             rows = tested.select(dataset=f"{SYNTHETIC}{domain.name}")
-            inside, attacks = band.possible(rows.score), rows.label == 0
+            attacks = rows.label == 0
             accepted, rejected = band.accepts(rows.score, tau), band.rejects(rows.score)
             losses[place].append(
                 Loss(
-                    {
-                        name: float(np.mean(own_inside[rows.label == label]))
-                        for (label, name), own_inside in zip(CLASSES.items(), inside, strict=True)
-                    },
+                    {name: each.share for name, each in coverage(band, rows.score, rows.label).items()},
                     float(np.mean(~(accepted | rejected))),
                     (float(np.mean(rows.score[attacks] >= tau)), float(np.mean(accepted[attacks]))),
                 )

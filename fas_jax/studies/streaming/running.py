@@ -85,8 +85,7 @@ def seconds_of(clips: CorpusClips, name: str, rendition: Rendition) -> Float[np.
         indices = np.array(made.frame_indices if made else (), float)
         if len(indices) and not (info.fps or rendition.seconds):
             raise UserError(f"the frame rates of the videos are not known; set seconds in [renditions.{name}]")
-        rate = info.fps or np.nan
-        found[row, : len(indices)] = indices / rate if info.fps else np.arange(len(indices)) * rendition.seconds
+        found[row, : len(indices)] = indices / info.fps if info.fps else np.arange(len(indices)) * rendition.seconds
     return found
 
 
