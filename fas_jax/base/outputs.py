@@ -51,7 +51,7 @@ def check_output(folder: Path) -> Mapping[str, str]:
         UserError: The folder holds something else, or one of these files was changed.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; choose another folder")
+        raise UserError(f"{folder} is not a folder; name one")
     if not (folder / NOTE).exists():
         if folder.exists() and any(not path.name.startswith((TEMPORARY, f"{LOCK}-")) for path in folder.iterdir()):
             raise UserError(f"{folder} is not empty and was not written by this command; choose another folder")
