@@ -76,25 +76,21 @@ class HeadDetector:
 
     def steps(self) -> Steps | None:
         """See `Causal.steps`."""
-        return _steps(self)
+        method, architecture = self.method, self.method.architecture(self.width)
+        if not architecture.causal or method.fusion == "median":
+            return None
+        one = np.ones((1, 1), bool)
 
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array]:
+            clip = {item: values[:, None] for item, values in data.items() if item in method.inputs()}
+            inputs, _ = method.traced_sequences(clip, dict.fromkeys(clip, one))
+            state, logits = architecture.step(params, carry["state"], inputs[:, 0])
+            score = bona_fide_probability(tempered(logits, method.temperature))
+            count = carry["count"] + 1
+            fused = running(count, carry["score"], score, method.fusion)
+            return {"state": state, "count": count, "score": fused}, fused, score
 
-def _steps(detector: HeadDetector) -> Steps | None:
-    method, architecture = detector.method, detector.method.architecture(detector.width)
-    if not architecture.causal or method.fusion == "median":
-        return None
-    one = np.ones((1, 1), bool)
-
-    def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array]:
-        clip = {item: values[:, None] for item, values in data.items() if item in method.inputs()}
-        inputs, _ = method.traced_sequences(clip, dict.fromkeys(clip, one))
-        state, logits = architecture.step(params, carry["state"], inputs[:, 0])
-        score = bona_fide_probability(tempered(logits, method.temperature))
-        count = carry["count"] + 1
-        fused = running(count, carry["score"], score, method.fusion)
-        return {"state": state, "count": count, "score": fused}, fused, score
-
-    return Steps({"state": architecture.start(), "count": jnp.zeros(1), "score": jnp.zeros(1)}, step)
+        return Steps({"state": architecture.start(), "count": jnp.zeros(1), "score": jnp.zeros(1)}, step)
 
 
 def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:
