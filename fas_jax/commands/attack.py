@@ -1,4 +1,4 @@
-"""Attacks a detector by adversarial frames, and tries to know them by the entropy of its response."""
+"""Attacks a detector by adversarial frames, and detects these by the entropy of its response."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How often attacks on a detector succeed, and how well the entropy of its response knows them."""
+"""How often attacks on a detector succeed, and how well the entropy of its response detects them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Local spatial entropy of a network's response, by which adversarial inputs may be known.
+"""Local spatial entropy of a network's response, which may give adversarial inputs away.
 
 Amirian, Schwenker and Stadelmann, *Trace and Detect Adversarial Attacks on CNNs Using Feature Response Maps*, ANNPR
 2018: under attack, what guided back-propagation shows is spread more widely, and its local entropy rises.
