@@ -3,7 +3,7 @@
     python -m tests.make_golden_rendering
 
 The file came from the first renderer of version 2, before it was made faster. Frames that differ from it by more than
-a grey level need a new `fas_jax.synthetic.VERSION`, with which this file is renewed; the largest difference is printed.
+rounding need a new `fas_jax.synthetic.VERSION`, with which this file is renewed; the largest difference is printed.
 """
 
 from pathlib import Path
