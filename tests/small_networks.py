@@ -110,13 +110,20 @@ def ours(network: Trainable, images: np.ndarray, options: Any = None) -> dict[st
     return found
 
 
-def peers(small: Small, images: np.ndarray, precise: bool = True) -> dict[str, np.ndarray]:
-    """As `ours`, by PyTorch, in float64 if it is to be precise."""
+def peers(small: Small, images: np.ndarray, precise: bool = True, shaken: int = 0) -> dict[str, np.ndarray]:
+    """As `ours`, by PyTorch, in float64 if it is to be precise.
+
+    Above 0, `shaken` seeds a change of all weights by some 3e-7 of them, which is a few of float32's last bits.
+    """
     import torch
 
     network = small.ours
     module = small.peer().to(torch.float64 if precise else torch.float32)
-    state = {name: torch.from_numpy(value) for name, value in drawn(network).items()}
+    rng = np.random.default_rng(shaken)
+    state = {
+        name: torch.from_numpy(np.asarray(value * (1 + 3e-7 * rng.standard_normal(value.shape))) if shaken else value)
+        for name, value in drawn(network).items()
+    }
     missing = set(module.state_dict()) - set(state)
     assert all(name.startswith(network.unused) for name in missing), missing
     module.load_state_dict(state, strict=False)

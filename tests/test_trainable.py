@@ -363,25 +363,24 @@ WHOLE = [
 def test_features_maps_gradients_and_statistics_equal_torchs(name):
     """In training, on one batch of an odd size; the loss is a random projection of the features, squared.
 
-    PyTorch computes in float64; by the median, gradients are at most twice as far from that as PyTorch's own in
-    float32, and none is much farther away than PyTorch's.
+    PyTorch computes in float64. By the median, gradients are at most twice as far from that as PyTorch's own are in
+    float32, or where its weights change by a few of float32's last bits: in a deep network some rectifier then opens
+    that was closed before, or the other way round, which moves all gradients before it.
     """
     pytest.importorskip("torch")
     small, images = Small(trainable.get(name), whole_peer(name)), frames((4, 96, 80 if name == "vit_b16" else 75))
-    found, wanted, rounded = ours(small.ours, images), peers(small, images), peers(small, images, precise=False)
+    found, wanted = ours(small.ours, images), peers(small, images)
+    others = [peers(small, images, precise=False), *(peers(small, images, shaken=seed) for seed in (1, 2, 3))]
     assert set(found) == set(wanted)
-    errors = []
-    largest = max(np.linalg.norm(each) for key, each in wanted.items() if key.startswith("slope"))
-    for key, value in wanted.items():
-        size = np.linalg.norm(value)
-        if key.startswith("slope"):
-            # A gradient that is zero but for rounding is small beside the largest one.
-            size = max(size, 1e-3 * largest)
-            own, peer = (np.linalg.norm(each[key] - value) / size for each in (found, rounded))
-            assert own < max(1e-4, 4 * peer), key
-            assert own < 0.05, key
-            errors.append((own, peer))
-        else:
-            assert np.linalg.norm(found[key] - value) < 1e-4 * size, key
-    own, peer = np.median(errors, axis=0)
-    assert own <= 2 * peer
+    slopes = [key for key in wanted if key.startswith("slope")]
+    largest = max(np.linalg.norm(wanted[key]) for key in slopes)
+
+    def errors(values):
+        # A gradient that is zero but for rounding is small beside the largest one.
+        sizes = (max(np.linalg.norm(wanted[key]), 1e-3 * largest) for key in slopes)
+        return [np.linalg.norm(values[key] - wanted[key]) / size for key, size in zip(slopes, sizes, strict=True)]
+
+    for key in set(wanted) - set(slopes):
+        assert np.linalg.norm(found[key] - wanted[key]) < 1e-4 * np.linalg.norm(wanted[key]), key
+    assert max(errors(found)) < 0.05
+    assert np.median(errors(found)) <= 2 * max(np.median(errors(each)) for each in others)
