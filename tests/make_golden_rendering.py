@@ -2,8 +2,8 @@
 
     python -m tests.make_golden_rendering
 
-The file came from the first renderer of version 2, before it was made faster. Frames that differ from it by more than
-rounding need a new `fas_jax.synthetic.VERSION`, with which this file is renewed; the largest difference is printed.
+The file came from version 3 of the renderer. Frames that differ from it by more than rounding does need a new
+`fas_jax.synthetic.VERSION`, with which this file is renewed; the largest difference is printed.
 """
 
 from pathlib import Path

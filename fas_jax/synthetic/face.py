@@ -32,6 +32,9 @@ _HAIR = np.array(
 _IRIS = np.array([[0.06, 0.03, 0.015], [0.12, 0.07, 0.03], [0.1, 0.13, 0.06], [0.1, 0.18, 0.28]], np.float32)
 
 Vector = Float32[np.ndarray, "3"]
+Plane = Float32[np.ndarray, "h w"]
+Row = Float32[np.ndarray, "1 w"]
+Column = Float32[np.ndarray, "h 1"]
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,9 @@ def match_skin(appearance: Appearance, texture: Float32[np.ndarray, "n m 3"]) ->
 def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "n n 3"] | None = None) -> Head:
     """Draws the head on a canvas of `width` pixels; `texture` is a face photograph in canonical coordinates."""
     height = round(width * (BOTTOM - TOP) / (RIGHT - LEFT))
-    x, y = np.meshgrid(
-        np.linspace(LEFT, RIGHT, width, dtype=np.float32), np.linspace(TOP, BOTTOM, height, dtype=np.float32)
-    )
-    x = x / np.float32(appearance.width)
+    # One row and one column: most of what is drawn is a product of the two, and they broadcast where it is not.
+    x = np.linspace(LEFT, RIGHT, width, dtype=np.float32)[None] / np.float32(appearance.width)
+    y = np.linspace(TOP, BOTTOM, height, dtype=np.float32)[:, None]
     edge = np.float32(width / (RIGHT - LEFT) / 1.5)
     rng = generator("head", appearance.key)
     face_radius = _face_radius(appearance, x, y)
@@ -134,7 +136,7 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
     ears = _ears(x, y)
     ear_mask = soft((1 - ears) * edge * 0.2)
     alpha = np.maximum(alpha, ear_mask)
-    strands = _strands(rng, x.shape)
+    strands = _strands(rng, (height, width))
     hair, hair_depth = _hair(appearance, rng, x, y, edge)
     hair_colour = each(appearance.hair) * np.clip(1 + 0.45 * strands, 0.25, 2.2)
     albedo += (hair_colour - albedo) * hair
@@ -142,8 +144,8 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
     depth = depth + (hair_depth - depth) * hair
     if appearance.glasses:
         _glasses(albedo, x, y, edge)
-    gloss = (0.09 * np.exp(-((x / 0.35) ** 2) - ((y + 0.2) / 0.5) ** 2) + 0.03) * (1 - hair) + 0.05 * hair
-    gloss *= np.clip(1 + 0.4 * smooth_noise(rng, x.shape, (24, 24)), 0, 2)
+    gloss = (0.09 * _hill(x / 0.35, (y + 0.2) / 0.5) + 0.03) * (1 - hair) + 0.05 * hair
+    gloss *= np.clip(1 + 0.4 * smooth_noise(rng, (height, width), (24, 24)), 0, 2)
     alpha = alpha.astype(np.float32)
     return Head(
         appearance=appearance,
@@ -151,8 +153,8 @@ def draw_head(appearance: Appearance, width: int, texture: Float32[np.ndarray, "
         normals=_normals(depth, width),
         depth=depth.astype(np.float32),
         gloss=(gloss * alpha).astype(np.float32),
-        x=x,
-        y=y,
+        x=np.broadcast_to(x, (height, width)),
+        y=np.broadcast_to(y, (height, width)),
     )
 
 
@@ -161,9 +163,16 @@ def soft(value: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
     return np.clip(value + np.float32(0.5), 0, 1)
 
 
-def _face_radius(
-    appearance: Appearance, x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"]
-) -> Float32[np.ndarray, "h w"]:
+def _hill(x: Row, y: Column) -> Plane:
+    """A Gaussian bump around the origin."""
+    return np.exp(-(x**2)) * np.exp(-(y**2))
+
+
+def _shape(x: Row, y: Column) -> tuple[int, int]:
+    return len(y), x.shape[1]
+
+
+def _face_radius(appearance: Appearance, x: Row, y: Column) -> Float32[np.ndarray, "h w"]:
     narrowing = 1 - appearance.jaw * np.clip(y, 0, None) ** 2 / HALF_HEIGHT**2
     # A superellipse: rounder at the jaw than an ellipse.
     return (np.abs(x / (HALF_WIDTH * narrowing)) ** 2.35 + np.abs(y / HALF_HEIGHT) ** 2.35) ** np.float32(1 / 2.35)
@@ -171,19 +180,19 @@ def _face_radius(
 
 def _depth(
     appearance: Appearance,
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
+    x: Row,
+    y: Column,
     radius: Float32[np.ndarray, "h w"],
 ) -> Float32[np.ndarray, "h w"]:
     depth = 0.72 * np.sqrt(np.clip(1.05 - radius**2, 0.002, None))
     ridge = np.clip((y + 0.3) / 0.62, 0, 1) * soft((0.33 - y) / 0.1)
     nose = 0.24 * ridge * np.exp(-((x / (0.1 * appearance.nose_width + 0.07 * np.clip(y + 0.1, 0, 1))) ** 2))
-    nose += 0.05 * np.exp(-(((np.abs(x) - 0.13 * appearance.nose_width) / 0.06) ** 2) - ((y - 0.27) / 0.07) ** 2)
-    sockets = -0.075 * np.exp(-(((np.abs(x) - EYE_X) / 0.17) ** 2) - ((y - EYE_Y) / 0.1) ** 2)
-    brows = 0.04 * np.exp(-(((np.abs(x) - 0.32) / 0.2) ** 2) - ((y + 0.3) / 0.07) ** 2)
-    lips = 0.06 * np.exp(-((x / 0.24) ** 2) - ((y - MOUTH_Y) / 0.09) ** 2)
-    chin = 0.05 * np.exp(-((x / 0.2) ** 2) - ((y - 0.86) / 0.12) ** 2)
-    cheeks = 0.045 * np.exp(-(((np.abs(x) - 0.42) / 0.2) ** 2) - ((y - 0.2) / 0.2) ** 2)
+    nose += 0.05 * _hill((np.abs(x) - 0.13 * appearance.nose_width) / 0.06, (y - 0.27) / 0.07)
+    sockets = -0.075 * _hill((np.abs(x) - EYE_X) / 0.17, (y - EYE_Y) / 0.1)
+    brows = 0.04 * _hill((np.abs(x) - 0.32) / 0.2, (y + 0.3) / 0.07)
+    lips = 0.06 * _hill(x / 0.24, (y - MOUTH_Y) / 0.09)
+    chin = 0.05 * _hill(x / 0.2, (y - 0.86) / 0.12)
+    cheeks = 0.045 * _hill((np.abs(x) - 0.42) / 0.2, (y - 0.2) / 0.2)
     folds = -0.016 * appearance.age * np.exp(-(((np.abs(x) - 0.2 - 0.35 * (y - 0.28)) / 0.035) ** 2))
     folds = folds * soft((y - 0.3) / 0.1) * soft((0.62 - y) / 0.1)
     return (depth + nose + sockets + brows + lips + chin + cheeks + folds).astype(np.float32)
@@ -192,36 +201,36 @@ def _depth(
 def _skin(
     appearance: Appearance,
     rng: np.random.Generator,
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
+    x: Row,
+    y: Column,
     texture: Float32[np.ndarray, "n n 3"] | None,
 ) -> Float32[np.ndarray, "3 h w"]:
-    blotches = 0.06 * fractal_noise(rng, x.shape, 5, 3)
-    pores = 0.05 * smooth_noise(rng, x.shape, (150, 130)) + 0.04 * smooth_noise(rng, x.shape, (70, 60))
-    flush = np.exp(-(((np.abs(x) - 0.42) / 0.2) ** 2) - ((y - 0.22) / 0.17) ** 2)
-    flush += 0.8 * np.exp(-((x / 0.13) ** 2) - ((y - 0.22) / 0.12) ** 2)
-    socket = np.exp(-(((np.abs(x) - EYE_X) / 0.2) ** 2) - ((y - EYE_Y - 0.05) / 0.1) ** 2)
+    blotches = 0.06 * fractal_noise(rng, _shape(x, y), 5, 3)
+    pores = 0.05 * smooth_noise(rng, _shape(x, y), (150, 130)) + 0.04 * smooth_noise(rng, _shape(x, y), (70, 60))
+    flush = _hill((np.abs(x) - 0.42) / 0.2, (y - 0.22) / 0.17)
+    flush += 0.8 * _hill(x / 0.13, (y - 0.22) / 0.12)
+    socket = _hill((np.abs(x) - EYE_X) / 0.2, (y - EYE_Y - 0.05) / 0.1)
     value = 1 + blotches + pores - 0.16 * socket
     colour = each(appearance.skin) * value
     colour[0] *= 1 + 0.08 * flush
     colour[1] *= 1 - 0.14 * flush
     colour[2] *= 1 - 0.1 * flush
-    nostrils = np.exp(-(((np.abs(x) - 0.09 * appearance.nose_width) / 0.04) ** 2) - ((y - 0.33) / 0.022) ** 2)
+    nostrils = _hill((np.abs(x) - 0.09 * appearance.nose_width) / 0.04, (y - 0.33) / 0.022)
     colour *= 1 - 0.75 * nostrils
     if appearance.age > 0.5:
-        lines = np.sin(y * 55 + 2 * smooth_noise(rng, x.shape, (4, 3))) ** 8 * soft((-0.42 - y) / 0.06)
+        lines = np.sin(y * 55 + 2 * smooth_noise(rng, _shape(x, y), (4, 3))) ** 8 * soft((-0.42 - y) / 0.06)
         colour *= 1 - 0.16 * (appearance.age - 0.5) * (lines * np.exp(-((x / 0.4) ** 2)))
     if texture is not None:
-        map_x = (x - LEFT) / (RIGHT - LEFT) * (texture.shape[1] - 1)
-        map_y = (y - TOP) / (BOTTOM - TOP) * (texture.shape[0] - 1)
+        map_x = np.broadcast_to((x - LEFT) / (RIGHT - LEFT) * (texture.shape[1] - 1), _shape(x, y))
+        map_y = np.broadcast_to((y - TOP) / (BOTTOM - TOP) * (texture.shape[0] - 1), _shape(x, y))
         photo = cv2.remap(texture, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
         weight = soft((0.8 - np.sqrt((x / 0.72) ** 2 + ((y - 0.08) / 0.98) ** 2)) * 4)
         colour += (photo.transpose(2, 0, 1) - colour) * weight
     if appearance.beard:
         area = soft((y - 0.42) / 0.25) * soft((np.abs(x) + y - 0.72) * 3)
-        area = np.maximum(area, np.exp(-((x / 0.24) ** 2) - ((y - 0.46) / 0.05) ** 2))
-        area *= 1 - np.exp(-((x / 0.26) ** 2) - ((y - MOUTH_Y) / 0.085) ** 2)
-        stubble = np.clip(appearance.beard * area * (1 + 0.5 * smooth_noise(rng, x.shape, (150, 150))), 0, 0.9)
+        area = np.maximum(area, _hill(x / 0.24, (y - 0.46) / 0.05))
+        area *= 1 - _hill(x / 0.26, (y - MOUTH_Y) / 0.085)
+        stubble = np.clip(appearance.beard * area * (1 + 0.5 * smooth_noise(rng, _shape(x, y), (150, 150))), 0, 0.9)
         colour += (each(appearance.hair) - colour) * stubble
     return colour.astype(np.float32)
 
@@ -230,18 +239,18 @@ def _brows(
     appearance: Appearance,
     rng: np.random.Generator,
     albedo: Float32[np.ndarray, "3 h w"],
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
+    x: Row,
+    y: Column,
 ) -> None:
     away = np.abs(x) - 0.34
     arch = -0.3 + 0.5 * away**2 - 0.04 * (away > 0) * away
     thick = 0.062 * appearance.brow * np.clip(1.2 - np.abs(away) / 0.26, 0.1, 1)
     brow = np.exp(-(((y - arch) / thick) ** 2)) * soft((0.25 - np.abs(away)) / 0.06)
-    brow *= np.clip(0.8 + 0.35 * smooth_noise(rng, x.shape, (30, 110)), 0, 1)
+    brow *= np.clip(0.8 + 0.35 * smooth_noise(rng, _shape(x, y), (30, 110)), 0, 1)
     albedo += (each(appearance.hair * 1.2) - albedo) * (0.85 * brow)
 
 
-def _ears(x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+def _ears(x: Row, y: Column) -> Float32[np.ndarray, "h w"]:
     return np.sqrt(((np.abs(x) - 0.79) / 0.1) ** 2 + ((y - 0.02) / 0.22) ** 2)
 
 
@@ -253,11 +262,11 @@ def _strands(rng: np.random.Generator, shape: tuple[int, int]) -> Float32[np.nda
 def _hair(
     appearance: Appearance,
     rng: np.random.Generator,
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
+    x: Row,
+    y: Column,
     edge: np.float32,
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    wobble = 0.035 * smooth_noise(rng, x.shape, (9, 22))
+    wobble = 0.035 * smooth_noise(rng, _shape(x, y), (9, 22))
     volume = 0.1 + 0.08 * max(0.0, appearance.hair_length)
     cap = np.sqrt((x / (HALF_WIDTH + volume)) ** 2 + ((y + 0.12) / (HALF_HEIGHT + volume * 0.9)) ** 2)
     outer = soft((1 + wobble - cap) * edge * 0.5)
@@ -270,13 +279,11 @@ def _hair(
         curtain = np.abs(x) / (HALF_WIDTH + volume + 0.08 * np.clip(y, 0, None))
         outer = np.maximum(outer, soft((1 + wobble - curtain) * edge * 0.5) * (y > -0.12))
     hair = outer * np.maximum(above, sides)
-    depth = 0.8 * np.sqrt(np.clip(1.02 - cap**2, 0.01, None)) + 0.02 * smooth_noise(rng, x.shape, (6, 50))
+    depth = 0.8 * np.sqrt(np.clip(1.02 - cap**2, 0.01, None)) + 0.02 * smooth_noise(rng, _shape(x, y), (6, 50))
     return hair.astype(np.float32), depth.astype(np.float32)
 
 
-def _glasses(
-    albedo: Float32[np.ndarray, "3 h w"], x: Float32[np.ndarray, "h w"], y: Float32[np.ndarray, "h w"], edge: np.float32
-) -> None:
+def _glasses(albedo: Float32[np.ndarray, "3 h w"], x: Row, y: Column, edge: np.float32) -> None:
     radius = (((np.abs(x) - EYE_X) / 0.25) ** 4 + ((y - EYE_Y - 0.02) / 0.18) ** 4) ** 0.25
     rim = soft((0.024 - np.abs(radius - 1) * 0.22) * edge)
     bridge = soft((0.02 - np.abs(y - EYE_Y + 0.04)) * edge) * (np.abs(x) < 0.1)

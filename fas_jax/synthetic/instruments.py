@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, UInt8
 from fas_jax.synthetic.expression import Expression, eye_area
 from fas_jax.synthetic.face import Head
 from fas_jax.synthetic.motion import Events, Wander
-from fas_jax.synthetic.pixels import each, open_grid, scale_channels, spread, strips, without_cover
+from fas_jax.synthetic.pixels import each, lay_over, open_grid, spread, strips, without_cover
 from fas_jax.synthetic.seeds import fractal_noise, smooth_noise
 
 Image = Float32[np.ndarray, "h w 3"]
@@ -48,8 +48,8 @@ class Holding:
 class Print:
     """A photograph on paper."""
 
-    texture: Image
-    """Reflectance of the paper with its margin; eyes in holes are drawn into it for each frame."""
+    texture: Float32[np.ndarray, "n m 4"]
+    """Reflectance of the paper with its margin, and 1 for its coverage; eyes in holes are drawn in for each frame."""
     margin: tuple[float, float]
     """Width of the paper's margin in units of u and v."""
     background: Image
@@ -160,15 +160,14 @@ def show_print(instrument: Print, seen: View, time: float) -> Image:
         map_x *= scale_x
         map_y += np.float32(instrument.margin[1])
         map_y *= scale_y
-        part = shown[strip]
-        cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, dst=part, borderMode=cv2.BORDER_TRANSPARENT)
+        layer = cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR)
+        part, covered = shown[strip], layer[..., 3]
+        lay_over(part, layer)
         part *= instrument.lighting[strip]
-        covered = ((map_x >= 0) & (map_x < columns) & (map_y >= 0) & (map_y < rows)).astype(np.float32)
         # Where the paper turns towards the light it is brighter.
         part *= spread(1 + covered * (np.float32(2.5) * bend_v * across + np.float32(1.5) * bend_u * down))
         if instrument.sheen is not None:
-            covered *= instrument.sheen[strip] * (1 + 3 * bend_v)
-            part += spread(covered)
+            part += spread(covered * instrument.sheen[strip] * (1 + 3 * bend_v))
     return shown
 
 
@@ -206,7 +205,7 @@ def draw_print(
     picture = cv2.resize(photo, coarse, interpolation=cv2.INTER_LINEAR)
     amounts = cv2.split(cv2.resize(_ink_amounts(LINEAR[picture]), (width, height), interpolation=cv2.INTER_LINEAR))
     paper = np.array([0.86, 0.86, 0.84], np.float32) * np.float32(rng.uniform(0.92, 1.05))
-    reflectance = np.ones((height, width, 3), np.float32)
+    planes = np.ones((3, height, width), np.float32)
     pitch = period * PRINT_DETAIL
     y, x = open_grid(height, width)
     for number, amount in enumerate(amounts):
@@ -221,8 +220,9 @@ def draw_print(
             threshold = 0.5 + 0.3 * (noise - cv2.GaussianBlur(noise, (0, 0), 0.8 * pitch))
         dot = np.clip((amount - threshold) * np.float32(1.6) + np.float32(0.5), 0, 1)
         cover = amount + np.float32(dots) * (dot - amount)
-        reflectance *= cv2.merge([1 - cover * np.float32(1 - inked) for inked in _INKS[number]])
-    scale_channels(reflectance, paper)
+        for plane, inked in zip(planes, _INKS[number], strict=True):
+            plane *= 1 - cover * np.float32(1 - inked)
+    reflectance = cv2.merge([plane * colour for plane, colour in zip(planes, paper, strict=True)])
     border = (round(height * margin[1]), round(width * margin[0]))
     whole = cv2.copyMakeBorder(
         reflectance, border[0], border[0], border[1], border[1], cv2.BORDER_CONSTANT, value=paper.tolist()
@@ -273,4 +273,4 @@ def _look(instrument: Print, holes: EyeHoles, time: float) -> None:
     for side, hole in zip((-1, 1), holes.holes, strict=True):
         eye = without_cover(albedo[eye_area(holes.attacker, side, slip)]) * np.float32(0.75)
         eye = cv2.resize(eye, hole.paper.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        instrument.texture[hole.area] = hole.paper + (eye * hole.shadow - hole.paper) * hole.cover
+        instrument.texture[hole.area][..., :3] = hole.paper + (eye * hole.shadow - hole.paper) * hole.cover

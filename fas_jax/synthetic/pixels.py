@@ -35,12 +35,6 @@ def spread(plane: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
     return cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB)
 
 
-def scale_channels(image: Float32[np.ndarray, "h w 3"], factors: Float32[np.ndarray, "3"]) -> None:
-    """Multiplies each channel by its factor, in place."""
-    rows = image.reshape(image.shape[0], -1)
-    rows *= np.tile(factors, image.shape[1])
-
-
 def without_cover(layer: Float32[np.ndarray, "h w 4"]) -> Float32[np.ndarray, "h w 3"]:
     """The first three channels."""
     return cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB)

@@ -255,7 +255,7 @@ def _draw_paper(
     if video.pai == "cut":
         holes = _cut_eyes(rng, settings, video, texture, margin, first, first_size)
     return Print(
-        texture=texture,
+        texture=cv2.cvtColor(texture, cv2.COLOR_RGB2RGBA),
         margin=margin,
         background=background / lighting,
         lighting=lighting,
@@ -310,8 +310,10 @@ def _draw_screen(
     layout: str,
 ) -> Screen:
     pitch = float(rng.uniform(*domain.screen_pitch))
-    room = draw_room(("reflected", layout, int(rng.integers(1 << 30))), *size, light, 0.05)
     width, height = size
+    # So much out of focus that a quarter of the pixels across shows all of it.
+    room = draw_room(("reflected", layout, int(rng.integers(1 << 30))), width // 4, height // 4, light, 0.05)
+    room = cv2.resize(room, size, interpolation=cv2.INTER_LINEAR)
     y, x = open_grid(height, width)
     at = rng.uniform(0.1, 0.9, 2) * size
     glare = float(rng.choice([0.0, 0.0, 0.3, 0.8]))

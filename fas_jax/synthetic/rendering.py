@@ -29,7 +29,7 @@ from fas_jax.synthetic.shifts import MANIFEST, RandomDomain, domain_conditions, 
 from fas_jax.synthetic.textures import Photograph
 from fas_jax.synthetic.variety import synthesis_of, variety_conditions, variety_manifest, variety_videos
 
-VERSION = 2
+VERSION = 3
 """Of the renderer: a change that changes any frame raises it."""
 MARKER = "SYNTHETIC.json"
 _NOTE = (

@@ -77,15 +77,15 @@ def draw_room(
     `blur` is the radius of defocus as a share of the frame's short side.
     """
     rng = generator("room", *key)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = open_grid(height, width)
     x, y = x / np.float32(width), y / np.float32(height)
     wall = _colour(rng, 0.12, 0.75)
     image = np.empty((height, width, 3), np.float32)
     image[:] = wall
     if rng.random() < 0.35:
-        image[y > rng.uniform(0.5, 0.85)] = _colour(rng, 0.05, 0.5)
+        image[y[:, 0] > rng.uniform(0.5, 0.85)] = _colour(rng, 0.05, 0.5)
     for _ in range(int(rng.integers(1, 8))):
-        _furniture(rng, image, x, y)
+        _furniture(rng, image, x)
     image *= spread(np.clip(1 + 0.06 * fractal_noise(rng, (height, width), 6, 4), 0.5, 1.5))
     angle = rng.uniform(0, 2 * np.pi)
     ramp = 1 + rng.uniform(0.1, 0.5) * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5))
@@ -100,11 +100,11 @@ def draw_room(
     return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
-def draw_cloth(key: int, height: int, width: int) -> Float32[np.ndarray, "3 h w"]:
-    """Albedo of a shirt: plain, striped or checked."""
+def draw_cloth(key: int, height: int, width: int, unit: int) -> Float32[np.ndarray, "3 h w"]:
+    """Albedo of a shirt: plain, striped or checked, by `unit` pixels."""
     rng = generator("cloth", key)
     base, second = _colour(rng, 0.02, 0.7), _colour(rng, 0.02, 0.7)
-    y, x = (axis / np.float32(min(height, width)) for axis in open_grid(height, width))
+    y, x = (axis / np.float32(unit) for axis in open_grid(height, width))
     kind, pitch = rng.integers(0, 4), rng.uniform(6, 16)
     pattern = np.zeros((height, width), np.float32)
     if kind in (1, 3):
@@ -125,13 +125,12 @@ def _colour(rng: np.random.Generator, low: float, high: float) -> Float32[np.nda
 def _furniture(
     rng: np.random.Generator,
     image: Float32[np.ndarray, "h w 3"],
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
+    x: Float32[np.ndarray, "1 w"],
 ) -> None:
     """A picture, shelf, cupboard or door: a framed rectangle with something on it."""
     left, top = rng.uniform(-0.2, 0.9), rng.uniform(-0.2, 0.9)
     right, bottom = left + rng.uniform(0.08, 0.5), top + rng.uniform(0.08, 0.6)
-    height, width = x.shape
+    height, width = image.shape[:2]
     rows = slice(max(0, int(top * height)), max(0, int(bottom * height)))
     columns = slice(max(0, int(left * width)), max(0, int(right * width)))
     area = image[rows, columns]
@@ -149,8 +148,8 @@ def _furniture(
         picture = cv2.resize(pattern, core.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         core[:] = inner * np.clip(1 + 0.3 * picture, 0.2, 1.8)
     elif kind == 1:
-        stripes = 0.5 + 0.5 * np.clip(np.sin(2 * np.pi * pitch * x[rows, columns]) * 4, -1, 1)
-        core[:] = inner * (0.4 + 0.6 * stripes[margin:-margin, margin:-margin, None])
+        stripes = 0.5 + 0.5 * np.clip(np.sin(2 * np.pi * pitch * x[:, columns]) * 4, -1, 1)
+        core[:] = inner * (0.4 + 0.6 * stripes[:, margin:-margin, None])
     else:
         core[:] = inner
 
@@ -158,8 +157,8 @@ def _furniture(
 def _window(
     rng: np.random.Generator,
     image: Float32[np.ndarray, "h w 3"],
-    x: Float32[np.ndarray, "h w"],
-    y: Float32[np.ndarray, "h w"],
+    x: Float32[np.ndarray, "1 w"],
+    y: Float32[np.ndarray, "h 1"],
 ) -> None:
     centre_x, centre_y = rng.uniform(0, 1), rng.uniform(0, 0.5)
     half_x, half_y = rng.uniform(0.08, 0.25), rng.uniform(0.1, 0.3)

@@ -13,6 +13,9 @@ from fas_jax.synthetic.motion import Events, Wander, events, wander
 from fas_jax.synthetic.pixels import each, lay_over, open_grid, strips
 from fas_jax.synthetic.room import Light, draw_cloth, draw_room
 
+# Where the neck begins, in canonical units of the head below its centre.
+_NECK = 0.3
+
 
 @dataclass(frozen=True)
 class Landmarks:
@@ -108,16 +111,14 @@ def draw_scene(
     )
     live = framing.liveliness
     yaw, pitch, roll = framing.pose
-    torso = _draw_torso(head, light, size, unit, centre)
-    covered = np.flatnonzero(torso[..., 3].max(axis=1))
-    torso_top = max(0, int(covered[0]) - 4) if len(covered) else height
+    torso_top = min(height, max(0, int(centre[1] + _NECK * unit) - 4))
     return Scene(
         head=head,
         expression=Expression(head, photo=texture is not None),
         shading=_prepare_shading(head, light),
         light=light,
         room=draw_room(room, width, height, light, blur),
-        torso=torso[torso_top:],
+        torso=_draw_torso(head, light, size, unit, centre, torso_top),
         torso_top=torso_top,
         unit=unit,
         centre=centre,
@@ -258,18 +259,22 @@ def _facing(normals: Float32[np.ndarray, "3 h w"], direction: Float32[np.ndarray
 
 
 def _draw_torso(
-    head: Head, light: Light, size: tuple[int, int], unit: float, centre: tuple[float, float]
-) -> Float32[np.ndarray, "h w 4"]:
+    head: Head, light: Light, size: tuple[int, int], unit: float, centre: tuple[float, float], top: int
+) -> Float32[np.ndarray, "k w 4"]:
+    """The torso in the rows from `top` on."""
     width, height = size
+    if top == height:
+        return np.zeros((0, width, 4), np.float32)
     y, x = open_grid(height, width)
+    y = y[top:]
     x, y = (x - np.float32(centre[0])) / np.float32(unit), (y - np.float32(centre[1])) / np.float32(unit)
     edge = np.float32(unit * 0.7)
     neck_width = 0.43 + 0.35 * np.clip(y - 1.05, 0, 1) ** 2
-    neck = np.clip((neck_width - np.abs(x)) * edge + 0.5, 0, 1) * (y > 0.3)
+    neck = np.clip((neck_width - np.abs(x)) * edge + 0.5, 0, 1) * (y > _NECK)
     shoulder = 1.22 + 0.2 * np.abs(x) + 0.1 * x**2
     collar = np.clip((y - 1.5 + 1.1 * np.abs(x)) * edge + 0.5, 0, 1)
     body = np.clip((y - shoulder) * edge + 0.5, 0, 1) * np.clip((2.0 - np.abs(x)) * edge + 0.5, 0, 1)
-    cloth = draw_cloth(head.appearance.shirt, height, width)
+    cloth = draw_cloth(head.appearance.shirt, height - top, width, min(size))
     skin = each(head.appearance.skin) * (1 - 0.45 * np.exp(-(((y - 0.95) / 0.3) ** 2)))
     shirt = body * np.maximum(collar, np.abs(x) > 0.5)
     albedo = skin + (cloth - skin) * shirt
