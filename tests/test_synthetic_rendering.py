@@ -15,7 +15,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import sha256_file
 from fas_jax.base.settings import Synthesis
 from fas_jax.datasets.layouts import scan
-from fas_jax.synthetic import MARKER, render_dataset, rendering
+from fas_jax.synthetic import MARKER, Workers, render_dataset, rendering
 from fas_jax.synthetic.encoding import Encoding, write_video
 from fas_jax.synthetic.plan import LETTERS, frame_count, frame_size, official_videos, planned_videos
 from fas_jax.synthetic.recording import record
@@ -85,6 +85,18 @@ def test_the_same_settings_give_the_same_bits_with_any_number_of_workers(trees, 
     videos = {video.path for video in planned_videos("msu_mfsd", TINY)}
     same = {path for path, digest in hashes(other).items() if hashes(again).get(path) == digest}
     assert not same & videos
+
+
+def test_processes_go_on_from_one_dataset_to_the_next(trees, tmp_path):
+    with Workers(2) as workers:
+        pools = []
+        for layout in ("msu_mfsd", "casia_fasd"):
+            root = render_dataset(layout, tmp_path / layout, TINY, workers)
+            assert hashes(root) == hashes(trees[layout])
+            pools.append(workers.pool(1))
+        assert pools[0] is pools[1]
+        assert workers.pool(2) is pools[0]
+    assert not pools[0].active
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])

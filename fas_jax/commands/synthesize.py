@@ -8,7 +8,7 @@ import tyro
 
 from fas_jax.base.settings import Synthesis
 from fas_jax.runtime import cli
-from fas_jax.synthetic import render_dataset
+from fas_jax.synthetic import Workers, render_dataset
 from fas_jax.synthetic.plan import LETTERS
 
 
@@ -33,9 +33,10 @@ def main(
         settings: What is rendered.
         layouts: Layouts to render.
     """
-    for layout in layouts:
-        root = render_dataset(layout, out / layout, settings)
-        print(f"synth-{LETTERS[layout]}: {root}")
+    with Workers(settings.workers) as workers:
+        for layout in layouts:
+            root = render_dataset(layout, out / layout, settings, workers)
+            print(f"synth-{LETTERS[layout]}: {root}")
 
 
 command = partial(cli.main, main)

@@ -50,7 +50,7 @@ from fas_jax.protocols.presets import SYNTHETIC, Protocol
 from fas_jax.runtime import devices
 from fas_jax.runtime.workers import check_workers
 from fas_jax.synthetic import VERSION as RENDERER_VERSION
-from fas_jax.synthetic import render_dataset
+from fas_jax.synthetic import Workers, render_dataset
 from fas_jax.synthetic.listing import planned_listing
 from fas_jax.training import streaming
 
@@ -259,8 +259,9 @@ def _check_inputs(experiment: Experiment) -> None:
 def find_videos(experiment: Experiment) -> dict[str, Path]:
     """Folders of the datasets by layout, with `synth-` before it where they are rendered, which this does first."""
     roots = _given_folders(experiment)
-    for name, root in _rendered_folders(experiment).items():
-        roots[name] = render_dataset(name.removeprefix(SYNTHETIC), root, experiment.synthesis)
+    with Workers(experiment.synthesis.workers) as workers:
+        for name, root in _rendered_folders(experiment).items():
+            roots[name] = render_dataset(name.removeprefix(SYNTHETIC), root, experiment.synthesis, workers)
     render_domains(experiment)
     return roots
 

@@ -1,11 +1,13 @@
 """Writes a rendered dataset in its official layout; can be interrupted and goes on."""
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import cv2
 import pebble
@@ -52,7 +54,36 @@ class _Tree:
     """What decides the frames beside the settings, JSON-able."""
 
 
-def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
+class Workers:
+    """Processes that render several datasets one after the other; they start when a video is to be rendered."""
+
+    def __init__(self, asked: int = 0) -> None:
+        """`asked` is the number of processes; 0 is one for each core."""
+        self._asked = asked
+        self._pool: pebble.ProcessPool | None = None
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool.join()
+            self._pool = None
+
+    def pool(self, videos: int) -> pebble.ProcessPool:
+        """Processes enough for so many videos."""
+        count = min(worker_count(self._asked), videos)
+        if self._pool is not None and self._count < count:
+            self.__exit__()
+        if self._pool is None:
+            check_workers()
+            self._pool, self._count = pebble.ProcessPool(count, context=SpawnWithoutMain(), initializer=_start), count
+        return self._pool
+
+
+def render_dataset(layout: str, root: Path, settings: Synthesis, workers: Workers | None = None) -> Path:
     """Renders one dataset into `root` and returns it.
 
     A complete tree is left as it is, and an interrupted one is completed. Where another process renders into the same
@@ -63,10 +94,12 @@ def render_dataset(layout: str, root: Path, settings: Synthesis) -> Path:
         layout: oulu_npu, casia_fasd, replay_attack or msu_mfsd.
         root: Folder of the tree; its SYNTHETIC.json says what it is, and whether it is complete.
         settings: How many videos of which size; see `Synthesis`.
+        workers: Processes that render other datasets, too; None starts some for this one alone.
     """
     videos = planned_videos(layout, settings)
     texts = protocol_files(layout, videos)
-    return _fill(Path(root), _Tree(f"synth-{LETTERS[layout]}", layout, videos, texts, lambda video: None, {}), settings)
+    tree = _Tree(f"synth-{LETTERS[layout]}", layout, videos, texts, lambda video: None, {})
+    return _fill(Path(root), tree, settings, workers)
 
 
 def render_domain(domain: RandomDomain, root: Path, settings: Synthesis, split: str) -> Path:
@@ -107,7 +140,7 @@ def render_variety(name: str, root: Path, settings: Rendered) -> Path:
     return _fill(Path(root), tree, synthesis_of(settings))
 
 
-def _fill(root: Path, tree: _Tree, settings: Synthesis) -> Path:
+def _fill(root: Path, tree: _Tree, settings: Synthesis, workers: Workers | None = None) -> Path:
     photos = textures.photographs(settings.faces) if settings.faces else ()
     if photos:
         # Before any work, so that a damaged picture does not stop it half-way.
@@ -119,7 +152,8 @@ def _fill(root: Path, tree: _Tree, settings: Synthesis) -> Path:
     with locked(root):
         if _begin(root, marker):  # another process has rendered it meanwhile
             return root
-        _render(root, tree, settings, photos)
+        with contextlib.nullcontext(workers) if workers else Workers(settings.workers) as processes:
+            _render(root, tree, settings, photos, processes)
         for path, text in tree.texts.items():
             _write_bytes(root / path, text)
         write_json(root / MARKER, marker | {"complete": True})
@@ -194,14 +228,12 @@ def _differences(known: dict[str, object], wanted: dict[str, object]) -> list[st
     return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in new if old.get(name) != new[name]]
 
 
-def _render(root: Path, tree: _Tree, settings: Synthesis, photos: tuple[Photograph, ...]) -> None:
+def _render(root: Path, tree: _Tree, settings: Synthesis, photos: tuple[Photograph, ...], workers: Workers) -> None:
     videos = [video for video in tree.videos if not (root / video.path).exists()]
     if not videos:
         return
-    check_workers()
-    workers, total = min(worker_count(settings.workers), len(videos)), len(tree.videos)
-    bar = progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video")
-    with bar, pebble.ProcessPool(workers, context=SpawnWithoutMain(), initializer=_start) as pool:
+    pool, total = workers.pool(len(videos)), len(tree.videos)
+    with progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video") as bar:
         futures = [
             pool.schedule(render_video, args=[root, video, settings, photos, tree.conditions(video)])
             for video in videos
