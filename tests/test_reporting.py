@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,6 +50,7 @@ def videos(dataset, subjects=8):
     ]
 
 
+@lru_cache
 def table(prefix="", seeds=(0,), protocols=PAPER_PROTOCOLS, silent=0, subjects=8):
     parts = []
     for protocol in protocols:
@@ -71,8 +73,18 @@ def provenance(prefix="", preset="dle2023", **options):
     return {"name": "trial", "preset": preset, "datasets": datasets, "methods": METHODS, "reads": READS, **options}
 
 
+_evaluated = {}
+
+
+def evaluated(scores):
+    """Evaluating takes a second, and many tests look at the same scores."""
+    if id(scores) not in _evaluated:
+        _evaluated[id(scores)] = (scores, evaluate(scores))  # kept, so that nothing else can have its id
+    return _evaluated[id(scores)][1]
+
+
 def write(folder, scores, about):
-    report.write_report(folder, evaluate(scores), scores, about)
+    report.write_report(folder, evaluated(scores), scores, about)
     return (folder / "results.md").read_text(), (folder / "report.md").read_text()
 
 
@@ -171,7 +183,7 @@ def test_bold_only_what_is_clearly_best(tmp_path, no_pictures):
 def test_few_subjects_make_nothing_bold_and_the_page_says_so(tmp_path, no_pictures):
     """Many differences between eight subjects: the intervals of some exclude 0, and that may be chance."""
     scores = table("synth-")
-    assert any(each.interval.high < 0 and each.p < 0.05 for each in evaluate(scores).comparisons)
+    assert any(each.interval.high < 0 and each.p < 0.05 for each in evaluated(scores).comparisons)
     main, full = write(tmp_path, scores, provenance("synth-", "strict"))
     assert not any("**" in cell for row in rows_of(main) for cell in row)
     assert "Nothing can be bold here: for 40 differences and 8 test subjects the smallest corrected p is 0.31" in main
@@ -244,7 +256,7 @@ def test_provenance_must_cover_the_scores(tmp_path):
 
     def refused(about, message):
         with pytest.raises(UserError, match=message):
-            report.write_report(tmp_path / "run", evaluate(scores), scores, about)
+            report.write_report(tmp_path / "run", evaluated(scores), scores, about)
         assert not (tmp_path / "run").exists()
 
     refused({"datasets": []}, "'preset' must be given")
@@ -294,8 +306,7 @@ def test_what_is_undefined_is_reported_as_such(tmp_path, no_pictures):
 
 def test_rows_say_where_settings_come_from():
     """In the main table and in the one that leads to the oracle; no other row has the mark."""
-    scores = table(protocols=["OCI_to_M"])
-    results = evaluate(scores)
+    results = evaluated(table(protocols=("OCI_to_M",)))
     models = Models.of(results, provenance(settings_from={"gru": "published (target-tuned)"}))
     for grid, column in ((tables.table_one(results, models, ()), 0), (tables.oracle_table(results, models), 1)):
         marked = [row[column] for row in grid.rows if "settings" in row[column]]
