@@ -10,9 +10,11 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.files import read_json
 from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
-from fas_jax.experiment.out_of_fold import SOURCE, folds_read
+from fas_jax.experiment.detectors import DetectorStore
+from fas_jax.experiment.fitting import cross_source_folder
+from fas_jax.experiment.out_of_fold import SOURCE, folds_read, out_of_fold_file
 from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans
-from fas_jax.experiment.run import CONFIG, TASKS, join_run, read_run
+from fas_jax.experiment.run import CONFIG, TASKS, divide_further, join_run, read_run, run_folder
 from fas_jax.experiment.selection import needed
 from fas_jax.experiment.stages import check, expected, renditions_read
 from fas_jax.methods.base import Method, identity
@@ -36,14 +38,20 @@ def describe(experiment: Experiment) -> list[str]:
         UserError: As `stages.check`.
     """
     check(experiment)
-    experiment = join_run(experiment)
+    further = divide_further(experiment, join_run(experiment))
     plans, videos = expected(experiment)
     lines = [f"{experiment.name}: {len(experiment.methods)} methods x {len(plans)} protocols and seeds"]
+    for names, what in zip(further, ("stay in the report", "are not trained to the end, and leave it"), strict=True):
+        if names:
+            lines.append(f"of the run's further methods, these {what}: {', '.join(names)}")
     hours: list[float | None] = []
     models = 0
     for name in in_order(experiment.methods):
         method = experiment.methods[name]
         every = _fittings(experiment, name, plans, videos)
+        if not every:
+            lines.append(f"{name}: trained already")
+            continue
         costs = [method.cost(len(each.assignment.train), _width(experiment, method)) for each in every]
         steps = sum(each.steps for each in costs if each)
         size = sum(each.bytes for each in costs if each)
@@ -107,19 +115,30 @@ def _settings(experiment: Experiment, name: str) -> list[object]:
 
 
 def _fittings(experiment: Experiment, name: str, plans: Sequence[Plan], videos: VideoTable) -> list[Plan]:
-    """The plans for which a method is fitted, once for each fitting."""
-    readers = folds_read(experiment.methods)[name]
-    folds = experiment.folds.count if readers - {SOURCE} else 0
-    found = [each for each in plans for _ in range(1 + folds)]
-    if SOURCE in readers:
+    """The plans for which a method is fitted, once for each fitting; without those that the run's folder holds."""
+    readers, folder = folds_read(experiment.methods)[name], run_folder(experiment)
+    whole, folds, by_source = _lacking(experiment, name, folder, plans, readers)
+    found = [each for each in plans for _ in range(whole + folds)]
+    if by_source:
         found += [each for _, each in cross_source_plans(plans, videos)]
     evaluation = experiment.evaluation
     if evaluation.threshold_from == LEFT_OUT or (
         evaluation.selection == LEFT_OUT and name in needed(experiment.methods)
     ):
-        inner = cross_source_plans(plans, videos)
-        found += [each for _, each in inner for _ in range(1 + folds)]
+        inner = [each for _, each in cross_source_plans(plans, videos)]
+        whole, folds, _ = _lacking(experiment, name, cross_source_folder(folder), inner, readers)
+        found += [each for each in inner for _ in range(whole + folds)]
     return found
+
+
+def _lacking(
+    experiment: Experiment, name: str, folder: Path, plans: Sequence[Plan], readers: frozenset[str]
+) -> tuple[int, int, bool]:
+    """What a folder lacks of a method: whole fittings of each plan, its folds, and fittings without each source."""
+    store = DetectorStore(folder, name, experiment.methods[name], {})
+    missing = {kind for kind in readers if not out_of_fold_file(folder, name, kind).exists()}
+    whole = not all(store.path(each.name).exists() for each in plans)
+    return int(whole), experiment.folds.count if missing - {SOURCE} else 0, SOURCE in missing
 
 
 def _width(experiment: Experiment, method: Method) -> int:

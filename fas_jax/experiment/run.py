@@ -14,6 +14,7 @@ from fas_jax.base.files import read_json, write_json
 from fas_jax.base.locks import is_lock
 from fas_jax.experiment.configuration import Experiment, experiment_from_dict, experiment_to_dict
 from fas_jax.experiment.corpus import Corpus
+from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.features.store import FeatureStore
 from fas_jax.methods.base import identity
 from fas_jax.runtime import devices
@@ -53,20 +54,53 @@ def only_job(experiment: Experiment) -> Iterator[None]:
 def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
     """Makes the run's folder, or goes on in it if it was made with the same settings.
 
-    Methods that the run does not know yet join it; those that it knows stay in it, named or not.
+    Methods that the run does not know yet join it. Of those that it knows and the experiment does not name, those that
+    are trained stay in it; the others leave it, and whoever names them later goes on where their training stopped.
 
     Returns:
         The folder, and the experiment with all methods of the run.
 
     Raises:
-        UserError: A setting that decides results differs from the run's, an older version made the folder, or it holds
-            something else.
+        UserError: A setting that decides results differs from the run's, an older version made the folder, it holds
+            something else, or a job array trains methods that the experiment does not name.
     """
     folder, joined = run_folder(experiment), join_run(experiment)
-    if kept := [name for name in joined.methods if name not in experiment.methods]:
+    kept, left = divide_further(experiment, joined)
+    if left and (folder / TASKS).exists():
+        raise UserError(
+            f"the tasks of a job array train {', '.join(left)} in {folder}; put them together first (fas-jax collect), "
+            "name these methods, too, or choose another --name"
+        )
+    if kept:
         print(f"{folder} holds further methods, which stay in its report: {', '.join(kept)}", flush=True)
+    if left:
+        print(
+            f"{folder} also holds {', '.join(left)}, not asked for and not trained to the end: not in its report; a "
+            "command that names them goes on with their training",
+            flush=True,
+        )
+    methods = {name: method for name, method in joined.methods.items() if name not in left}
+    joined = dataclasses.replace(joined, methods=methods)
     write_json(folder / CONFIG, {"format": FORMAT, **experiment_to_dict(joined)})
     return folder, joined
+
+
+def divide_further(experiment: Experiment, joined: Experiment) -> tuple[list[str], list[str]]:
+    """The methods of a run that an experiment does not name: those whose detectors are all there, and the others.
+
+    Args:
+        experiment: What was asked for.
+        joined: The same, as `join_run` gives it.
+    """
+    folder = run_folder(experiment)
+    further = [name for name in joined.methods if name not in experiment.methods]
+    plans = read_inputs(folder)["plans"] if (folder / INPUTS).exists() else []
+    trained = [
+        name
+        for name in further
+        if plans and all(DetectorStore(folder, name, joined.methods[name], {}).path(each).exists() for each in plans)
+    ]
+    return trained, [name for name in further if name not in trained]
 
 
 def join_run(experiment: Experiment) -> Experiment:

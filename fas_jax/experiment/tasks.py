@@ -180,7 +180,8 @@ def _open(experiment: Experiment) -> Opened:
         if not (folder / INPUTS).exists() or joined.methods.keys() - read_inputs(folder)["detectors"].keys():
             check(experiment)
             with only_job(experiment):
-                opened = open_checked(experiment)
+                # All methods of the run: each is some task's, whichever this one's command names.
+                opened = open_checked(joined)
                 record_selection(opened)
             return opened
     return reopen(joined, folder)
