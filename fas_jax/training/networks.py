@@ -44,7 +44,8 @@ class Trained:
     stats: Any
     best_step: int
     failed: int
-    """The step whose loss or gradient was not finite any more, after which training ended; 0 where there was none."""
+    """The step whose loss or gradient was not finite any more, or after which validation's was not; training ended
+    there. 0 where there was none."""
     history: dict[str, np.ndarray]
     """`epoch` [k], the steps of the validations, and `train_loss`, `validation_loss`, `validation_accuracy` [k 1]."""
     waited: float
@@ -152,7 +153,8 @@ def train_network(
                 raise TerminatedError(saved, asked.number)
     if devices.is_first() and np.isfinite(clock.waited):
         print(f"{title}: the devices waited for frames in {clock.waited:.0%} of the time", flush=True)
-    failed = int(devices.fetch(state.failed)) if progress.failed[0] else 0
+    # Parameters that are finite may still give scores that are none, in bfloat16 above all.
+    failed = (int(devices.fetch(state.failed)) or int(progress.failed[0])) if progress.failed[0] else 0
     return Trained(*best, int(progress.best_epoch[0]), failed, progress.history(), clock.waited)
 
 
