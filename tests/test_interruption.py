@@ -1,5 +1,6 @@
 """A training that is told to stop, or killed, ends with the same bits as an unbroken one."""
 
+import os
 import signal
 import subprocess
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fas_jax.runtime.interruption import TerminatedError, termination
 from tests import background
 from tests.background import ended, wait_until
 
@@ -33,6 +35,15 @@ def assert_same(one, other):
     assert one.keys() == other.keys()
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_is_noted_and_gives_the_exit_code(number, code):
+    """That of a process that the signal ended; by it, a job's script knows whether to queue the job again."""
+    with termination() as asked:
+        os.kill(os.getpid(), number)
+        assert asked.wait(5)
+    assert TerminatedError("nothing was to be saved", asked.number).code == code
 
 
 @pytest.mark.slow

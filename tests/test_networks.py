@@ -18,6 +18,8 @@ from fas_jax.training import network_steps
 from fas_jax.training.checkpoints import Checkpoints
 from fas_jax.training.classification import Classification
 from fas_jax.training.network_settings import NetworkTraining
+from fas_jax.training.networks import train_network
+from fas_jax.training.stopping import Validated
 from tests import background
 from tests.background import ended, wait_until
 from tests.network_trial import OBJECTIVE, SETTINGS, batch_of, begin, gradient, train
@@ -59,14 +61,14 @@ def test_four_devices_compute_what_one_does(whole, tmp_path, mapping):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
 def test_broken_off_it_ends_with_the_same_bits(whole, tmp_path, number):
     folder = tmp_path / "checkpoints"
     process = start(tmp_path / "out.npz", folder)
     wait_until(lambda: folder.exists() and any(path.name.isdigit() for path in folder.iterdir()), process)
     process.send_signal(number)
-    _, errors = ended(process, 143 if number == signal.SIGTERM else -number)
-    if number == signal.SIGTERM:
+    _, errors = ended(process, -number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
         assert "the training was saved" in errors
     assert not (tmp_path / "out.npz").exists()
     again = finished(tmp_path / "out.npz", folder)
@@ -191,6 +193,23 @@ def test_a_loss_that_is_no_number_ends_the_training_and_marks_it():
     assert found.failed == 6
     assert found.history["epoch"].tolist() == [4, 8]
     assert np.isnan(found.history["train_loss"][1, 0])
+
+
+def test_a_validation_that_is_no_number_ends_the_training_and_marks_it():
+    """Whatever the loss says: what is kept would be the weights that training began with."""
+    nothing = np.full(1, np.nan, np.float32)
+    one = np.ones((2, 1), int)
+    found = train_network(
+        OBJECTIVE,
+        *begin(),
+        batch_of,
+        lambda *_: Validated(nothing, nothing, one, one, one),
+        SETTINGS,
+        Execution(run_devices=1),
+        0,
+    )
+    assert found.failed == SETTINGS.validate_every
+    assert found.history["epoch"].tolist() == [SETTINGS.validate_every]
 
 
 def test_a_batch_that_the_parts_do_not_divide_is_refused():
