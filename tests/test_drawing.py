@@ -76,6 +76,7 @@ def test_only_the_clips_that_are_given_are_drawn():
         ((("A", 1, 5), ("A", 0, 5), ("B", 0, 5)), "domain", 2, r"net: there is no bona fide B clip.*\"class\""),
         ((("A", 1, 5), ("A", 0, 5), ("B", 1, 5)), "domain", 2, r"net: there is no attack B clip"),
         ((("A", 1, 5),), "class", 2, r"net: there is no attack clip.*other sources"),
+        ((("A", 1, 5), ("B", 1, 5)), "none", 2, r"net: there is no attack clip.*other sources"),
         (
             (("A", 1, 3), ("A", 0, 5)),
             "class",

@@ -133,6 +133,9 @@ def make_sampler(
     if rendered is None or not len(rendered):
         rendered, rendered_share = np.zeros(0, np.int32), 0.0
     if balanced == "none":
+        every = videos.label[np.concatenate([rows, rendered]) if rendered_share else rows]
+        if len(rows) and (lacking := [word for label, word in _CLASSES if not (every == label).any()]):
+            raise UserError(f"{name}: there is no {lacking[0]} clip to train on; add some, or choose other sources")
         pools, share = [Pool("training", rows)], 2 * share
         added = [Pool("rendered training", rendered)]
     elif balanced == "domain":
