@@ -1,14 +1,17 @@
 """What cannot be trained or tested is refused from names and lists, before a video is rendered or opened."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Data, Evaluation, Features, Synthesis
 from fas_jax.datasets.layouts import LAYOUTS, scan
 from fas_jax.experiment import stages as experiment
 from fas_jax.experiment.configuration import Experiment
+from fas_jax.methods.registry import method_from_dict
 from fas_jax.synthetic.layouts import protocol_files
 from fas_jax.synthetic.listing import planned_listing
 from fas_jax.synthetic.plan import planned_videos
@@ -53,6 +56,15 @@ def settings(root: Path, *protocols: str, rows: str = GOOD, synthesize: bool = F
 
 def names(found: Experiment) -> list[str]:
     return [protocol.name for protocol in experiment.check(found)]
+
+
+@pytest.mark.parametrize("change", [{"size": 32}, {"burst": 3}, {"size": 0}])
+def test_renditions_that_train_side_by_side_have_frames_of_one_size(tmp_path: Path, change: dict[str, int]) -> None:
+    net = method_from_dict("net", {"kind": "finetune", "weights": "random", "further_renditions": ["other"]}, "test")
+    renditions = {"whole": Rendition(size=64), "other": Rendition(**{"size": 64, **change})}  # type: ignore[arg-type]
+    found = dataclasses.replace(settings(tmp_path, "intra-mine"), methods={"net": net}, renditions=renditions)
+    with pytest.raises(UserError, match=r"methods.net trains on renditions whole and other .* differ in size or burst"):
+        experiment.check(found)
 
 
 def test_one_dataset_by_itself_is_enough(tmp_path: Path) -> None:

@@ -247,6 +247,13 @@ def _check_inputs(experiment: Experiment) -> None:
                     f"methods.{name} reads frames of one size, and rendition {item.name} keeps native pixels; give it "
                     "one with a size"
                 )
+        for item in method.training_inputs():
+            own, other = (experiment.renditions[each.name] for each in (method.inputs()[0], item))
+            if (own.size, own.burst) != (other.size, other.burst):
+                raise UserError(
+                    f"methods.{name} trains on renditions {method.inputs()[0].name} and {item.name} side by side, which "
+                    "differ in size or burst; give them the same"
+                )
     check_renditions(experiment.renditions)
     if experiment.features.backbone == nothing.NAME:
         kinds = {name: {item.kind for item in each.inputs()} for name, each in experiment.methods.items()}
