@@ -58,6 +58,11 @@ def test_fittings_and_steps_are_counted_and_rates_are_those_of_earlier_runs(tmp_
     write_json(note, about)
     told = next(line for line in describe(wanted) if line.startswith("net:"))
     assert "4.0 h at 0.1 steps/s (as in run before, on" in told
+    # Of two networks that a method trains one after the other, the mean time of a step counts.
+    write_json(note.parents[1] / "other-high" / RATE, about | {"steps_per_second": 0.3})
+    told = next(line for line in describe(wanted) if line.startswith("net:"))
+    assert "2.7 h at 0.15 steps/s" in told
+    (note.parents[1] / "other-high" / RATE).unlink()
     # On other devices, or with other frames, it says nothing.
     write_json(note, about | {"devices": {"platform": "gpu", "device": "another", "count": 8}})
     assert "hours unknown" in next(line for line in describe(wanted) if line.startswith("net:"))

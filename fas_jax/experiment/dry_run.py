@@ -85,10 +85,11 @@ def describe(experiment: Experiment) -> list[str]:
 def find_rate(experiment: Experiment, name: str) -> tuple[float, str]:
     """Steps a second that an earlier training of a method has reached, and where; 0 and why where none is known.
 
-    It has to be of the same settings, renditions, features and devices; the one that trained last counts.
+    It has to be of the same settings, renditions, features and devices; the one that trained last counts. Where a
+    method trains several networks, each of them counts for as many steps.
     """
     here = devices.describe()
-    found = []
+    found: list[tuple[float, list[float], str]] = []
     for path in sorted(Path(experiment.runs).glob(f"*/{CONFIG}")):
         try:
             other = read_run(path.parent)
@@ -98,14 +99,16 @@ def find_rate(experiment: Experiment, name: str) -> tuple[float, str]:
             if _settings(other, own) != _settings(experiment, name):
                 continue
             for place in (path.parent, *(path.parent / TASKS).glob("*/*")):
-                for note in (place / "events" / "programs").glob(f"*/{RATE}"):
-                    known = read_json(note)
-                    if known["method"] == own and known["devices"] == here:
-                        found.append((note.stat().st_mtime, float(known["steps_per_second"]), other.name))
+                notes = {note: read_json(note) for note in (place / "events" / "programs").glob(f"*/{RATE}")}
+                if mine := [
+                    each for each, known in notes.items() if (known["method"], known["devices"]) == (own, here)
+                ]:
+                    rates = [float(notes[each]["steps_per_second"]) for each in mine]
+                    found.append((max(each.stat().st_mtime for each in mine), rates, other.name))
     if not found:
         return 0.0, f"no run in {experiment.runs} has trained it so on {here['count']} x {here['device']}"
-    _, rate, run = max(found)
-    return rate, f"as in run {run}, on {here['count']} x {here['device']}"
+    _, rates, run = max(found)
+    return 1 / float(np.mean(1 / np.array(rates))), f"as in run {run}, on {here['count']} x {here['device']}"
 
 
 def _settings(experiment: Experiment, name: str) -> list[object]:

@@ -251,8 +251,8 @@ def _check_inputs(experiment: Experiment) -> None:
             own, other = (experiment.renditions[each.name] for each in (method.inputs()[0], item))
             if (own.size, own.burst) != (other.size, other.burst):
                 raise UserError(
-                    f"methods.{name} trains on renditions {method.inputs()[0].name} and {item.name} side by side, which "
-                    "differ in size or burst; give them the same"
+                    f"methods.{name} trains on renditions {method.inputs()[0].name} and {item.name} side by side, "
+                    "which differ in size or burst; give them the same"
                 )
     check_renditions(experiment.renditions)
     if experiment.features.backbone == nothing.NAME:

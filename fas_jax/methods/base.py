@@ -73,6 +73,8 @@ class Desk:
     """Fingerprint of the clips' inputs, so that what was trained on others is refused."""
     quiet: bool = False
     """Writes no learning curves, and accepts without a warning that fittings fail."""
+    of: str = ""
+    """Of the run's method, where `name` is that of one of several networks that it trains."""
     part: bool = False
     """Whether other commands fit the rest of the run's jobs, so that it is no error if all jobs here fail."""
 

@@ -241,7 +241,7 @@ def _fit(job: Job, clips: Clips, desk: Desk) -> Detector | Failed:
     # Only here, because a finished training needs no weights to begin with.
     start = initial(objective, *begin_with(objective.network, method, task.seed), task.seed)
     unfinished = desk.folder / "checkpoints" / name if desk.folder else None
-    rate = {"method": desk.name, "devices": devices.describe()}
+    rate = {"method": desk.of or desk.name, "devices": devices.describe()}
     curves = desk.folder if desk.execution.events and devices.is_first() and not desk.quiet else None
     with EventFiles(curves / "events", desk.name, [task.name], rate) if curves else nullcontext() as watch:
         found = train_network(

@@ -217,7 +217,7 @@ def _fit(method: PatchesSettings, task: Task, clips: Clips, desk: Desk) -> Patch
     parts: dict[str, FrameDetector | str] = {}
     for name, network in method.networks().items():
         # Failures are told for both networks together.
-        own = dataclasses.replace(desk, name=f"{desk.name}-{name}", part=True)
+        own = dataclasses.replace(desk, name=f"{desk.name}-{name}", of=desk.of or desk.name, part=True)
         found = _fit_network(network, task, RoutedClips(clips, method, name), own)
         if isinstance(found, Failed):
             return Failed(f"{name} network: {found.reason}")

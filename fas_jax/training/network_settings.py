@@ -45,7 +45,8 @@ class NetworkTraining:
     """What the network multiplies in; weights, statistics and losses are float32 in any case."""
     accumulate: int = what(1, at_least=1)
     """Parts in which a batch is computed, one after the other, to save memory. Normalisations then see the statistics
-    of a part, and so the result is another one than that of the whole batch."""
+    of a part, and losses that compare clips compare those of a part, so that the result is another one than that of
+    the whole batch."""
     rematerialise: bool = rounding(False)
     """Computes the inside of blocks again in the backward pass: less memory, about a third more time."""
     validate_every: int = what(50, at_least=1)
