@@ -48,6 +48,46 @@ per_class = 2
 [methods.mean-feature]
 kind = "mean-feature"
 """
+TRAINED = """
+network = "tiny"
+weights = "random"
+steps = 2
+validate_every = 1
+warm_up = 0
+per_class = 2
+"""
+# What trains two networks, and one, and what learns from their scores of clips.
+EXPERTS = f"""
+[renditions.tiles]
+segment = 6
+max_frames = 1
+size = 32
+tiles = 4
+[renditions.burst]
+segment = 6
+max_frames = 1
+size = 32
+burst = 3
+bursts = 1
+[methods.patches]
+kind = "patches"
+high_network = "tiny"
+low_from = 1
+low_to = 1000
+high_from = 1
+{TRAINED}
+[methods.motion]
+kind = "motion"
+hidden = 2
+{TRAINED.replace('network = "tiny"', "")}
+[methods.tree]
+kind = "tree"
+over = ["patches", "motion"]
+[methods.tree-by-source]
+kind = "tree"
+over = ["motion"]
+folds_by = "source"
+"""
 LIGHT = {name: method_from_dict(name, {"kind": name}, "test") for name in ("mean-feature", "metadata")}
 CHANGING = ("timings.json", "provenance.json", "report.md", "report.html")  # they hold seconds
 
@@ -109,15 +149,7 @@ def test_tasks_in_any_order_are_one_run(whole, tiny_cache, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert tasks.list_tasks(wanted)[1] == dict.fromkeys(range(8), "done")
     collect(run)
-    one, other = files(whole), files(run)
-    one.pop("config.json"), other.pop("config.json")  # they name the folder of runs
-    assert one.keys() == other.keys()
-    assert not [name for name, content in one.items() if other[name] != content]
-    curves = [
-        {path.parent.relative_to(each / "events") for path in (each / "events").rglob("events.out*")}
-        for each in (whole, run)
-    ]
-    assert curves[0] == curves[1]
+    assert_the_same(whole, run)
     # Together they are a run like any other: one command finds everything there.
     shutil.rmtree(run / "tasks")
     models = {path: path.stat().st_mtime_ns for path in (run / "models").iterdir()}
@@ -165,10 +197,37 @@ def test_tasks_without_networks_are_one_run_too(tiny_cache, tmp_path):
         collect(run)
     tasks.run_task(wanted[1], 1)
     collect(run)
+    assert_the_same(whole, run)
+
+
+def test_tasks_of_experts_are_one_run_too(tmp_path):
+    """A method may train several networks, under names that no one else knows; verdicts cut folds in two ways."""
+    data = DATA.replace("scale = 0.05", "scale = 0.15").replace("subjects = 9", "subjects = 6")
+    data = data.replace('"efficientnet_lite0"\nweights = "random"', '"none"')  # nothing reads features
+    found = experiment_from_dict(tomllib.loads(data + EXPERTS), "test")
+    one, other = (dataclasses.replace(found, cache=str(tmp_path / "cache"), runs=str(tmp_path / n)) for n in "ab")
+    whole = report(stages.train(one).folder)
+    (tmp_path / "cache" / "targets.jsonl").unlink()
+    for each in tasks.list_tasks(other)[0]:
+        assert tasks.run_task(other, each.number) == ""
+    run = tmp_path / "b" / "tiny"
+    collect(run)
+    assert_the_same(whole, run)
+    models = {path.name.rpartition("-")[0] for path in (run / "models").iterdir()}
+    assert models == {"patches-low", "patches-high", "motion"}
+
+
+def assert_the_same(whole, run):
+    """The same files with the same bytes, and curves of the same trainings."""
     one, other = files(whole), files(run)
     one.pop("config.json"), other.pop("config.json")  # they name the folder of runs
     assert one.keys() == other.keys()
     assert not [name for name, content in one.items() if other[name] != content]
+    curves = [
+        {path.parent.relative_to(each / "events") for path in (each / "events").rglob("events.out*")}
+        for each in (whole, run)
+    ]
+    assert curves[0] == curves[1]
 
 
 def test_a_task_that_failed_is_marked_and_named(tiny_cache, tmp_path, capsys):

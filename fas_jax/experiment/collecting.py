@@ -13,7 +13,7 @@ from fas_jax.experiment.fitting import (
     fit_cross_source,
     within_sources,
 )
-from fas_jax.experiment.out_of_fold import join_out_of_fold, programs_of
+from fas_jax.experiment.out_of_fold import join_out_of_fold
 from fas_jax.experiment.planning import Plan, cross_source_plans
 from fas_jax.experiment.results import report
 from fas_jax.experiment.run import IN_USE, TIMINGS, Seconds, read_inputs, read_run
@@ -61,7 +61,8 @@ def collect(folder: Path) -> Path:
         # The settings as they are in the folder, wherever it was moved to.
         opened = reopen(experiment, folder)
         for name in in_order(experiment.methods):
-            _gather(opened, [each for each in tasks if each.method == name])
+            own = [each for each in tasks if each.method == name]
+            _gather(opened, own, [[tasks[number].folder(folder) for number in each.after] for each in own])
         _join_times(folder, tasks)
         # Finds everything there, and notes what was chosen.
         fit_selected(opened.experiment, opened.plans, opened.corpus, folder)
@@ -69,19 +70,28 @@ def collect(folder: Path) -> Path:
         return report(folder)
 
 
-def _gather(opened: Opened, tasks: Sequence[ArrayTask]) -> None:
-    """Takes over what the tasks of one method, one for each plan, have left."""
+def _gather(opened: Opened, tasks: Sequence[ArrayTask], below: Sequence[Sequence[Path]]) -> None:
+    """Takes over what the tasks of one method, one for each plan, have left.
+
+    Args:
+        opened: The run.
+        tasks: Of one method.
+        below: For each task, the folders of those whose scores it reads.
+    """
     folder, name = opened.folder, tasks[0].method
     places = [each.folder(folder) for each in tasks]
     read = name in read_by_others(opened.experiment.methods)
     for inner in (False, True):
-        target = cross_source_folder(folder) if inner else folder
-        own = [cross_source_folder(place) if inner else place for place in places]
+
+        def side(place: Path, inner: bool = inner) -> Path:
+            return cross_source_folder(place) if inner else place
+
+        target, own = side(folder), [side(place) for place in places]
         if not any((place / "detectors").exists() for place in own):
             continue
         for place in own:
             link_tree(place, target, [f"detectors/{plain_name(name)}"])
-        _gather_programs(name, own, target)
+        _gather_programs(own, [[side(lower) for lower in each] for each in below], target)
         if read:
             experiment = within_sources(opened.experiment) if inner else opened.experiment
             parts = [(place, _plans_of(opened, plan, inner)) for place, plan in zip(own, opened.plans, strict=True)]
@@ -95,15 +105,19 @@ def _plans_of(opened: Opened, plan: Plan, inner: bool) -> list[Plan]:
     return [each for _, each in cross_source_plans([plan], opened.corpus.videos)] if inner else [plan]
 
 
-def _gather_programs(name: str, places: Sequence[Path], target: Path) -> None:
-    """Models, curves and snapshots; where runs are counted, those of a task follow those of the task before."""
+def _gather_programs(places: Sequence[Path], below: Sequence[Sequence[Path]], target: Path) -> None:
+    """Models, curves and snapshots; where runs are counted, those of a task follow those of the task before.
+
+    A method may train any number of networks under names of its own: all models of a task are the method's, but for
+    those that the tasks below it have, too.
+    """
     before: dict[str, int] = {}
-    for place in places:
+    for place, lower in zip(places, below, strict=True):
         seen: dict[str, int] = {}
         for path in sorted((place / MODELS).glob("*.safetensors")):
+            if any((each / MODELS / path.name).exists() for each in lower):
+                continue
             about = load_about(path)
-            if about.get("model") not in programs_of(name):
-                continue  # of a method below it
             counted = _PROGRAM.fullmatch(path.stem)
             stem = path.stem
             if counted:
@@ -115,7 +129,7 @@ def _gather_programs(name: str, places: Sequence[Path], target: Path) -> None:
                     renamed = f"{start:04d}-{snapshot.stem.partition('-')[2]}.safetensors"
                     link_file(snapshot, target / "snapshots" / plain_name(program) / renamed)
             link_file(path, target / MODELS / f"{stem}.safetensors")
-            _gather_curves(path.stem if counted else name, stem if counted else name, place, target)
+            _gather_curves(path.stem if counted else about["model"], stem if counted else about["model"], place, target)
         for program, count in seen.items():
             before[program] = before.get(program, 0) + count
 
