@@ -13,7 +13,7 @@ from fas_jax.experiment import planning
 from fas_jax.experiment.corpus import Corpus
 from fas_jax.experiment.fitting import fit_methods
 from fas_jax.experiment.inputs import describe_inputs
-from fas_jax.experiment.out_of_fold import out_of_fold_file, programs_of
+from fas_jax.experiment.out_of_fold import out_of_fold_file
 from fas_jax.experiment.results import run_scores, stored_detectors
 from fas_jax.experiment.rules import leave_rules
 from fas_jax.experiment.run import open_run, read_inputs, read_run, write_inputs
@@ -148,7 +148,6 @@ def test_a_verdict_by_source_joins_a_run_that_has_one_by_subject(tmp_path):
         assert not any(isinstance(each, Failed) for own in found.detectors.values() for each in own)
         seen.append({path.stem.rpartition("-")[0] for path in (folder / "models").glob("gru*")})
     assert seen == [{"gru"}, {"gru", "gru-folds"}, {"gru", "gru-folds", "gru-folds-by-source"}]
-    assert {"gru", "gru-folds", "gru-folds-by-source"} <= set(programs_of("gru"))
 
 
 def test_the_study_compares_tests_and_audits(run):

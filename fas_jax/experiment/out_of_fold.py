@@ -79,11 +79,6 @@ class Folds:
         return [own[0] for own in self.tasks[SUBJECT]]
 
 
-def programs_of(name: str) -> tuple[str, ...]:
-    """All names under which a method's detectors and folds train."""
-    return tuple(name + each for each in _PROGRAMS.values())
-
-
 def folds_read(methods: Mapping[str, Method]) -> dict[str, frozenset[str]]:
     """By method, which of its scores others read: `FRAMES`, and what the folds of its clips' scores are cut by."""
     found: dict[str, set[str]] = {name: set() for name in methods}
