@@ -129,13 +129,19 @@ def test_turned_frames_are_found_and_told(rendered: np.ndarray) -> None:
     assert orientation.upright_turn(np.zeros((60, 60, 3), np.uint8)) is None
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 9), (12, 12), (40, 500)])
+def test_frames_of_any_size_are_refused_and_not_an_error(shape: tuple[int, int]) -> None:
+    for level in (0, 255):
+        assert "face" in failed(np.full((*shape, 3), level, np.uint8))
+
+
 def test_a_dark_frame_without_a_face_is_told_to_be_dark(rendered: np.ndarray) -> None:
     assert failed((rendered * 0.01).astype(np.uint8)) == {"face", "darkness"}
 
 
-def face(x=100.0, y=80.0, width=80.0, score=1.0, roll=0.0, nose=0.5) -> Face:
+def face(x=100.0, y=80.0, width=80.0, score=1.0, roll=0.0, nose=0.5, height=0.5) -> Face:
     turn = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
-    places = np.array([[-0.2, 0.0], [0.2, 0.0], [0.4 * nose - 0.2, 0.2], [-0.15, 0.4], [0.15, 0.4]])
+    places = np.array([[-0.2, 0.0], [0.2, 0.0], [0.4 * nose - 0.2, 0.4 * height], [-0.15, 0.4], [0.15, 0.4]])
     points = np.array([x + width / 2, y + width / 2]) + width * places @ turn.T
     return Face((x, y, width, 1.2 * width), tuple(points.ravel().tolist()), score)
 
@@ -146,6 +152,10 @@ def test_geometry_of_a_face_by_hand() -> None:
     for nose, wanted in ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0), (0.25, 0.5)):
         # Whatever the roll.
         assert measures.yaw(face(nose=nose, roll=0.7)) == pytest.approx(wanted)
+    for height in (0.0, 0.3, 0.5, 1.0, 1.2):
+        for roll, nose in ((0.0, 0.5), (0.7, 0.2), (-1.5, 0.9)):
+            assert measures.pitch(face(height=height, roll=roll, nose=nose)) == pytest.approx(height)
+    assert measures.pitch(Face((0, 0, 9, 9), (5.0,) * 10)) == math.inf
     assert measures.border((10, 20, 40, 50), 200, 300) == 0.25
     assert measures.border((10, 20, 40, 50), 200, 60) == pytest.approx(-10 / 40)
     assert measures.face_grey(np.zeros((50, 60), np.uint8), (-10, -5, 30, 25)).shape == (20, 20)
@@ -179,14 +189,22 @@ def test_measures_of_pictures_with_known_faults() -> None:
 @settings(max_examples=15)
 @given(
     st.lists(
-        st.builds(face, width=st.floats(10, 300), x=st.floats(-50, 300), roll=st.floats(-3, 3), nose=st.floats(0, 1)),
+        st.builds(
+            face,
+            width=st.floats(10, 300),
+            x=st.floats(-50, 300),
+            roll=st.floats(-3, 3),
+            nose=st.floats(0, 1),
+            height=st.floats(0, 1),
+        ),
         max_size=3,
     ),
     st.integers(0, 255),
 )
 def test_every_check_has_a_sentence_and_stricter_limits_refuse_more(faces: list[Face], level: int) -> None:
     lenient = Gate(orientation=False)
-    strict = Gate(orientation=False, face_pixels=90, roll=10, dark=90, sharpness=0.6, border=0.1, backlight=2)
+    nearer = {"face_pixels": 90, "roll": 10, "border": 0.1, "pitch_up": 0.45, "pitch_down": 0.6}
+    strict = Gate(orientation=False, dark=90, sharpness=0.6, backlight=2, **nearer)
     frame = np.full((240, 320, 3), level, np.uint8)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(checks, "faces_in", lambda picture: sorted(faces, key=lambda each: -each.box[2]))
@@ -209,7 +227,7 @@ def test_a_share_of_frames_has_to_pass_every_check(faults: list[set[str]], share
             return tuple(checks.Check(name, 1.0, 0.0, name not in own) for name in ("face", "size", "roll"))
 
         patched.setattr(checks, "check_frame", made)
-        found = check_clip([np.zeros((8, 8, 3), np.uint8)] * len(faults), Gate(share=share))
+        found = check_clip([np.zeros((8, 8, 3), np.uint8)] * len(faults), Gate(share=share, frames=6))
     good = sum(not each for each in faults)
     assert found.passed == bool(faults and good / len(faults) >= share)
     assert bool(found.advice) == (not found.passed)
@@ -226,6 +244,15 @@ def test_the_gate_sees_whole_frames_of_those_that_the_detector_reads() -> None:
     assert (found.crop, found.size, found.tiles) == ("whole", 0, 0)
     crop = Rendition(preset="minivision-2.7", max_frames=0)
     assert gate_rendition(crop, Gate(frames=3)) == Rendition(crop="whole", size=0, max_frames=3)
+    # Of a video that runs, those that are kept: the last of them are checked.
+    causal = Rendition(seconds=0.5, position="first", cap="first", max_frames=8, size=64)
+    found = gate_rendition(causal, Gate(frames=3))
+    assert (found.max_frames, found.cap, found.needs_future) == (8, "first", "")
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(checks, "check_frame", lambda frame, limits: seen.append(int(frame[0, 0, 0])) or ())
+        check_clip([np.full((2, 2, 3), level, np.uint8) for level in range(8)], Gate(frames=3))
+    assert seen == [5, 6, 7]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ The gate only vetoes. A frame passes if it passes every check; a clip passes if 
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ ADVICE = {
     "position": "Move to the middle of the picture: a part of your face is cut off.",
     "roll": "Hold your head, or the camera, upright.",
     "yaw": "Look straight into the camera.",
+    "pitch up": "Look straight ahead: lower your chin, or raise the camera.",
+    "pitch down": "Look straight ahead: lift your chin, or lower the camera.",
     "sharpness": "Clean the lens, or let the camera focus on your face: the picture is blurred.",
     "motion blur": "Hold still, and hold the camera still.",
     "darkness": "Turn on a light, or go where it is brighter: your face is too dark.",
@@ -92,7 +95,7 @@ def _of_face(faces: Sequence[Face], grey: UInt8[np.ndarray, "h w"], settings: Ga
     part = measures.face_grey(grey, face.box)
     if not part.size:
         return [_at_least("position", measures.border(face.box, width, height), settings.border)]
-    small = measures.reduced(part)
+    small, pitch = measures.reduced(part), measures.pitch(face)
     return [
         _at_most("one face", beside, 1),
         _at_least("size", own_width, settings.face_pixels),
@@ -101,6 +104,8 @@ def _of_face(faces: Sequence[Face], grey: UInt8[np.ndarray, "h w"], settings: Ga
         _at_least("position", measures.border(face.box, width, height), settings.border),
         _at_most("roll", abs(measures.roll(face)), settings.roll),
         _at_most("yaw", measures.yaw(face), settings.yaw),
+        _at_least("pitch up", pitch, settings.pitch_up),
+        _at_most("pitch down", pitch, settings.pitch_down),
         _at_least("sharpness", measures.sharpness(small), settings.sharpness),
         _at_most("motion blur", measures.motion_blur(small), settings.motion_blur),
         *_exposure(part, settings),
@@ -204,22 +209,50 @@ class CheckedClip:
         }
 
 
+class Latest:
+    """The gate over the latest frames of a video that still runs."""
+
+    def __init__(self, settings: Gate | None = None) -> None:
+        """Before the first frame.
+
+        Args:
+            settings: The limits, and the number of frames; the defaults if none are given.
+        """
+        self._settings = settings or Gate()
+        self._checked: deque[tuple[Check, ...]] = deque(maxlen=self._settings.frames)
+
+    def add(self, frame: Picture) -> None:
+        """Checks the next frame, RGB and upright as the camera says, in native pixels."""
+        self._checked.append(check_frame(frame, self._settings))
+
+    def clear(self) -> None:
+        """Forgets all frames."""
+        self._checked.clear()
+
+    @property
+    def found(self) -> CheckedClip:
+        """What the gate says of the latest frames; it passes none without a frame."""
+        checks = []
+        for name in ADVICE:
+            own = [each for made in self._checked for each in made if each.name == name]
+            if not own:
+                continue
+            failed = [each for each in own if not each.passed]
+            values = sorted(each.value for each in failed or own)
+            checks.append(ClipCheck(name, values[(len(values) - 1) // 2], own[0].limit, len(own), len(failed)))
+        passed = sum(all(each.passed for each in made) for made in self._checked)
+        return CheckedClip(len(self._checked), passed, self._settings.share, tuple(checks))
+
+
 def check_clip(frames: Sequence[Picture], settings: Gate | None = None) -> CheckedClip:
-    """The gate's checks over the frames of a clip.
+    """The gate's checks over the last frames of a clip, as many as the settings say.
 
     Args:
         frames: RGB, upright as the camera says, in native pixels.
-        settings: The limits; the defaults if none are given.
+        settings: The limits, and the number of frames; the defaults if none are given.
     """
     settings = settings or Gate()
-    checked = [check_frame(frame, settings) for frame in frames]
-    found = []
-    for name in ADVICE:
-        own = [each for checks in checked for each in checks if each.name == name]
-        if not own:
-            continue
-        failed = [each for each in own if not each.passed]
-        values = sorted(each.value for each in failed or own)
-        found.append(ClipCheck(name, values[(len(values) - 1) // 2], own[0].limit, len(own), len(failed)))
-    passed = sum(all(each.passed for each in checks) for checks in checked)
-    return CheckedClip(len(checked), passed, settings.share, tuple(found))
+    latest = Latest(settings)
+    for frame in frames[-settings.frames :]:
+        latest.add(frame)
+    return latest.found

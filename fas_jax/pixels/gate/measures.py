@@ -48,6 +48,20 @@ def yaw(face: Face) -> float:
     return abs(2 * float((nose - right) @ line) / length - 1) if length else math.inf
 
 
+def pitch(face: Face) -> float:
+    """Where the nose lies between the eyes' line (0) and the mouth's (1), across the eyes' line whatever the roll.
+
+    Smaller for a face that looks up, larger for one that looks down; about 0.55 for one that looks straight ahead, and
+    otherwise for every person. No angle: five points do not tell a long nose from a lowered chin. Infinite where the
+    eyes, or the eyes and the mouth, lie in one place.
+    """
+    right, left, nose, *corners = (np.array(face.points[place : place + 2]) for place in range(0, 10, 2))
+    line, eyes, mouth = left - right, (right + left) / 2, (corners[0] + corners[1]) / 2
+    down = np.array([-line[1], line[0]])
+    whole = float((mouth - eyes) @ down)
+    return float((nose - eyes) @ down) / whole if whole else math.inf
+
+
 def border(box: Box, width: int, height: int) -> float:
     """Least distance between a box and the border of its frame, in widths of the box; negative beyond it."""
     x, y, w, h = box

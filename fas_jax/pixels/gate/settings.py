@@ -29,6 +29,12 @@ class Gate:
     """Largest angle between the line through the eyes and the horizontal, in degrees."""
     yaw: float = what(0.55, at_least=0, at_most=1)
     """Largest asymmetry of the nose between the eyes: 0 for a frontal face, 1 for a nose below one eye."""
+    pitch_up: float = what(0.33)
+    """Least place of the nose between the eyes' line (0) and the mouth's (1); the nose of a face that looks up lies
+    higher. 0.55 is usual for a face that looks straight ahead."""
+    pitch_down: float = what(0.75)
+    """Largest place of the nose between the eyes' line (0) and the mouth's (1); that of a face that looks down lies
+    lower."""
     sharpness: float = what(0.3, at_least=0, at_most=1)
     """Least sharpness of the face: 1 minus the blur metric of Crete et al. (2007)."""
     motion_blur: float = what(4.0, at_least=1)
