@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fas_jax.methods.fusion import fuse, fuse_logits, traced_fuse, traced_fuse_logits
+from fas_jax.methods.fusion import fuse, fuse_logits, running_logit, traced_fuse, traced_fuse_logits
 from tests.backbone_cases import uniform
 
 FUSIONS = ["mean", "last", "median", "minimum"]
@@ -47,6 +47,20 @@ def test_programs_know_the_logits_of_scores_that_are_rounded_to_one(fusion):
     found = traced(jnp.asarray(logits), jnp.asarray(mask))
     np.testing.assert_allclose(found, fuse_logits(logits, mask, fusion), rtol=1e-5, atol=1e-4)
     assert np.isnan(traced(jnp.asarray(logits), jnp.zeros((4, 4), bool))).all()
+
+
+@pytest.mark.parametrize("fusion", [fusion for fusion in FUSIONS if fusion != "median"])
+def test_logits_are_carried_from_frame_to_frame(fusion):
+    """Also those of scores that are rounded to 1, and over so many frames that a sum would lose digits."""
+    for logits in (uniform(fusion, (4, 5), -45, 45), uniform(fusion, (1, 3000), 18, 20)):
+        carried = np.zeros((2, len(logits)), np.float32)
+        step = jax.jit(lambda count, carried, logit: running_logit(count, carried, logit, fusion))
+        for number in range(logits.shape[1]):
+            count = np.full(len(logits), number + 1, np.float32)
+            carried, found = step(count, carried, jnp.asarray(logits[:, number], jnp.float32))
+            if number in (0, 4, 2999):
+                wanted = fuse_logits(logits[:, : number + 1], np.ones((len(logits), number + 1), bool), fusion)
+                np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

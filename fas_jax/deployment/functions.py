@@ -148,9 +148,9 @@ def _carrying(bundle: Bundle, rendition: str, parts: Mapping[str, Steps]) -> Ste
         data: dict[Input, Any] = {**_lacking(bundle, 1), **_seen(bundle, rendition, weights, frame)}
         found, carried = jnp.full((1,), jnp.nan, jnp.float32), {}
         for each, steps in parts.items():
-            carried[each], found, own = steps.step(weights["detectors"][each], carry[each], data)
+            carried[each], found, own, logit = steps.step(weights["detectors"][each], carry[each], data)
             data[Input("scores", each)] = own
-            data[Input("clip-scores", each)] = logits_by(found)
+            data[Input("clip-scores", each)] = logits_by(found, own, logit)
         return carried, found[0].astype(jnp.float32)
 
     return Stepper(rendition, {each: steps.start for each, steps in parts.items()}, step, 0)

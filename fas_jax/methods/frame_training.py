@@ -125,13 +125,13 @@ class FrameDetector:
             return None
         (item,) = method.inputs()
 
-        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array]:
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array, None]:
             logit = self.objective.log_odds(params, params["stats"], data[item])
             value = logit if method.fusion == "mean-logit" else jax.nn.sigmoid(logit)
             count = carry["count"] + 1
             fused = running(count, carry["fused"], value, "mean")
             clip = jax.nn.sigmoid(fused) if method.fusion == "mean-logit" else fused
-            return {"count": count, "fused": fused}, clip, jax.nn.sigmoid(logit)
+            return {"count": count, "fused": fused}, clip, jax.nn.sigmoid(logit), None
 
         return Steps({"count": jnp.zeros(1), "fused": jnp.zeros(1)}, step)
 

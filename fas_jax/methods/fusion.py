@@ -106,3 +106,27 @@ def running(count: Any, fused: Any, score: Any, fusion: str) -> Any:
         return jnp.where(count == 1, score, jnp.minimum(fused, score))
     # Not a sum: after an hour of frames, its last digits would be lost.
     return jnp.where(count == 1, score, fused + (score - fused) / count)
+
+
+def running_logit(count: Any, fused: Any, logit: Any, fusion: str) -> tuple[Any, Any]:
+    """What `traced_fuse_logits` makes of one frame more, by what it made of those before; traceable.
+
+    Args:
+        count: Number of frames, the new one among them; float32 [b].
+        fused: What was remembered of those before it, float32 [2 b]; zeros before the first.
+        logit: Of the new one, float32 [b].
+        fusion: Any but the median, which needs all logits.
+
+    Returns:
+        What to remember, and the clips' logits.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    if fusion == "last" or fusion == "minimum":
+        found = running(count, fused[0], logit, fusion)
+        return jnp.stack([found, found]), found
+    # Logarithms of the means of P(bona fide) and of P(attack).
+    own = jax.nn.log_sigmoid(jnp.stack([logit, -logit]))
+    sides = jnp.logaddexp(fused + jnp.log((count - 1) / count)[None], own - jnp.log(count)[None])
+    return sides, sides[0] - sides[1]

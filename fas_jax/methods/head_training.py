@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool
 from fas_jax.base.settings import Execution
 from fas_jax.methods.base import Desk, Detector, Failed, Job, identity
 from fas_jax.methods.data import WHOLE, Batch, Clips, Rows, Scores, fingerprint_of
-from fas_jax.methods.fusion import fuse, fuse_logits, running, traced_fuse, traced_fuse_logits
+from fas_jax.methods.fusion import fuse, fuse_logits, running, running_logit, traced_fuse, traced_fuse_logits
 from fas_jax.methods.head_settings import HeadSettings
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.steps import Steps
@@ -81,16 +81,18 @@ class HeadDetector:
             return None
         one = np.ones((1, 1), bool)
 
-        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array]:
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Array, Array, Array]:
             clip = {item: values[:, None] for item, values in data.items() if item in method.inputs()}
             inputs, _ = method.traced_sequences(clip, dict.fromkeys(clip, one))
             state, logits = architecture.step(params, carry["state"], inputs[:, 0])
-            score = bona_fide_probability(tempered(logits, method.temperature))
-            count = carry["count"] + 1
+            logits = tempered(logits, method.temperature)
+            score, count = bona_fide_probability(logits), carry["count"] + 1
             fused = running(count, carry["score"], score, method.fusion)
-            return {"state": state, "count": count, "score": fused}, fused, score
+            sides, logit = running_logit(count, carry["logit"], logits[..., 1] - logits[..., 0], method.fusion)
+            return {"state": state, "count": count, "score": fused, "logit": sides}, fused, score, logit
 
-        return Steps({"state": architecture.start(), "count": jnp.zeros(1), "score": jnp.zeros(1)}, step)
+        nothing = {"count": jnp.zeros(1), "score": jnp.zeros(1), "logit": jnp.zeros((2, 1))}
+        return Steps({"state": architecture.start(), **nothing}, step)
 
 
 def fit_heads(jobs: Sequence[Job], clips: Clips, desk: Desk) -> list[Detector | Failed]:

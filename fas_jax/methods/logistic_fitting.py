@@ -63,12 +63,12 @@ class LogisticDetector:
         if score is None or item.kind != "features":
             return None
 
-        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Any, None]:
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Any, None, Any]:
             count = carry["count"] + 1
             mean = running(count[:, None], carry["mean"], data[item], "mean")
             # Of a clip with one frame, which is the mean.
-            clip = score(params, {item: mean[:, None]}, {item: np.ones((1, 1), bool)})[0]
-            return {"count": count, "mean": mean}, clip, None
+            clip, _, *known = score(params, {item: mean[:, None]}, {item: np.ones((1, 1), bool)})
+            return {"count": count, "mean": mean}, clip, None, known[0] if known else None
 
         width = len(self.params["mean"])
         return Steps({"count": np.zeros((1,), np.float32), "mean": np.zeros((1, width), np.float32)}, step)

@@ -11,10 +11,11 @@ class Steps(NamedTuple):
 
     start: Any
     """What it remembers before the first frame of a clip: a tree of arrays, of the same shapes ever after."""
-    step: Callable[[Any, Any, Mapping[Input, Any]], tuple[Any, Any, Any]]
+    step: Callable[[Any, Any, Mapping[Input, Any]], tuple[Any, Any, Any, Any]]
     """Pure: from the detector's parameters, what it remembers, and by input what there is of the next frame ([1 ...],
-    as in a batch without its axis of frames) to what it remembers then, the score [1] of the clip up to this frame, and
-    the frame's own score [1], None where it has none. Scores are those that `Detector.apply` gives such a clip."""
+    as in a batch without its axis of frames) to what it remembers then, the score [1] of the clip up to this frame, the
+    frame's own score [1], None where it has none, and the clip's logit [1], None where it is known from the score
+    alone. Scores and logits are those that `Detector.apply` gives such a clip."""
 
 
 @runtime_checkable

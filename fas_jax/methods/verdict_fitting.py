@@ -74,8 +74,8 @@ class VerdictDetector:
         """See `Causal.steps`: it remembers nothing, because the scores that it reads are those of the frames so far."""
         score = self.apply()
 
-        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Any, None]:
-            return carry, score(params, data, {})[0], None
+        def step(params: Any, carry: Any, data: Mapping[Input, Any]) -> tuple[Any, Any, None, Any]:
+            return carry, *score(params, data, {})
 
         return Steps((), step)
 
