@@ -202,5 +202,5 @@ def test_a_detector_of_several_renditions_is_refused(tmp_path: Path) -> None:
         "both": LstmStack(over=("one", "two"), hidden=3),
     }
     made = make_bundle(tmp_path / "bundle", methods, renditions={**WHOLE, "near": Rendition(size=32, max_frames=3)})
-    with pytest.raises(UserError, match=r"detector both reads 2 renditions \(whole, near\); an export reads one"):
+    with pytest.raises(UserError, match=r"detector both reads 2 renditions \(whole, near\); this needs exactly one"):
         write_serving(made, tmp_path / "served", "both")

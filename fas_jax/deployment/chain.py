@@ -13,7 +13,7 @@ from fas_jax.base.errors import UserError
 from fas_jax.base.logits import nearest_logit
 from fas_jax.base.rendition import Rendition
 from fas_jax.deployment.bundle import Bundle
-from fas_jax.deployment.functions import logits_by
+from fas_jax.deployment.functions import logits_by, one_rendition
 from fas_jax.methods.base import Detector, Differentiable
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
@@ -81,7 +81,7 @@ def make_chain(
         wanted += [item.name for item in score_inputs(detectors[each].method)]
     order = in_order({each: detectors[each].method for each in wanted})
     items = {item for each in order for item in detectors[each].method.inputs() if not item.of_method}
-    rendition = _one_rendition(name, detectors, order, items, renditions)
+    rendition = _differentiable_rendition(name, detectors, order, items, renditions)
     below = {each: detectors[each].apply() for each in order[:-1]}
     last, features = _logits_of(detectors[name]), Input("features", rendition)
 
@@ -104,7 +104,7 @@ def make_chain(
     return Chain(name, rendition, settings, jax.tree.map(_exact, weights), logits, float(nearest_logit(threshold)))
 
 
-def _one_rendition(
+def _differentiable_rendition(
     name: str,
     detectors: Mapping[str, Detector],
     order: list[str],
@@ -124,14 +124,7 @@ def _one_rendition(
             f"detector {facts[0]} ({detectors[facts[0]].method.kind}) reads more than the pixels of frames; name a "
             "detector that reads frames, or features of frames"
         )
-    names = sorted({item.name for item in items})
-    if native := [each for each in names if not renditions[each].size]:
-        raise UserError(
-            f"detector {name} reads measures of native pixels ({', '.join(native)}), which have no gradient"
-        )
-    if len(names) != 1:
-        raise UserError(f"detector {name} reads {len(names)} renditions ({', '.join(names)}); this needs exactly one")
-    return names[0]
+    return one_rendition(name, {each: renditions[each] for each in sorted({item.name for item in items})})
 
 
 def _logits_of(detector: Detector) -> Callable[..., Array]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float32, UInt8
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.logits import CLOSEST
+from fas_jax.base.rendition import Rendition
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.steps import Causal, Steps
@@ -97,12 +98,27 @@ def exported_rendition(bundle: Bundle, name: str) -> str:
     Raises:
         UserError: It reads several, or measures of native pixels, which are a program for each size of frames.
     """
-    names = list(bundle.renditions_for(name))
-    if native := [each for each in names if not bundle.renditions[each].size]:
-        raise UserError(f"detector {name} reads measures of native pixels ({', '.join(native)}) and cannot be exported")
-    if len(names) != 1:
-        raise UserError(f"detector {name} reads {len(names)} renditions ({', '.join(names)}); an export reads one")
-    return names[0]
+    return one_rendition(name, bundle.renditions_for(name))
+
+
+def one_rendition(name: str, read: Mapping[str, Rendition]) -> str:
+    """The one rendition that a detector reads as a function of its frames.
+
+    Args:
+        name: The detector.
+        read: By name, all renditions that it reads.
+
+    Raises:
+        UserError: As `exported_rendition`.
+    """
+    if native := [each for each, rendition in read.items() if not rendition.size]:
+        raise UserError(
+            f"detector {name} reads measures of native pixels ({', '.join(native)}), which have no gradient "
+            "and cannot be exported"
+        )
+    if len(read) != 1:
+        raise UserError(f"detector {name} reads {len(read)} renditions ({', '.join(read)}); this needs exactly one")
+    return next(iter(read))
 
 
 def serving_weights(bundle: Bundle, name: str) -> dict[str, Any]:
