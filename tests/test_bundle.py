@@ -17,7 +17,7 @@ from fas_jax.base.rendition import Rendition
 from fas_jax.commands.predict import only_bundle
 from fas_jax.deployment import bundle as bundles
 from fas_jax.deployment.bundle import Bundle
-from fas_jax.deployment.bundle_folder import ABOUT, find_bundles, load_bundle
+from fas_jax.deployment.bundle_folder import ABOUT, find_bundles, load_bundle, sealed
 from fas_jax.deployment.decision import Decision
 from fas_jax.methods.recurrent import Gru
 from fas_jax.pixels.crops import resize
@@ -47,7 +47,8 @@ def copied(bundle: Bundle, folder: Path, tmp_path: Path) -> Callable[[Edit], Pat
     def change(edit: Edit) -> Path:
         about = json.loads((copy / ABOUT).read_text())
         edit(about)
-        (copy / ABOUT).write_text(json.dumps(about))
+        about.pop("sha256")
+        (copy / ABOUT).write_text(json.dumps(sealed(about)))
         return copy
 
     return change
@@ -152,7 +153,7 @@ def test_no_bundle_and_other_formats_are_refused(copied, tmp_path: Path) -> None
     with pytest.raises(UserError, match="is no bundle"):
         load_bundle(tmp_path / "nothing")
     for edit in (lambda about: about.update(format=1), lambda about: about.pop("format")):
-        with pytest.raises(UserError, match="not 2; make it again"):
+        with pytest.raises(UserError, match="not 3; make it again"):
             load_bundle(copied(edit))
 
 
@@ -210,6 +211,34 @@ def test_damaged_and_missing_files_are_refused(copied, name) -> None:
     (folder / name).unlink()
     with pytest.raises(UserError, match=f"{name} is missing or damaged"):
         load_bundle(folder)
+
+
+def test_what_a_bundle_says_of_itself_is_refused_if_it_was_changed(copied) -> None:
+    """A digit of a threshold among it; nothing that is damaged ends in another error."""
+    folder = copied(lambda about: None)
+    whole = (folder / ABOUT).read_bytes()
+    rng = np.random.default_rng(0)
+    digit = whole.index(b'"threshold": 0.') + len(b'"threshold": 0.')
+    # Another digit of a threshold, and any bits anywhere.
+    changes = {digit: 1, **{int(place): int(rng.integers(1, 256)) for place in rng.integers(0, len(whole), 100)}}
+    for place, mask in changes.items():
+        content = bytearray(whole)
+        content[place] ^= mask
+        (folder / ABOUT).write_bytes(content)
+        try:
+            same = json.loads(content) == json.loads(whole)
+        except ValueError:
+            same = False
+        # Blanks between words may be others.
+        if not same:
+            with pytest.raises(UserError):
+                load_bundle(folder)
+    for content in (b"", b"[]", b"3", b"null", b'{"format": 3}', b'{"format": 3, "threshold": NaN}', whole[:-40]):
+        (folder / ABOUT).write_bytes(content)
+        with pytest.raises(UserError):
+            load_bundle(folder)
+    (folder / ABOUT).write_bytes(whole)
+    assert load_bundle(folder).decisions
 
 
 def test_files_outside_of_the_bundle_are_not_read(copied) -> None:

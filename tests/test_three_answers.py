@@ -11,7 +11,7 @@ import pytest
 
 from fas_jax.base.errors import UserError
 from fas_jax.commands import predict
-from fas_jax.deployment.bundle_folder import ABOUT, load_bundle
+from fas_jax.deployment.bundle_folder import ABOUT, load_bundle, sealed
 from fas_jax.deployment.vetoes import with_uncertain
 from fas_jax.evaluation.conformal import Band
 from fas_jax.library.bundles import Bundle
@@ -108,7 +108,8 @@ def test_a_damaged_band_is_refused(folder: Path, tmp_path: Path) -> None:
         target = tmp_path / path.relative_to(folder)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(path.read_bytes())
-    (tmp_path / ABOUT).write_text(json.dumps(about))
+    about.pop("sha256")
+    (tmp_path / ABOUT).write_text(json.dumps(sealed(about)))
     with pytest.raises(UserError, match="both holds no band"):
         load_bundle(tmp_path)
 

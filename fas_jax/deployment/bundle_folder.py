@@ -1,5 +1,6 @@
 """Bundles on disk: what `write_bundle` writes, `load_bundle` reads, if it is what this version would make."""
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import inside, plain_name, read_json, sha256_file, write_json, write_text
+from fas_jax.base.files import fingerprint, inside, plain_name, read_json, sha256_file, write_json, write_text
 from fas_jax.base.parameters import load_tree, save_tree
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Features, Preparation, from_dict, to_dict
@@ -25,7 +26,7 @@ from fas_jax.models.backbones import Backbone, Params, cast_kernels
 from fas_jax.pixels.renditions import rendition_key
 from fas_jax.runtime import devices
 
-FORMAT = 2
+FORMAT = 3
 ABOUT, CARD = "bundle.json", "CARD.md"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """The bundle that comes with the package (configs/shipped.toml): trained on rendered faces alone."""
@@ -105,7 +106,13 @@ def write_bundle(
         },
     }
     write_text(folder / CARD, card(told))
-    write_json(folder / ABOUT, told)
+    write_json(folder / ABOUT, sealed(told))
+
+
+def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What `bundle.json` holds: what a bundle says of itself, JSON-able, and the hash by which damage is found."""
+    plain = json.loads(json.dumps(about))
+    return plain | {"sha256": fingerprint(plain)}
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -119,11 +126,14 @@ def load_bundle(folder: Path) -> Bundle:
     if not (folder / ABOUT).exists():
         raise UserError(f"{folder} is no bundle (no {ABOUT}); fas-jax run writes them into the run's folder")
     about = read_json(folder / ABOUT)
-    if about.get("format") != FORMAT:
+    known = about.get("format") if isinstance(about, dict) else None
+    if known != FORMAT:
         raise UserError(
-            f"{folder} has bundle format {about.get('format')}, not {FORMAT}; make it again by fas-jax train and "
-            "fas-jax evaluate of this version"
+            f"{folder} has bundle format {known}, not {FORMAT}; make it again by fas-jax train and fas-jax evaluate of "
+            "this version"
         )
+    if about.pop("sha256", None) != _hash(about):
+        raise UserError(f"{folder / ABOUT} was changed or is damaged; copy the bundle again")
     devices.check()
     inputs, where = about["inputs"], str(folder / ABOUT)
     renditions = {
@@ -169,6 +179,14 @@ def load_bundle(folder: Path) -> Bundle:
 def find_bundles(runs: Path) -> list[Path]:
     """The folders of all bundles of the runs in a folder, by name."""
     return sorted(path.parent for path in runs.glob(f"*/bundles/*/{ABOUT}"))
+
+
+def _hash(about: Mapping[str, Any]) -> str:
+    """As in `sealed`; empty for what cannot have been written, such as NaN."""
+    try:
+        return fingerprint(about)
+    except ValueError:
+        return ""
 
 
 def _stage_key(backbone: Backbone) -> dict[str, Any]:
