@@ -43,13 +43,22 @@ def test_refusals_and_what_was_not_decoded_count_as_non_responses() -> None:
     assert [row[0] for row in alone] == ["M"]
 
 
-def test_videos_are_of_training_splits_and_spread_over_each_species() -> None:
+def test_videos_are_of_training_splits_and_spread_over_each_species(monkeypatch, tmp_path) -> None:
     videos = [video(number, pai) for pai in ("bonafide", "print") for number in range(10)]
-    videos += [dataclasses.replace(each, split=split) for each in videos[:10] for split in ("dev", "test")]
     chosen = study._chosen(videos, 3)
     assert [each.path for each in chosen if each.pai == "print"] == ["print/0.mov", "print/5.mov", "print/9.mov"]
-    assert {each.split for each in study._chosen(videos, 0)} == {"train"}
     assert len(study._chosen(videos, 0)) == 20
+    # Of a run's own videos, those of the training split are asked for.
+    asked: list[str] = []
+    others = [dataclasses.replace(videos[0], split=split) for split in ("train", "dev", "test")]
+    monkeypatch.setattr(study, "read_run", lambda run: None)
+    monkeypatch.setattr(study, "read_inputs", lambda run: None)
+    monkeypatch.setattr(
+        study, "refusals", lambda *options: asked.extend(each.split for each in others if options[-1](each)) or []
+    )
+    with pytest.raises(UserError):
+        study.tabulate(tmp_path, Gate(), cache=tmp_path)
+    assert asked == ["train"]
 
 
 def test_a_run_without_training_splits_is_refused(monkeypatch, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Shows how often the gate refuses videos of a run, by PAI species and check."""
+"""Shows how often the gate refuses videos of a run, by PAI species and check, and what is left of its errors."""
 
 from functools import partial
 from pathlib import Path
@@ -15,25 +15,29 @@ def main(
     run: Annotated[Path, tyro.conf.Positional],
     limits: Gate = Gate(),  # noqa: B008 - frozen
     most: int = 20,
+    target: bool = False,
     cache: Path | None = None,
 ) -> None:
     """Prints a table and leaves it in the run's folder, for its next report (fas-jax evaluate RUN).
 
     The gate is that of fas-jax predict --gate. Only videos of the official training splits are read, so nothing of a
-    target's test is seen.
+    target's test is seen, unless --target asks for the run's error rates with the gate.
 
     Args:
         run: Folder of a trained run, whose videos are where they were.
         limits: Limits of the checks.
         most: Videos of each dataset and PAI species, evenly spread over its list; 0 for all.
+        target: Whether to judge the targets' test videos instead: non-responses and error rates of every method without
+            and with the gate, at the run's thresholds, by PAI species. The cache's ledger notes the reading.
         cache: Where the cache is now, if it was moved.
     """
     from fas_jax.reporting.grid import markdown
     from fas_jax.studies.gate_table import tabulate
+    from fas_jax.studies.gate_target import tabulate_target
 
     check_ranges(limits, "limits")
-    table = tabulate(run, limits, most, cache)
-    print(f"{table.text}\n\n{markdown(table.grid)}")
+    tables = tabulate_target(run, limits, most, cache) if target else (tabulate(run, limits, most, cache),)
+    print("\n\n".join(f"{table.text}\n\n{markdown(table.grid)}" for table in tables))
 
 
 command = partial(cli.main, main)

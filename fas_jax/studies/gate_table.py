@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fas_jax.base.errors import UserError
 from fas_jax.base.record import BONA_FIDE, Video
 from fas_jax.datasets.layout import Listing
 from fas_jax.evaluation.intervals import binomial_interval
+from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.ledger import stored_cache
 from fas_jax.experiment.run import read_inputs, read_run
 from fas_jax.experiment.stages import list_videos, renditions_read
@@ -33,6 +34,10 @@ _TEXT = (
 )
 
 
+Key: TypeAlias = tuple[str, str]
+"""Dataset and path of a video."""
+
+
 class Judged(NamedTuple):
     """What the gate says of a video."""
 
@@ -54,13 +59,36 @@ def tabulate(run: Path, limits: Gate, most: int = 0, cache: Path | None = None) 
         UserError: The run's videos are not where they were, or none is of a training split.
     """
     experiment, inputs = read_run(run), read_inputs(run)
-    experiment = dataclasses.replace(experiment, cache=str(cache or stored_cache(inputs)))
-    read = renditions_read(experiment)
-    rendition = {_GATE: gate_rendition(experiment.renditions[read[0]], limits)}
-    chosen = [(listing, _chosen(listing.videos, most)) for listing in list_videos(experiment)]
+    place = cache or stored_cache(inputs)
+    found = refusals(experiment, place, limits, most, lambda video: video.split == "train")
+    if not found:
+        raise UserError(f"no video of {run} is of an official training split, of which alone the gate's table is made")
+    table = gate_table(found)
+    write_extra_table(run, "gate", table)
+    return table
+
+
+def refusals(
+    experiment: Experiment, cache: Path, limits: Gate, most: int, wanted: Callable[[Video], bool]
+) -> list[Judged]:
+    """What the gate says of an experiment's videos.
+
+    Args:
+        experiment: Whose videos, and whose first rendition, are read.
+        cache: Where rendered videos lie.
+        limits: Of the gate.
+        most: Videos of a dataset and PAI species, evenly spread over its list; 0 for all.
+        wanted: Whether a video is one of those.
+    """
+    experiment = dataclasses.replace(experiment, cache=str(cache))
+    chosen = [
+        (listing, _chosen([video for video in listing.videos if wanted(video)], most))
+        for listing in list_videos(experiment)
+    ]
     count = sum(len(videos) for _, videos in chosen)
     if not count:
-        raise UserError(f"no video of {run} is of an official training split, of which alone the gate's table is made")
+        return []
+    rendition = {_GATE: gate_rendition(experiment.renditions[renditions_read(experiment)[0]], limits)}
 
     def judged(listing: Listing, videos: Sequence[Video]) -> Iterator[Judged]:
         paths = [video.path for video in videos]
@@ -77,18 +105,20 @@ def tabulate(run: Path, limits: Gate, most: int = 0, cache: Path | None = None) 
             for each in judged(listing, videos):
                 found.append(each)
                 bar.update()
-    table = gate_table(found)
-    write_extra_table(run, "gate", table)
-    return table
+    return found
 
 
 def _chosen(videos: Iterable[Video], most: int) -> list[Video]:
-    """Those of the training split, at most so many of each PAI species."""
+    """At most so many of each PAI species."""
     by_species: dict[str, list[Video]] = {}
     for video in videos:
-        if video.split == "train":
-            by_species.setdefault(video.pai, []).append(video)
+        by_species.setdefault(video.pai, []).append(video)
     return [video for own in by_species.values() for video in spread(own, most)]
+
+
+def of_species(label: int, pai: str) -> str:
+    """What tables call the PAI species of a video, and bona fide ones."""
+    return "bona fide" if label == BONA_FIDE else pai or "unknown"
 
 
 def gate_table(found: Sequence[Judged]) -> ExtraTable:
@@ -100,7 +130,7 @@ def gate_table(found: Sequence[Judged]) -> ExtraTable:
     groups: dict[tuple[str, str], list[Judged]] = {}
     datasets = list(dict.fromkeys(each.video.dataset for each in found))
     for each in found:
-        species = "bona fide" if each.video.label == BONA_FIDE else each.video.pai or "unknown"
+        species = of_species(each.video.label, each.video.pai)
         for dataset in (each.video.dataset, *([_ALL] if len(datasets) > 1 else [])):
             groups.setdefault((dataset, species), []).append(each)
     order = {name: place for place, name in enumerate([*datasets, _ALL])}
