@@ -29,6 +29,8 @@ from fas_jax.deployment.demo.server import PAGE, serve
 from fas_jax.deployment.demo.sessions import Judge, Limits, RefusedError, Session, Sessions, frame_of
 from fas_jax.deployment.verdict import Verdict
 from fas_jax.evaluation.conformal import Band
+from fas_jax.pixels.gate import checks
+from fas_jax.pixels.gate.checks import ADVICE, Check, CheckedClip
 from fas_jax.pixels.gate.settings import Gate
 from tests.made_up import METHODS, make_bundle
 
@@ -42,9 +44,11 @@ class Accepting(Judge):
     def __init__(self) -> None:
         self.window, self.interval, self.name, self.decision = 3, 0.25, "yes", Decision(0.5)
         self.bundle = SimpleNamespace(caveats=lambda name: ["a caveat"])  # type: ignore[assignment]
-        self.drawn = lambda verdict, read: b"\x89PNG"
+        self.drawn, self.gate = (lambda verdict, read: b"\x89PNG"), None
 
-    def __call__(self, frames: Sequence[np.ndarray]) -> tuple[Verdict, dict[str, Any]]:
+    def __call__(
+        self, frames: Sequence[np.ndarray], found: CheckedClip | None = None
+    ) -> tuple[Verdict, dict[str, Any]]:
         return Verdict("array", "yes", 0.5, "bona fide", 0.9), {"whole": np.stack(frames)}
 
     def zones(self) -> tuple[float, float]:
@@ -304,7 +308,7 @@ def test_mutated_pictures_are_refused_or_are_other_pictures(seed: int, way: str)
 
 def test_a_fault_while_judging_is_no_acceptance() -> None:
     class Failing(Accepting):
-        def __call__(self, frames: Sequence[np.ndarray]) -> tuple[Verdict, dict[str, Any]]:
+        def __call__(self, frames: Sequence[np.ndarray], found: Any = None) -> tuple[Verdict, dict[str, Any]]:
             if len(frames) == 2:
                 raise RuntimeError("a fault")
             return super().__call__(frames)
@@ -346,7 +350,9 @@ def test_the_command_refuses_what_it_cannot_serve(tmp_path: Path, monkeypatch: p
         command.main(tmp_path)
 
 
-def test_a_bundle_judges_the_latest_frames_as_it_judges_a_clip_of_them(tmp_path: Path) -> None:
+def test_a_bundle_judges_the_latest_frames_as_it_judges_a_clip_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = {name: METHODS[name] for name in ("gru", "metadata")}
     band = Band(0.05, 0.3, 0.6, 50, 50)
     bundle = make_bundle(tmp_path / "bundle", names, bands={"gru": band})
@@ -363,6 +369,17 @@ def test_a_bundle_judges_the_latest_frames_as_it_judges_a_clip_of_them(tmp_path:
     assert (told["decision"], told["score"]) == ("no decision", None)
     assert told["advice"]
     assert all(each.endswith(".") for each in told["advice"])
+    # It is that of the latest frames, and does not outlive a fault.
+    limits, levels = Gate(frames=2), iter((200, 10, 10))
+    monkeypatch.setattr(checks, "check_frame", lambda frame, _: (Check("darkness", 0.0, 1.0, next(levels) > 100),))
+    shown = Session(Judge(replace(bundle, decisions={"gru": Decision(0.0)}), "gru", gate=limits), LIMITS)
+    told = [shown.take(each, number) for number, each in enumerate(frames[:3])]
+    assert [each["decision"] for each in told] == ["bona fide", "bona fide", "no decision"]
+    assert [each["advice"] for each in told] == [[], [], [ADVICE["darkness"]]]
+    with pytest.raises(RefusedError):
+        shown.take(frames[0][:-40], 3)
+    levels = iter((200,))
+    assert shown.take(frames[0], 4)["decision"] == "bona fide"
     with pytest.raises(UserError, match="reads facts"):
         Judge(bundle, "metadata")
     with pytest.raises(UserError, match="reads bursts"):

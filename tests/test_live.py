@@ -221,10 +221,13 @@ def test_watching_tells_every_decision_and_which_is_the_last(bundle: Bundle, fil
         (4, 1.2, True),
     ]
     assert (told[5]["decision"], told[5]["final"]) == (NO_DECISION, True)
+    # A camera that stops before the decision gives none.
     camera = Camera(moving_frames(1))
     told.clear()
-    assert live.watch(bundle, "gru", told.append, camera=3, capture=lambda index: camera) == 0
+    assert live.watch(bundle, "gru", told.append, camera=3, capture=lambda index: camera) == 1
     assert [(each["path"], each["final"]) for each in told] == [("camera 3", False), ("camera 3", True)]
+    assert (told[0]["decision"] == NO_DECISION, told[1]["decision"]) == (False, NO_DECISION)
+    assert told[1]["reason"] == "the camera stopped after frame 0"
     assert camera.released
     with pytest.raises(UserError, match="did you mean 'gru'"):
         live.watch(bundle, "gur", told.append, camera=3, capture=lambda index: camera)

@@ -62,8 +62,9 @@ def main(
             covered, which takes some fifty times as long as the verdict.
         uncertain: Whether to give three answers: bona fide, attack, or uncertain where the score excludes neither
             class, or both, at the error rate of the run (evaluation.alpha). Uncertain files are not accepted.
-        gate: Whether to check first that a file shows one face, and shows it well. A file that fails is not scored; its
-            reason says what the person in front of the camera should do.
+        gate: Whether to check first that a file shows one face, and shows it well. A file that fails gets no decision;
+            its reason says what the person in front of the camera should do. Of a stream, the latest frames are checked
+            for every decision.
         limits: Limits of these checks, for --gate.
         stream: Whether to judge videos while they run, with a line for each decision until the last, which is `final`.
             The bundle's renditions must be causal (docs/streaming.md).
@@ -76,8 +77,6 @@ def main(
         raise UserError("--rule decides streams; add --stream")
     if explain and (stream or camera is not None):
         raise UserError("--explain draws over the frames of a whole file; leave out --stream and --camera")
-    if gate and (stream or camera is not None):
-        raise UserError("--gate checks whole files; leave out --stream and --camera")
     if limits != Gate() and not gate:
         raise UserError("--limits are those of the gate, which was not asked for; add --gate")
     check_ranges(limits, "limits")
@@ -106,8 +105,8 @@ def main(
             cli.print_json(told)
 
     if live:
-        band = loaded.decision(wanted).three(wanted) if uncertain else None
-        return 1 if watch(loaded, wanted, tell, paths, camera, read_rule(rule, wanted), band=band) else 0
+        band, asked = loaded.decision(wanted).three(wanted) if uncertain else None, limits if gate else None
+        return 1 if watch(loaded, wanted, tell, paths, camera, read_rule(rule, wanted), band=band, gate=asked) else 0
     undecided = 0
     folder: AbstractContextManager[Path | None] = output_folder(explain) if explain else nullcontext()
     with folder as place:

@@ -18,7 +18,7 @@ from fas_jax.deployment.card import caveats, rendered_share
 from fas_jax.deployment.decision import Decision
 from fas_jax.deployment.given_frames import Frames, bgr_frames, check_frames, joined, padded
 from fas_jax.deployment.verdict import NO_DECISION, Seen, Verdict, frame_interval
-from fas_jax.deployment.vetoes import checked, with_gate, with_uncertain
+from fas_jax.deployment.vetoes import checked, gated, with_gate, with_uncertain
 from fas_jax.features.measured import measures_of
 from fas_jax.features.stage import frame_features
 from fas_jax.methods.base import Detector, Explained, Method
@@ -26,7 +26,7 @@ from fas_jax.methods.data import Batch, Scores
 from fas_jax.methods.inputs import Input
 from fas_jax.methods.registry import in_order, score_inputs
 from fas_jax.models.backbones import Backbone, Params
-from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.content import DecodeError, why_none
 from fas_jax.pixels.decoding import Undecoded, decode_files
 from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.pictures import unpack_frame
@@ -263,14 +263,14 @@ class Bundle:
         frames, info, found = checked(frames, info, gate)
         if found is None or found.passed:
             return replace(self._judged(source, name, frames, info), gate=found)
-        refused = Scores.none(1, f"the gate refuses it: {' '.join(found.advice)}")
-        return replace(self._verdict(source, name, refused), gate=found)
+        return gated(self._verdict(source, name, Scores.none(1, "it is not scored")), found)
 
     def _judged(self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> Verdict:
         """The verdict on a clip of which these frames were kept."""
         kept = {each: joined(self.renditions[each], list(own)) for each, own in frames.items() if len(own)}
         batch, detector = self._read(kept, info, name) if kept else None, self.detectors[name]
-        scores = detector.score(batch) if batch else Scores.none(1, "no frame")
+        why = why_none({each: own.reason for each, own in info.renditions.items()})
+        scores = detector.score(batch) if batch else Scores.none(1, why)
         verdict = self._verdict(source, name, scores)
         if batch and isinstance(detector, Explained):
             verdict = replace(verdict, explanation=detector.explain(batch)[0])

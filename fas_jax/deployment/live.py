@@ -15,6 +15,7 @@ from fas_jax.deployment.verdict import NO_DECISION, Verdict
 from fas_jax.deployment.vetoes import with_uncertain
 from fas_jax.evaluation.conformal import Band
 from fas_jax.pixels.content import DecodeError
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.video import show_file as decode
 
 
@@ -45,7 +46,7 @@ def show_file(session: Session, path: Path, tell: Callable[[Verdict], object]) -
 def show_camera(
     session: Session, capture: Any, tell: Callable[[Verdict], object], clock: Callable[[], float] = time.monotonic
 ) -> Verdict:
-    """Gives a session the frames of a camera, until it has decided or the camera stops.
+    """Gives a session the frames of a camera until it has decided; one that stops before fails the session.
 
     Args:
         session: A new one.
@@ -64,6 +65,8 @@ def show_camera(
                 return session.fail(f"the camera gives no frame {session.index + 1}")
         if found := session.push(None if image is None else image[..., ::-1], seconds):
             tell(found)
+    if not session.done and session.index >= 0:
+        return session.fail(f"the camera stopped after frame {session.index}")
     return session.end()
 
 
@@ -89,6 +92,7 @@ def watch(
     rule: Sequential | None = None,
     capture: Callable[[int], Any] = open_camera,
     band: Band | None = None,
+    gate: Gate | None = None,
 ) -> int:
     """Judges files, or a camera, while they run.
 
@@ -102,6 +106,7 @@ def watch(
         rule: See `Session`.
         capture: Opens a camera.
         band: For three answers, see `fas_jax.evaluation.conformal`.
+        gate: See `Session`.
 
     Returns:
         The number of streams without a decision.
@@ -112,7 +117,8 @@ def watch(
     program_of(bundle, name)  # refuses before anything is opened
     undecided = 0
     for source in paths if camera is None else (camera,):
-        session = Session(bundle, name, rule=rule, source=str(source) if camera is None else f"camera {source}")
+        called = str(source) if camera is None else f"camera {source}"
+        session = Session(bundle, name, rule=rule, gate=gate, source=called)
 
         def told(verdict: Verdict, final: bool = False, session: Session = session) -> None:
             tell(

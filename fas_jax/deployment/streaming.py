@@ -1,7 +1,7 @@
 """Judging a video while it runs: a session takes frames with times as they come, and has a decision at any time.
 
 What a session has decided after its frames is what `Bundle.judge` says of a file that ends with them. A stream with a
-fault gets no decision, with the reason, and never one again.
+fault gets no decision, with the reason, and never one again. The gate takes decisions away, and gives none.
 """
 
 import collections
@@ -23,6 +23,9 @@ from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.functions import Stepper, serving_weights, stepper
 from fas_jax.deployment.sequential import Sequential
 from fas_jax.deployment.verdict import Verdict
+from fas_jax.deployment.vetoes import gated
+from fas_jax.pixels.gate.checks import Latest
+from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.renditions import rendition_makers
 from fas_jax.pixels.selection import segment_at
 
@@ -83,6 +86,7 @@ class Session:
         name: str = "",
         *,
         rule: Sequential | None = None,
+        gate: Gate | None = None,
         source: str = "stream",
         max_gap: float = MAX_GAP,
     ) -> None:
@@ -93,6 +97,9 @@ class Session:
             name: The detector; the bundle's default if empty.
             rule: Decides before the end, or says that it is uncertain; without one, every kept frame moves the decision
                 by the detector's threshold.
+            gate: Limits of the checks that the latest frames must pass, of those from which the detector's are taken;
+                none are made without it. While they fail there is no decision, with the checks' sentences as its
+                reason.
             source: What verdicts call the stream.
             max_gap: Seconds without a frame after which the stream counts as broken.
 
@@ -101,6 +108,7 @@ class Session:
         """
         self._program = program_of(bundle, name)
         self._rule, self._source, self._max_gap = rule, source, max_gap
+        self._gate = None if gate is None else Latest(gate)
         self._carry: Any = None
         self._shape: tuple[int, ...] = ()
         self._first = self._last = math.nan
@@ -115,8 +123,8 @@ class Session:
         """Whether no further frame can change the decision."""
         self.failed = ""
         """Why there will be no decision, if the stream has a fault."""
-        self.verdict: Verdict = self._undecided("no frame has been kept yet")
-        """The decision now."""
+        self.verdict: Verdict = self._without_decision("no frame has been kept yet")
+        """The decision now, with the gate's advice if it was asked for."""
 
     @property
     def seconds(self) -> float:
@@ -135,7 +143,7 @@ class Session:
             seconds: Its time; only differences between times count.
 
         Returns:
-            The decision, if this frame was kept or has ended the session; else None.
+            The decision, if this frame was kept, was checked by the gate, or has ended the session; else None.
         """
         if self.done:
             return None
@@ -154,15 +162,32 @@ class Session:
         self._segment = place
         if frame is None:
             return self.fail(f"frame {self.index} is missing")
-        if (pixels := self._rendered(frame)) is None:
-            return self.verdict if self.done else None
-        self.verdict = dataclasses.replace(self._judged(pixels), seconds=round(time.monotonic() - start, 4))
+        try:
+            if not self._look(frame):
+                return None
+        except BaseException as error:
+            # Whoever goes on after the error finds no earlier decision.
+            self.fail(f"frame {self.index} cannot be judged: {error or type(error).__name__}")
+            raise
+        self.verdict = dataclasses.replace(self.verdict, seconds=round(time.monotonic() - start, 4))
         return self.verdict
+
+    def _look(self, frame: UInt8[np.ndarray, "h w 3"]) -> bool:
+        """Whether a frame of a new segment may have changed the decision."""
+        if self._gate:
+            self._gate.add(frame)
+        if (pixels := self._rendered(frame)) is not None:
+            self._read(pixels)
+        elif not self.done and not self._gate:
+            return False
+        if not self.done:
+            self._decide()
+        return True
 
     def fail(self, reason: str) -> Verdict:
         """Ends the session without a decision, whatever it has decided before."""
         self.failed, self.done, self._carry = reason, True, None
-        self.verdict = self._undecided(reason)
+        self.verdict = self._without_decision(reason)
         return self.verdict
 
     def end(self) -> Verdict:
@@ -172,16 +197,29 @@ class Session:
         if self.index < 0:
             return self.fail("the stream ended before a frame")
         if not self.kept:
-            return self.fail(f"no face in any of its {self._offered} frames")
+            return self._no_frame(f"no face in any of its {self._offered} frames")
         return self._finish()
 
     def _finish(self) -> Verdict:
         """The decision stays as it is from now on; a rule that has not decided is uncertain."""
         self.done, self._carry = True, None
         if self._rule and self.kept and self._rule.answer(self._score) == "uncertain":
-            self.verdict = self._undecided(f"uncertain after {self.seconds:.1f} s of video: {self._between()}")
+            self._set(self._undecided(f"uncertain after {self.seconds:.1f} s of video: {self._between()}"))
         elif not self.kept:
-            self.verdict = self._undecided(f"uncertain after {self.seconds:.1f} s of video: no frame was kept")
+            self._set(self._undecided(f"uncertain after {self.seconds:.1f} s of video: no frame was kept"))
+        return self.verdict
+
+    def _without_decision(self, reason: str) -> Verdict:
+        """None for this reason, whatever the gate says."""
+        return dataclasses.replace(self._undecided(reason), gate=self._gate.found if self._gate else None)
+
+    def _set(self, verdict: Verdict) -> None:
+        """The decision now, as far as the gate lets it stand."""
+        self.verdict = gated(verdict, self._gate.found if self._gate else None)
+
+    def _no_frame(self, reason: str) -> Verdict:
+        """Ends the session because the detector has no frame; of a file, too, the gate is asked first."""
+        self._set(self.fail(reason))
         return self.verdict
 
     def _fault(self, frame: Any, seconds: float) -> str:
@@ -217,27 +255,33 @@ class Session:
         maker.add(self.index, np.ascontiguousarray(frame[..., ::-1]))
         self._offered += 1
         if maker.reason:
-            self.fail(maker.reason)
+            self._no_frame(maker.reason)
             return None
         info, frames = maker.made()
         return frames[0] if info.frame_indices else None
 
-    def _judged(self, pixels: UInt8[np.ndarray, "s s 3"]) -> Verdict:
+    def _read(self, pixels: UInt8[np.ndarray, "s s 3"]) -> None:
+        """The detector's next step."""
         program = self._program
         carry = program.start if self._carry is None else self._carry
         self._carry, score = program.step(program.weights, carry, pixels)
         self._score = float(score)
         self.kept += 1
         self._indices.append(self.index)
-        full = self.kept == program.rendition.max_frames
-        if not math.isfinite(self._score):
-            reason = f"no score after {self.kept} kept frames"
-            return self.fail(reason) if full else self._undecided(reason)
-        found = self._by_score()
-        if full and not self.done:
-            self.verdict = found
-            return self._finish()
-        return found
+
+    def _decide(self) -> None:
+        """The decision by the score and the gate now; the last one where the detector reads no further frame."""
+        full = self.kept > 0 and self.kept == self._program.rendition.max_frames
+        if not self.kept:
+            self._set(self._undecided("no frame has been kept yet"))
+        elif math.isfinite(self._score):
+            self._set(self._by_score())
+            if full and not self.done:
+                self._finish()
+        elif full:
+            self._no_frame(f"no score after {self.kept} kept frames")
+        else:
+            self._set(self._undecided(f"no score after {self.kept} kept frames"))
 
     def _by_score(self) -> Verdict:
         bundle, name, rule = self._program.bundle, self._program.name, self._rule
@@ -249,7 +293,10 @@ class Session:
         found = bundle.verdict(self._source, name, self._score)
         if found.decision not in ("bona fide", "attack"):
             return self._with_frames(found)  # a rule decides nothing that the bundle leaves open
-        self.done, self._carry = True, None
+        # The gate may let it stand later on. An attack is the last word also where the gate takes it away: a later
+        # acceptance would be one that there is none of without the gate.
+        if answer == "attack" or self._gate is None or self._gate.found.passed:
+            self.done, self._carry = True, None
         threshold = rule.accept if answer == "bona fide" else rule.reject
         return self._with_frames(dataclasses.replace(found, decision=answer, threshold=threshold))
 

@@ -18,7 +18,8 @@ FEWEST = 4
 """Of three frames, 1 resample in 27 holds the lowest one three times: the interval would always be their full range."""
 _RESAMPLES = 10_000
 _ROUNDED = 1e-3
-_UNDEFINED = Interval(np.nan, np.nan)
+NO_INTERVAL = Interval(np.nan, np.nan)
+"""Of a score that has no interval."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Verdict:
     """Why there is no decision, or why it is uncertain."""
     alpha: float = np.nan
     """Error rate of three answers; NaN if there are two."""
-    interval: Interval = _UNDEFINED
+    interval: Interval = NO_INTERVAL
     """Holds 95 % of the scores of resamples of the clip's kept frames; NaN if `interval_note` says why."""
     interval_note: str = ""
     """What the interval covers, or why there is none."""
@@ -105,19 +106,19 @@ def frame_interval(method: Method, scores: Scores, indices: Sequence[int], burst
         The interval and what it covers; or NaN and the reason.
     """
     if scores.frame is None:
-        return _UNDEFINED, "no interval: the detector scores a clip as a whole"
+        return NO_INTERVAL, "no interval: the detector scores a clip as a whole"
     frames: Float[np.ndarray, " t"] = scores.frame[0, : len(indices)].astype(np.float64)
     again = method.fuse_frames(frames[None])
     if again is None:
-        return _UNDEFINED, "no interval: the detector reads a clip's frames in order, so they cannot be resampled"
+        return NO_INTERVAL, "no interval: the detector reads a clip's frames in order, so they cannot be resampled"
     kind, whose = ("bursts", np.arange(len(frames)) // burst) if burst > 1 else ("frames", np.asarray(indices))
     _, unit, sizes = np.unique(whose, return_inverse=True, return_counts=True)
     if len(sizes) < FEWEST:
-        return _UNDEFINED, f"no interval: the clip has {len(sizes)} kept {kind}, fewer than {FEWEST}"
+        return NO_INTERVAL, f"no interval: the clip has {len(sizes)} kept {kind}, fewer than {FEWEST}"
     if len(set(sizes.tolist())) > 1:
-        return _UNDEFINED, f"no interval: its {kind} do not all count the same"
+        return NO_INTERVAL, f"no interval: its {kind} do not all count the same"
     if not abs(again[0] - scores.clip[0]) < _ROUNDED:
-        return _UNDEFINED, "no interval: scores of its frames are rounded to 0 or 1, and do not give the clip's"
+        return NO_INTERVAL, "no interval: scores of its frames are rounded to 0 or 1, and do not give the clip's"
     places = np.argsort(unit, kind="stable").reshape(len(sizes), -1)
     # The same bits for the same clip.
     drawn = np.random.default_rng(0).integers(len(sizes), size=(_RESAMPLES, len(sizes)))

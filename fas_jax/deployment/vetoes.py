@@ -1,12 +1,13 @@
 """What may turn a verdict into one that is not accepted, and never the other way round."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 from fas_jax.base.record import ClipInfo
 from fas_jax.base.rendition import Rendition
 from fas_jax.deployment.given_frames import Frames
-from fas_jax.deployment.verdict import NO_DECISION, Verdict
+from fas_jax.deployment.verdict import NO_DECISION, NO_INTERVAL, Verdict
 from fas_jax.evaluation.conformal import Band
 from fas_jax.pixels.gate.checks import CheckedClip, check_clip
 from fas_jax.pixels.gate.frames import gate_rendition
@@ -30,6 +31,28 @@ def with_uncertain(verdict: Verdict, band: Band | None) -> Verdict:
         decision=band.answer(score, threshold),
         reason=band.reason(score, threshold),
         alpha=band.alpha,
+    )
+
+
+def gated(verdict: Verdict, found: CheckedClip | None) -> Verdict:
+    """A verdict with what the gate says of the frames, which decides nothing unless they pass.
+
+    Args:
+        verdict: Without the gate.
+        found: What the gate says; None where it was not asked for.
+    """
+    if found is None or found.passed:
+        return replace(verdict, gate=found)
+    return replace(
+        verdict,
+        decision=NO_DECISION,
+        score=math.nan,
+        reason=f"the gate refuses it: {' '.join(found.advice)}",
+        alpha=math.nan,
+        interval=NO_INTERVAL,
+        interval_note="",
+        explanation={},
+        gate=found,
     )
 
 

@@ -131,18 +131,20 @@ class Bundle(Printed):
             gate=_limits(gate),
         )
 
-    def session(self, detector: str = "", *, max_gap: float = MAX_GAP) -> Session:
+    def session(self, detector: str = "", *, gate: Gate | bool = False, max_gap: float = MAX_GAP) -> Session:
         """Begins to judge a video while it runs; see docs/streaming.md.
 
         Args:
             detector: Its name; `default` if empty.
+            gate: Whether the latest frames are checked for every decision, or the limits of the checks; see
+                `judge_file`.
             max_gap: Seconds without a frame after which the stream counts as broken, and gets no decision.
 
         Raises:
             UserError: An unknown detector, or one that cannot judge a video that still runs; the message says which
                 setting of its rendition to change.
         """
-        return Session(self.loaded, detector, max_gap=max_gap)
+        return Session(self.loaded, detector, gate=_limits(gate), max_gap=max_gap)
 
     def _caveats(self, detector: str = "") -> tuple[str, ...]:
         shipped = (SHIPPED_CAVEAT,) if self.folder.resolve() == SHIPPED else ()

@@ -6,6 +6,7 @@ A file's suffix says nothing. The same rule holds wherever files are decoded, wh
 import mmap
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,11 @@ _BRANDS = {
 
 class DecodeError(Exception):
     """A file that gives no trustworthy clip; the message is the reason that reports show."""
+
+
+def why_none(reasons: Mapping[str, str]) -> str:
+    """Why no rendition of a video could be made, by those of each; empty where there is none."""
+    return "; ".join(f"{name}: {each}" if len(reasons) > 1 else each for name, each in reasons.items())
 
 
 def kind_of(path: Path) -> Literal["png", "jpeg", "film"]:

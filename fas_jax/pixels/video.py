@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fas_jax.base.record import ClipInfo, RenditionInfo
-from fas_jax.pixels.content import DecodeError, file_bytes
+from fas_jax.pixels.content import DecodeError, file_bytes, why_none
 from fas_jax.pixels.evidence import DAMAGED, SHORTFALL, WHITELISTS, Film, Orientation, examine
 from fas_jax.pixels.pictures import read_picture
 from fas_jax.pixels.renditions import RenditionMaker, float32
@@ -299,10 +299,7 @@ def _made(
 def _check_possible(makers: Mapping[str, Watcher]) -> None:
     """Raises `DecodeError` when no rendition of the video can be made any more."""
     if all(maker.reason for maker in makers.values()):
-        several = len(makers) > 1
-        raise DecodeError(
-            "; ".join(f"{name}: {each.reason}" if several else each.reason for name, each in makers.items())
-        )
+        raise DecodeError(why_none({name: each.reason for name, each in makers.items()}))
 
 
 def _fps(capture: cv2.VideoCapture) -> float:

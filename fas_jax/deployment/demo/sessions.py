@@ -18,7 +18,9 @@ from fas_jax.base.errors import UserError
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.given_frames import Frames
 from fas_jax.deployment.verdict import NO_DECISION, Verdict
+from fas_jax.deployment.vetoes import gated
 from fas_jax.pixels.content import DecodeError, jpeg_size
+from fas_jax.pixels.gate.checks import CheckedClip, Latest
 from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.pictures import decode_picture
 
@@ -72,7 +74,7 @@ class Judge:
             UserError: There is no such detector, or it needs more than frames from now and then.
         """
         self.bundle, self.name, self.drawn = bundle, name or bundle.default, drawn
-        self.decision, self._gate = bundle.decision(self.name), gate
+        self.decision, self.gate = bundle.decision(self.name), gate
         renditions = bundle.renditions_for(self.name)
         if bursts := [each for each, own in renditions.items() if own.burst > 1]:
             raise UserError(
@@ -90,8 +92,17 @@ class Judge:
             blank = {name: np.zeros((1, each.size, each.size, 3), np.uint8) for name, each in renditions.items()}
             bundle.score(blank, name=self.name)
 
-    def __call__(self, frames: list[UInt8[np.ndarray, "h w 3"]]) -> tuple[Verdict, dict[str, Frames]]:
-        """The verdict on RGB frames of one size, and what the detector read of them, by rendition."""
+    def __call__(
+        self, frames: list[UInt8[np.ndarray, "h w 3"]], found: CheckedClip | None = None
+    ) -> tuple[Verdict, dict[str, Frames]]:
+        """The verdict on RGB frames of one size, and what the detector read of them, by rendition.
+
+        Args:
+            frames: The latest ones.
+            found: What the gate says of them, if there is one; frames that it refuses are not scored.
+        """
+        if found is not None and not found.passed:
+            return gated(self.bundle.verdict("array", self.name, math.nan, "it is not scored"), found), {}
         read: dict[str, Frames] = {}
         verdict = self.bundle.judge_frames(
             frames,
@@ -100,9 +111,8 @@ class Judge:
             chosen=True,
             seen=lambda _, made: read.update(made),
             uncertain=self.decision.band is not None,
-            gate=self._gate,
         )
-        return verdict, read
+        return gated(verdict, found), read
 
     def zones(self) -> tuple[float, float]:
         """Where attacks end and where bona fide begins on the axis of scores; the same number for two answers."""
@@ -119,6 +129,7 @@ class Session:
         """Before the first frame."""
         self._judge, self._limits = judge, limits
         self._frames: deque[UInt8[np.ndarray, "h w 3"]] = deque(maxlen=judge.window)
+        self._gate = None if judge.gate is None else Latest(judge.gate)
         self._last, self._taken = -math.inf, 0
         self._found: tuple[Verdict, dict[str, Frames]] | None = None
         self.busy = False
@@ -143,9 +154,13 @@ class Session:
         try:
             self._frames.append(self._checked(content, seconds))
             self._last = seconds
-            self._found = self._judge(list(self._frames))
+            if self._gate:
+                self._gate.add(self._frames[-1])
+            self._found = self._judge(list(self._frames), self._gate.found if self._gate else None)
         except Exception:
             self._frames.clear()
+            if self._gate:
+                self._gate.clear()
             raise
         return self._told(self._found[0])
 
