@@ -161,7 +161,7 @@ def tabulate_target(run: Path, limits: Gate, most: int = 0, cache: Path | None =
         return table.rows(known | np.asarray(table.role != TEST))
 
     rule, set_by = experiment.evaluation.threshold, experiment.evaluation.threshold_from
-    taus = {tuple(key): each.value for key, each in thresholds(scores, rule, set_by).items()}
+    taus = {key: each.value for key, each in thresholds(scores, rule, set_by).items()}
     text = _SPECIES.format(count=len(seen))
     by_species = species_table(held(test), refused, taus, text)
     tested = set(test.protocol.tolist())
