@@ -47,7 +47,6 @@ def copied(bundle: Bundle, folder: Path, tmp_path: Path) -> Callable[[Edit], Pat
     def change(edit: Edit) -> Path:
         about = json.loads((copy / ABOUT).read_text())
         edit(about)
-        about.pop("sha256")
         (copy / ABOUT).write_text(json.dumps(sealed(about)))
         return copy
 
@@ -197,6 +196,22 @@ def test_a_bundle_that_can_judge_nothing_is_refused(copied) -> None:
 
     with pytest.raises(UserError, match="no detector with a threshold"):
         load_bundle(copied(edit))
+
+
+def test_a_changed_threshold_is_refused(copied) -> None:
+    """It is still JSON, and every digit makes a valid one."""
+    path = copied(lambda about: None) / ABOUT
+    whole = path.read_text()
+    changed = whole.replace('"threshold": 0.', '"threshold": -0.', 1)
+    assert json.loads(changed).keys() == json.loads(whole).keys()
+    for content in (changed, whole.replace('"sha256"', '"sha257"'), "[]", "null", "[" * 100_000):
+        path.write_text(content)
+        with pytest.raises(UserError, match="damaged|not readable JSON"):
+            load_bundle(path.parent)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match="is no bundle"):
+        load_bundle(path.parent)
 
 
 @pytest.mark.parametrize("name", ["backbone.safetensors", "detectors/gru.safetensors"])

@@ -1,6 +1,5 @@
 """Bundles on disk: what `write_bundle` writes, `load_bundle` reads, if it is what this version would make."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ FORMAT = 3
 ABOUT, CARD = "bundle.json", "CARD.md"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 """The bundle that comes with the package (configs/shipped.toml): trained on rendered faces alone."""
-_BACKBONE, _DETECTORS = "backbone.safetensors", "detectors"
+_BACKBONE, _DETECTORS, _SEAL = "backbone.safetensors", "detectors", "sha256"
 
 
 def write_bundle(
@@ -109,12 +108,6 @@ def write_bundle(
     write_json(folder / ABOUT, sealed(told))
 
 
-def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What `bundle.json` holds: what a bundle says of itself, JSON-able, and the hash by which damage is found."""
-    plain = json.loads(json.dumps(about))
-    return plain | {"sha256": fingerprint(plain)}
-
-
 def load_bundle(folder: Path) -> Bundle:
     """Reads a bundle whose files are what they were when it was written.
 
@@ -123,17 +116,19 @@ def load_bundle(folder: Path) -> Bundle:
             version would make otherwise; or as `devices.check`.
     """
     folder = Path(folder)
-    if not (folder / ABOUT).exists():
+    if not (folder / ABOUT).is_file():
         raise UserError(f"{folder} is no bundle (no {ABOUT}); fas-jax run writes them into the run's folder")
     about = read_json(folder / ABOUT)
-    known = about.get("format") if isinstance(about, dict) else None
-    if known != FORMAT:
+    if not isinstance(about, dict):
+        raise UserError(f"{folder / ABOUT} is damaged; copy the bundle again")
+    if about.get("format") != FORMAT:
         raise UserError(
-            f"{folder} has bundle format {known}, not {FORMAT}; make it again by fas-jax train and fas-jax evaluate of "
-            "this version"
+            f"{folder} has bundle format {about.get('format')}, not {FORMAT}; make it again by fas-jax train and "
+            "fas-jax evaluate of this version"
         )
-    if about.pop("sha256", None) != _hash(about):
-        raise UserError(f"{folder / ABOUT} was changed or is damaged; copy the bundle again")
+    # A flipped digit of a threshold would still be JSON.
+    if not _whole(about):
+        raise UserError(f"{folder / ABOUT} is damaged, or was changed by hand; copy the bundle again")
     devices.check()
     inputs, where = about["inputs"], str(folder / ABOUT)
     renditions = {
@@ -176,17 +171,22 @@ def load_bundle(folder: Path) -> Bundle:
     )
 
 
+def sealed(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What a `bundle.json` says, with the hash by which `load_bundle` knows that none of it has changed."""
+    content = {name: value for name, value in about.items() if name != _SEAL}
+    return {**content, _SEAL: fingerprint(content)}
+
+
+def _whole(about: Mapping[str, Any]) -> bool:
+    try:
+        return about.get(_SEAL) == sealed(about)[_SEAL]
+    except ValueError:  # NaN, which Python reads
+        return False
+
+
 def find_bundles(runs: Path) -> list[Path]:
     """The folders of all bundles of the runs in a folder, by name."""
     return sorted(path.parent for path in runs.glob(f"*/bundles/*/{ABOUT}"))
-
-
-def _hash(about: Mapping[str, Any]) -> str:
-    """As in `sealed`; empty for what cannot have been written, such as NaN."""
-    try:
-        return fingerprint(about)
-    except ValueError:
-        return ""
 
 
 def _stage_key(backbone: Backbone) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(folder: Path, name: str, sha256: str) -> Any:
     path = inside(folder, name)
-    if not path.exists() or sha256_file(path) != sha256:
+    if not path.is_file() or sha256_file(path) != sha256:
         raise UserError(f"{path} is missing or damaged; copy the bundle again")
     return load_tree(path)[0]
 
