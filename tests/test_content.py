@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,3 +221,34 @@ def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
     (outcome,) = decode_files([tmp_path / "a.mp4"], SETTINGS, RENDITIONS)
     assert isinstance(outcome, Undecoded)
     assert "cannot be read" in outcome.reason
+
+
+def bomb(suffix: str, side: int) -> bytes:
+    """A picture of some kilobytes whose header announces a square of this side."""
+    content = bytearray(encoded(suffix))
+    if suffix == ".png":
+        content[16:24] = side.to_bytes(4, "big") * 2
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    else:
+        at = content.index(b"\xff\xc2" if b"\xff\xc2" in content else b"\xff\xc0")
+        content[at + 5 : at + 9] = side.to_bytes(2, "big") * 2
+    return bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_that_announces_too_much_is_not_decoded(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below OpenCV's own limit: a JPEG of 30,000 x 30,000 takes half a minute and 3 GB, whatever its file holds."""
+    path = tmp_path / f"a{suffix}"
+    monkeypatch.setattr("fas_jax.pixels.pictures.cv2.imdecode", lambda *_: pytest.fail("it was decoded"))
+    for side in (16_385, 30_000):
+        path.write_bytes(bomb(suffix, side))
+        with pytest.raises(DecodeError, match=f"announces {side}x{side} pixels; at most"):
+            read_picture(path)
+
+
+def test_bytes_may_fill_the_place_before_a_marker(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(".jpg").replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1))
+    assert read_picture(path).image.shape == (96, 128, 3)

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 PICTURES = ("png", "jpeg")
+MOST_PIXELS = 1 << 28
+"""Of a picture: more than any camera has, and few enough to be decoded in seconds. A file of a kilobyte may announce 16
+times as many."""
 
 # Pictures that are refused. OpenCV reads some of them, but cannot tell that one is damaged, reads the first of several,
 # or leaves their orientation out; FFmpeg would take a tile for the picture.
@@ -129,18 +132,40 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
         DecodeError: it is no JPEG picture, its header is damaged, or it is progressive: such a picture may have any
             number of passes over all pixels in few bytes.
     """
+    sequential, width, height = _jpeg_header(content)
+    if not sequential:
+        raise DecodeError("a JPEG picture that is not sequential (baseline)")
+    return width, height
+
+
+def check_pixels(content: bytes, kind: Literal["png", "jpeg"]) -> None:
+    """Checks what a picture's header announces, before anything is decoded.
+
+    Raises:
+        DecodeError: more pixels than `MOST_PIXELS`, or no size.
+    """
+    if kind == "jpeg":
+        _, width, height = _jpeg_header(content)
+    else:
+        # The first chunk of a PNG, IHDR, begins with the size.
+        width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    if width * height > MOST_PIXELS:
+        raise DecodeError(f"its header announces {width}x{height} pixels; at most {MOST_PIXELS} are decoded")
+
+
+def _jpeg_header(content: bytes) -> tuple[bool, int, int]:
+    """Whether a JPEG picture is sequential, and its width and height."""
     if not content.startswith(b"\xff\xd8\xff"):
         raise DecodeError("not a JPEG picture")
     at = 2
     while len(segment := content[at : at + 9]) == 9 and segment[0] == 0xFF:
-        if segment[1] in (0xC0, 0xC1):
+        if 0xC0 <= segment[1] <= 0xCF and segment[1] not in (0xC4, 0xC8, 0xCC):
             height, width = int.from_bytes(segment[5:7], "big"), int.from_bytes(segment[7:9], "big")
             if not width or not height:
                 break
-            return width, height
-        if 0xC0 < segment[1] <= 0xCF and segment[1] not in (0xC4, 0xCC):
-            raise DecodeError("a JPEG picture that is not sequential (baseline)")
-        at += 2 + int.from_bytes(segment[2:4], "big")
+            return segment[1] in (0xC0, 0xC1), width, height
+        # A marker may stand behind any number of 0xFF.
+        at += 1 if segment[1] == 0xFF else 2 + int.from_bytes(segment[2:4], "big")
     raise DecodeError("a damaged JPEG header")
 
 

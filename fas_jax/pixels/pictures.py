@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from fas_jax.pixels.content import DecodeError, jpeg_end, kind_of
+from fas_jax.pixels.content import DecodeError, check_pixels, jpeg_end, kind_of
 
 # Some cameras fill up a picture's data to whole words or packets; more than this is data that does not decode.
 _FILLING = 16
@@ -51,8 +51,9 @@ def decode_picture(content: bytes, kind: Literal["png", "jpeg"]) -> Picture:
     """The picture in the bytes of a file of this kind.
 
     Raises:
-        DecodeError: the decoder cannot read it.
+        DecodeError: its header announces too many pixels, or the decoder cannot read it.
     """
+    check_pixels(content, kind)
     said: list[str] = []
     try:
         with _said(said):
