@@ -159,6 +159,8 @@ class Frame(Handler):
         session = self.demo.sessions.find(name)
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "image/jpeg":
             raise RefusedError(415, "a frame is a JPEG picture (Content-Type: image/jpeg)")
+        if encoding := self.request.headers.get("Content-Encoding"):
+            raise RefusedError(415, f"a frame is sent as it is, not as {encoding}")
         try:
             seconds = float(self.get_query_argument("seconds", ""))
         except ValueError:
