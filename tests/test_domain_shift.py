@@ -14,7 +14,7 @@ from fas_jax.methods.logistic import MeanFeature
 from fas_jax.models.logistic import fit_logistic
 from fas_jax.reporting.grid import Strong
 from fas_jax.studies.domain_shift import rules as judging
-from fas_jax.studies.domain_shift.coverage import coverage_table
+from fas_jax.studies.domain_shift.coverage import coverage_figure, coverage_table
 from fas_jax.studies.domain_shift.page import Study, read_study, write_study
 from fas_jax.studies.domain_shift.rendered import DomainShift, score_targets
 from fas_jax.studies.domain_shift.rules import Outcome, StudyRule
@@ -195,6 +195,7 @@ def test_other_rules_are_judged_from_the_written_scores(scores, tmp_path):
         "answers.csv",
     } <= written
     assert "stays the default" in text
+    assert "Three answers, mean-feature" in (tmp_path / "first" / "shift.html").read_text()
     (tmp_path / "first" / "domains.json").unlink()
     with pytest.raises(UserError, match=r"domains.json does not exist"):
         read_study(tmp_path / "first" / "scores.csv")
@@ -228,6 +229,16 @@ def test_coverage_is_kept_on_exchangeable_targets_and_its_loss_is_told():
     assert float(rows["coverage, bona fide"]["light shifted"]) < 50
     two, three = (float(rows[f"accepted attacks, {name} answers"]["camera shifted"]) for name in ("two", "three"))
     assert three <= two
+    drawn = coverage_figure(table, targets, "gru", 0.1)
+    assert "<img" in drawn
+    assert all(name in drawn for name in ("coverage, bona fide", "coverage, attack", "uncertain", "promised coverage"))
+
+
+def test_domains_of_about_equal_size_are_one_point():
+    x, y = judging.means_by_size([4.0, 1.0, 3.0, 2.0, 6.0, 5.0, 8.0, 7.0], [40.0, 10.0, 30.0, 20.0, 0.0, 8.0, 1.0, 3.0])
+    assert x == [1.5, 3.5, 5.5, 7.5]
+    assert y == [15.0, 35.0, 4.0, 2.0]
+    assert judging.means_by_size([2.0, 1.0], [0.0, 1.0]) == ([1.0, 2.0], [1.0, 0.0])
 
 
 def test_sizes_that_are_no_range_are_refused():

@@ -65,14 +65,17 @@ def alpha_of(provenance: Mapping[str, Any]) -> float:
 
 
 def _cells(own: Sequence[Answers]) -> list[str]:
-    cells = [_covered([each.source[name] for each in own]) for name in CLASSES.values()]
-    cells += [_covered([each.target[name] for each in own]) for name in CLASSES.values()]
+    cells = [covered([each.source[name] for each in own]) for name in CLASSES.values()]
+    cells += [covered([each.target[name] for each in own]) for name in CLASSES.values()]
     cells += [_percent([each.uncertain[name] for each in own]) for name in CLASSES.values()]
     return [*cells, _percent([each.apcer for each in own]), _percent([each.bpcer for each in own])]
 
 
-def _covered(found: Sequence[Coverage]) -> str:
-    """The mean over seeds, with the interval for one seed's number of clips."""
+def covered(found: Sequence[Coverage]) -> str:
+    """The coverage of a class in per cent, as the mean over seeds, with the interval for one seed's number of clips.
+
+    "n/a" where a seed has no clip that a band could cover or not.
+    """
     if not found or not all(each.clips for each in found):
         return "n/a"
     clips = round(np.mean([each.clips for each in found]))

@@ -11,12 +11,18 @@ from functools import partial
 import numpy as np
 
 from fas_jax.evaluation.conformal import ALPHA, CLASSES, Coverage, bands, coverage, held_out_coverage, needed_clips
-from fas_jax.evaluation.intervals import CONFIDENCE, binomial_interval
+from fas_jax.evaluation.intervals import CONFIDENCE
 from fas_jax.evaluation.scores import TEST, VALIDATION, ScoreTable
 from fas_jax.evaluation.thresholds import choose_for, source_rows
 from fas_jax.protocols.presets import SYNTHETIC
+from fas_jax.reporting import charts
+from fas_jax.reporting.answers import covered
 from fas_jax.reporting.extra_tables import ExtraTable
+from fas_jax.reporting.figures import as_image
 from fas_jax.reporting.grid import Grid
+from fas_jax.reporting.page import legend
+from fas_jax.reporting.palette import style
+from fas_jax.studies.domain_shift.rules import means_by_size
 from fas_jax.synthetic.shifts import KINDS, RandomDomain
 
 _TEXT = (
@@ -58,7 +64,7 @@ def coverage_table(scores: ScoreTable, domains: Sequence[RandomDomain], alpha: f
     for model in scores.distinct("model"):
         sources, losses = _of_model(scores.select(model=model), domains, alpha)
         measures: dict[str, tuple[str, Callable[[Loss], float]]] = {
-            f"coverage, {name}": (_covered([each[name] for each in sources]), partial(_kept, name))
+            f"coverage, {name}": (covered([each[name] for each in sources]), partial(_kept, name))
             for name in CLASSES.values()
         }
         measures["uncertain"] = "", lambda loss: loss.uncertain
@@ -107,9 +113,28 @@ def _of_model(
     return sources, losses
 
 
-def _covered(found: Sequence[Coverage]) -> str:
-    if not all(each.clips for each in found):
-        return "n/a"
-    clips = round(float(np.mean([each.clips for each in found])))
-    share = float(np.mean([each.share for each in found]))
-    return f"{100 * share:.1f}{binomial_interval(round(share * clips), clips)}"
+def coverage_figure(scores: ScoreTable, domains: Sequence[RandomDomain], model: str, alpha: float = ALPHA) -> str:
+    """Coverage on the targets and the share of uncertain clips against the size of the shift, as HTML.
+
+    Args:
+        scores: Of `rendered.score_targets`.
+        domains: The targets.
+        model: Whose scores count.
+        alpha: The error rate; what it promises is a dashed line.
+    """
+    _, losses = _of_model(scores.select(model=model), domains, alpha)
+    sizes = [each.size for each in domains]
+    measures: dict[str, Callable[[Loss], float]] = {
+        f"coverage, {name}": partial(_kept, name) for name in CLASSES.values()
+    }
+    measures["uncertain"] = lambda loss: loss.uncertain
+    promised = "promised coverage"
+    names, lines = [*measures, promised], list[charts.Line]()
+    for name, value in measures.items():
+        colour, dashed = style(name, names)
+        x, y = means_by_size(sizes, [100 * float(np.mean([value(loss) for loss in own])) for own in losses])
+        lines.append(charts.Line(name, colour, x, y, dashed, marks=True))
+    lines.append(charts.Line(promised, "#888888", [0.0, max(sizes)], [100 * (1 - alpha)] * 2, dashed=True))
+    shown = legend([(line.label, line.colour, line.dashed) for line in lines])
+    drawn = charts.lines("size of the shift (units)", "share of clips (%)", lines)
+    return shown + as_image(drawn, f"Coverage of three answers against the size of the shift, {model}")

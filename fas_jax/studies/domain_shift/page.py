@@ -13,7 +13,7 @@ from fas_jax.evaluation.scores import ScoreTable
 from fas_jax.reporting.grid import bullets, markdown, quoted, to_csv
 from fas_jax.reporting.page import ExtraTable, simple_page
 from fas_jax.studies.domain_shift import rules as judging
-from fas_jax.studies.domain_shift.coverage import coverage_table
+from fas_jax.studies.domain_shift.coverage import coverage_figure, coverage_table
 from fas_jax.studies.domain_shift.rules import Verdict
 from fas_jax.synthetic.shifts import RandomDomain
 
@@ -87,6 +87,10 @@ def write_study(folder: Path, scores: ScoreTable, study: Study, rules: Sequence[
     }
     said = [_drawn(study), _concluded(found)]
     drawn = {model: judging.figure(outcomes, model) for model in scores.distinct("model")}
+    drawn |= {
+        f"Three answers, {model}": coverage_figure(scores, study.targets, model, alpha)
+        for model in scores.distinct("model")
+    }
     with output_folder(folder) as place:
         scores.write_csv(place / SCORES)
         write_json(place / DOMAINS, study.to_json())

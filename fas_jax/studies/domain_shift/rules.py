@@ -245,14 +245,21 @@ def figure(outcomes: Sequence[Outcome], model: str) -> str:
     rules = list(dict.fromkeys(each.rule for each in outcomes))
     lines = []
     for rule in rules:
-        own = sorted(_by_domain(outcomes, model, rule).values(), key=lambda each: each.size)
-        parts = np.array_split(np.array([(each.size, 100 * each.excess) for each in own]), min(_BINS, len(own)))
-        x, y = np.array([part.mean(axis=0) for part in parts]).T.tolist()
+        own = _by_domain(outcomes, model, rule).values()
+        x, y = means_by_size([each.size for each in own], [100 * each.excess for each in own])
         colour, dashed = style(rule, rules)
         lines.append(charts.Line(rule, colour, x, y, dashed, marks=True))
     shown = legend([(line.label, line.colour, line.dashed) for line in lines])
     drawn = charts.lines("size of the shift (units)", "HTER - oracle (points)", lines)
     return shown + as_image(drawn, f"HTER minus oracle against the size of the shift, {model}")
+
+
+def means_by_size(sizes: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Mean size and mean value of domains of about equal size: four groups, of as many domains as far as possible."""
+    pairs = np.array(sorted(zip(sizes, values, strict=True)))
+    parts = np.array_split(pairs, min(_BINS, len(pairs)))
+    x, y = np.array([part.mean(axis=0) for part in parts]).T.tolist()
+    return x, y
 
 
 def _by_domain(outcomes: Sequence[Outcome], model: str, rule: str) -> Mapping[str, Outcome]:
