@@ -1,6 +1,7 @@
 """What waiting is worth: the promises of a sequential rule, and the study of a run."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from fas_jax.methods.logistic import Colour, MeanFeature
 from fas_jax.reporting.extra_figures import read_extra_figures
 from fas_jax.reporting.extra_tables import read_extra_tables
 from fas_jax.studies.streaming import study as streaming
+from fas_jax.studies.streaming.page import Point, over_protocols
 from fas_jax.studies.streaming.running import Running, streaming_methods
 from tests import stores
 from tests.synthetic_stores import make_stores
@@ -115,6 +117,48 @@ def test_time_cuts_scores_off() -> None:
     assert shown.until(0.5).last.tolist() == [0.2, 0.4]
     assert shown.until(0.4).frames.tolist() == [1, 1]
     assert shown.last.tolist() == [0.3, 0.4]
+
+
+def test_every_video_has_one_more_frame_at_the_next_time() -> None:
+    """Two cameras, whose frames lie a little apart, and a video that ends early."""
+    seconds = np.array([[0, 0.27, 0.53, 0.8], [0, 0.25, 0.5, np.inf], [0, np.inf, np.inf, np.inf]])
+    shown = Running(np.where(np.isfinite(seconds), 0.5, np.nan), seconds, np.array([0, 1, 1]))
+    assert streaming.horizons(shown) == [0, 0.27, 0.53, 0.8]
+    for count, horizon in enumerate(streaming.horizons(shown)):
+        assert shown.until(horizon).frames.tolist() == [min(count + 1, length) for length in (4, 3, 1)]
+    many = np.arange(40)[None] / 4
+    found = streaming.horizons(Running(np.zeros_like(many), many, np.array([0])))
+    assert (len(found), found[0], found[-1]) == (8, 0, 9.75)
+    assert streaming.horizons(Running(np.full((1, 2), np.nan), np.full((1, 2), np.inf), np.array([0]))) == []
+
+
+def test_a_line_of_the_figure_is_a_mean_over_protocols_that_runs_forward() -> None:
+    """The targets' cameras differ a little, and one target's videos are longer."""
+
+    def point(protocol: str, horizon: float, step: int, error: float) -> Point:
+        return Point(protocol, "gru", horizon, step, error, error, 0.0, 0.4 if step < 0 else horizon, step + 1.0)
+
+    points = [
+        *(point("A", horizon, step, 0.1) for step, horizon in enumerate((0.0, 0.25, 0.5))),
+        point("A", np.nan, -1, 0.3),
+        *(point("B", horizon, step, 0.3) for step, horizon in enumerate((0.0, 0.27, 0.53, 0.8))),
+        point("B", np.nan, -1, 0.1),
+    ]
+    found = over_protocols([*points, *points])
+    assert [step for _, step in found] == [0, 1, 2, -1]
+    assert [each.seconds for each in found.values()] == pytest.approx([0, 0.26, 0.515, 0.4])
+    assert [each.hter for each in found.values()] == pytest.approx([0.2] * 4)
+
+
+def test_a_bundle_that_does_not_load_costs_no_reading_of_the_target(run, tmp_path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    (own / "bundles" / "M").mkdir(parents=True)
+    (own / "bundles" / "M" / "bundle.json").write_text("{}")
+    cache = stored_cache(read_inputs(run))
+    before = Ledger(cache).before("M").readings
+    with pytest.raises(UserError, match="format"):
+        streaming.study(own)
+    assert Ledger(cache).before("M").readings == before
 
 
 def test_a_run_that_needs_the_future_is_refused_with_the_setting(run) -> None:

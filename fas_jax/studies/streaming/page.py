@@ -25,6 +25,8 @@ class Point:
     model: str
     horizon: float
     """Seconds after which it decides; NaN for the sequential rule."""
+    step: int
+    """The place of the horizon among those of the protocol, from 0; -1 for the sequential rule."""
     apcer: float
     bpcer: float
     uncertain: float
@@ -38,12 +40,11 @@ class Point:
         return (self.apcer + self.bpcer) / 2
 
 
-def means(points: Sequence[Point]) -> dict[tuple[str, str, float], Point]:
-    """Over seeds, by protocol, model and horizon (infinite for the sequential rule)."""
-    groups: dict[tuple[str, str, float], list[Point]] = {}
+def means(points: Sequence[Point]) -> dict[tuple[str, str, int], Point]:
+    """Over seeds, by protocol, model and step; the sequential rule comes last."""
+    groups: dict[tuple[str, str, int], list[Point]] = {}
     for each in points:
-        key = each.protocol, each.model, np.inf if np.isnan(each.horizon) else each.horizon
-        groups.setdefault(key, []).append(each)
+        groups.setdefault((each.protocol, each.model, each.step), []).append(each)
 
     def mean(own: list[Point]) -> Point:
         found = {name: float(np.mean([getattr(each, name) for each in own])) for name in _FIGURES}
@@ -74,16 +75,30 @@ def table_of(points: Sequence[Point], cost: Mapping[str, float], text: str) -> E
     return ExtraTable("Error against waiting", text, Grid(header, rows))
 
 
+def over_protocols(points: Sequence[Point]) -> dict[tuple[str, int], Point]:
+    """Means over protocols, by model and step, as far as every protocol of the model goes.
+
+    The same step lies at a slightly different time in each protocol, because its target has cameras of its own.
+    """
+    each = means(points)
+    shared = {
+        (model, step): [own for (_, m, k), own in each.items() if (m, k) == (model, step)] for _, model, step in each
+    }
+    counts = {model: len({protocol for protocol, m, _ in each if m == model}) for model, _ in shared}
+    kept = [dataclasses.replace(p, protocol="") for (m, _), own in shared.items() if len(own) == counts[m] for p in own]
+    return {(model, step): point for (_, model, step), point in means(kept).items()}
+
+
 def draw(run: Path, points: Sequence[Point], cost: Mapping[str, float]) -> None:
     """HTER against seconds of video, and against milliseconds where these are measured; means over protocols."""
     names = list(dict.fromkeys(each.model for each in points))
-    together = means([dataclasses.replace(each, protocol="") for each in points])
+    together = over_protocols(points)
     for name, axis in (("seconds", "seconds of video"), ("milliseconds", "milliseconds of compute")):
         lines = []
         for model in names:
             colour, dashed = style(model, names)
             for sequential in (False, True):
-                own = [p for (_, m, _), p in together.items() if m == model and np.isnan(p.horizon) == sequential]
+                own = [p for (m, step), p in together.items() if m == model and (step < 0) == sequential]
                 x = [p.seconds if name == "seconds" else cost[model] * p.frames for p in own]
                 if own and np.isfinite(x).all():
                     label = f"{model}, sequential" if sequential else model
@@ -92,5 +107,5 @@ def draw(run: Path, points: Sequence[Point], cost: Mapping[str, float]) -> None:
         if lines:
             figure = charts.lines(axis, "HTER (%)", lines)
             figure.axes[0].legend(fontsize=7)
-            text = "Lines decide after so much of every video; dots are the sequential rule."
+            text = "Lines decide after so much of every video; dots are the sequential rule. Means over protocols."
             write_extra_figure(run, f"streaming-{name}", f"HTER against {axis}", text, figure)

@@ -29,6 +29,7 @@ from fas_jax.experiment.ledger import record_readings, stored_cache
 from fas_jax.experiment.planning import Plan, plan
 from fas_jax.experiment.results import stored_detectors
 from fas_jax.experiment.run import IN_USE, open_inputs, read_inputs, read_run
+from fas_jax.pixels.selection import spread
 from fas_jax.reporting.extra_tables import ExtraTable, write_extra_table
 from fas_jax.studies.streaming.page import Point, draw, table_of
 from fas_jax.studies.streaming.running import Running, running, seconds_of, streaming_methods
@@ -80,6 +81,8 @@ def _study(run: Path, cache: Path | None, far: float, frr: float, seconds: float
     if not tested:
         raise UserError(f"no protocol of {run} tests on a target; add leave-one-out to evaluation.protocols")
     own = [plans[number] for number in tested]
+    # Before the target is read: a bundle that does not load must not cost a reading.
+    cost = milliseconds(run, [name for names in groups.values() for name in names])
     record_readings(experiment, own, "study", cache or stored_cache(inputs))
     every = stored_detectors(experiment, run, inputs).detectors
     fitted = Fitted({name: [each[number] for number in tested] for name, each in every.items()})
@@ -102,7 +105,6 @@ def _study(run: Path, cache: Path | None, far: float, frr: float, seconds: float
                 rules.setdefault(number, {}).update({name: dataclasses.asdict(rule)} if rule else {})
     if not points:
         raise UserError(f"{run}: no detector has scores of validation and test videos of both classes")
-    cost = milliseconds(run, points)
     table = table_of(points, cost, _TEXT.format(far=far, frr=frr, seconds=seconds))
     write_extra_table(run, "4-streaming", table)
     draw(run, points, cost)
@@ -114,11 +116,8 @@ def measure(
 ) -> tuple[list[Point], Sequential | None]:
     """A detector after some times, and by the sequential rule; nothing where a class of a part has no score."""
     validation, test = validation.until(seconds), test.until(seconds)
-    times = np.unique(test.seconds[~np.isnan(test.scores)])
-    if not len(times):
-        return [], None
     points = []
-    for horizon in np.unique(np.linspace(0, times[-1], _HORIZONS)).tolist():
+    for step, horizon in enumerate(horizons(test)):
         source, own = validation.until(horizon), test.until(horizon)
         known = ~np.isnan(source.last)
         try:
@@ -129,21 +128,32 @@ def measure(
             accepted = own.last >= threshold
         nothing = np.zeros(len(accepted), bool)
         waited = np.full(len(accepted), horizon)
-        points.append(_point(protocol, model, horizon, test, accepted, nothing, own.frames, waited))
+        points.append(_point(protocol, model, (horizon, step), test, accepted, nothing, own.frames, waited))
     try:
         rule = fit_sequential(validation.scores, validation.labels, seconds, far, frr)
     except UserError:
         return [], None
     accepted, uncertain, frames = decide(test.scores, rule)
     spent = np.where(frames > 0, test.seconds[np.arange(len(frames)), np.maximum(frames, 1) - 1], 0)
-    points.append(_point(protocol, model, np.nan, test, accepted, uncertain, frames, spent))
+    points.append(_point(protocol, model, (np.nan, -1), test, accepted, uncertain, frames, spent))
     return points, rule
+
+
+def horizons(test: Running) -> list[float]:
+    """Times at which one more frame of every video is known, if it has as many: at most eight, first and last included.
+
+    Cameras differ in their rates, so that frames a quarter of a second apart do not lie at its multiples.
+    """
+    known = np.where(np.isnan(test.scores), -np.inf, test.seconds).max(0)
+    times = np.unique(np.maximum.accumulate(known[np.isfinite(known)]))
+    found: list[float] = times[spread(range(len(times)), _HORIZONS)].tolist() if len(times) else []
+    return found
 
 
 def _point(
     protocol: str,
     model: str,
-    horizon: float,
+    when: tuple[float, int],
     test: Running,
     accepted: Bool[np.ndarray, " n"],
     uncertain: Bool[np.ndarray, " n"],
@@ -157,12 +167,12 @@ def _point(
 
     unsure = (share(uncertain, attacks) + share(uncertain, bona_fide)) / 2
     errors = share(accepted, attacks), 1 - share(accepted, bona_fide)
-    return Point(protocol, model, horizon, *errors, unsure, float(seconds.mean()), float(frames.mean()))
+    return Point(protocol, model, *when, *errors, unsure, float(seconds.mean()), float(frames.mean()))
 
 
-def milliseconds(run: Path, points: Sequence[Point]) -> dict[str, float]:
+def milliseconds(run: Path, names: Sequence[str]) -> dict[str, float]:
     """Median time of a kept frame by model, by the run's first bundle; NaN where it has none."""
-    found = dict.fromkeys((each.model for each in points), np.nan)
+    found = dict.fromkeys(names, np.nan)
     bundles = sorted((run / "bundles").glob(f"*/{ABOUT}"))
     bundle = load_bundle(bundles[0].parent) if bundles else None
     for name in found if bundle else ():
