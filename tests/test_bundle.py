@@ -206,7 +206,7 @@ def test_a_changed_threshold_is_refused(copied) -> None:
     assert json.loads(changed).keys() == json.loads(whole).keys()
     for content in (changed, whole.replace('"sha256"', '"sha257"'), "[]", "null", "[" * 100_000):
         path.write_text(content)
-        with pytest.raises(UserError, match="damaged|not readable JSON"):
+        with pytest.raises(UserError, match=r"damaged|not readable JSON"):
             load_bundle(path.parent)
     path.unlink()
     path.mkdir()
