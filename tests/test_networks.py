@@ -94,8 +94,9 @@ def test_a_step_is_adamw_written_out():
     """On one device, without dropout, against Optax's own AdamW and the mean over the batch."""
     objective = Classification(TINY, smoothing=0.1)
     settings = NetworkTraining(
-        steps=9, schedule="constant", warm_up=0, learning_rate=1e-2, weight_decay=0.3, head_rate=2.0, average=0.0
-    )
+        steps=9, schedule="constant", warm_up=0, learning_rate=1e-2, weight_decay=0.3, head_rate=2.0, average=0.0,
+        layer_decay=0.5,
+    )  # fmt: skip
     params, stats = begin(objective)
     state = network_steps.start(params, stats, settings, 0)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("runs", "data"))
@@ -112,7 +113,8 @@ def test_a_step_is_adamw_written_out():
 
     slope_of = jax.jit(jax.value_and_grad(wanted_loss, has_aux=True))
     mask = jax.tree.map(lambda leaf: leaf.ndim > 1, params)
-    tx = {rate: optax.adamw(rate, weight_decay=0.3, mask=mask) for rate in (1e-2, 2e-2)}
+    rates = {stage.name: 1e-2 * 0.5 ** (len(TINY.stages) - at) for at, stage in enumerate(TINY.stages)}
+    tx = {rate: optax.adamw(rate, weight_decay=0.3, mask=mask) for rate in (*rates.values(), 2e-2)}
     kept = {rate: each.init(params) for rate, each in tx.items()}
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(2):
@@ -121,7 +123,10 @@ def test_a_step_is_adamw_written_out():
             for rate, each in tx.items():
                 moves[rate], kept[rate] = each.update(slope, kept[rate], params)
             params = {
-                "backbone": optax.apply_updates(params["backbone"], moves[1e-2]["backbone"]),
+                "backbone": {
+                    name: optax.apply_updates(each, moves[rates[name]]["backbone"][name])
+                    for name, each in params["backbone"].items()
+                },
                 "head": optax.apply_updates(params["head"], moves[2e-2]["head"]),
             }
     np.testing.assert_allclose(loss, value, rtol=1e-5)

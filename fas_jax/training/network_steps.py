@@ -94,10 +94,12 @@ def train_step(
     rate = hyper[0] * rate_at(settings, state.step)
     decay = hyper[1] if settings.optimiser == "adamw" else jnp.zeros(())
 
-    def moved(own: Array, params: Any, updates: Any) -> Any:
+    def moved(factor: float, params: Any, updates: Any) -> Any:
+        own = rate * factor
         return jax.tree.map(lambda p, u: p - own * (u + decay * decayed(p)), params, updates)
 
-    params = {name: moved(rate * _factor(settings, name), each, updates[name]) for name, each in trained.items()}
+    factors = _factors(objective, settings, trained)
+    params = jax.tree.map(moved, factors, trained, updates)
     params = objective.after(frozen.join(params, held), state.step)
     count = state.step.astype(jnp.float32)
     # Less at the beginning, when the average would still hold what training began with.
@@ -183,8 +185,18 @@ def _optimiser(settings: NetworkTraining) -> optax.GradientTransformation:
     return optax.chain(clip, optax.trace(_SGD_MOMENTUM) if settings.optimiser == "sgd" else optax.scale_by_adam())
 
 
-def _factor(settings: NetworkTraining, name: str) -> float:
-    return settings.backbone_rate if name == "backbone" else settings.head_rate
+def _factors(objective: Objective, settings: NetworkTraining, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the learning rate, for each part of the parameters, and for each stage of the backbone if they differ."""
+    found: dict[str, Any] = {
+        name: settings.backbone_rate if name == "backbone" else settings.head_rate for name in params
+    }
+    if settings.layer_decay != 1 and "backbone" in params:
+        found["backbone"] = {
+            stage.name: settings.backbone_rate * settings.layer_decay**after
+            for after, stage in enumerate(reversed(objective.network.stages), start=1)
+            if stage.name in params["backbone"]
+        }
+    return found
 
 
 def _decayed(settings: NetworkTraining, leaf: Array) -> Array:
