@@ -11,7 +11,10 @@ from fas_jax.base.rendition import Rendition
 from fas_jax.commands.predict import in_words
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.export import scorer, serving_weights
+from fas_jax.features.quality.measures import names
+from fas_jax.methods.quality_fitting import QualityDetector
 from fas_jax.methods.verdicts import Tree
+from fas_jax.runtime.flops import flops_of
 from fas_jax.studies.verdict.costs import costs_of, noise
 from tests.made_up import METHODS, make_bundle
 from tests.stores import clip_info
@@ -95,9 +98,36 @@ def test_experts_of_several_renditions_answer_while_they_are_measured(tmp_path, 
     infos = {"whole": clip_info(3), "tiles": dataclasses.replace(clip_info(0), renditions={"tiles": made})}
     found, score = [], Bundle.score
     monkeypatch.setattr(Bundle, "score", lambda *given: found.append(score(*given)) or found[-1])
-    assert list(costs_of(both, list(methods), infos)) == list(methods)
+    costs = costs_of(both, list(methods), infos)
+    assert list(costs) == list(methods)
     assert len(found) == 8
     assert np.isfinite([each.clip for each in found]).all()
+    # A face of 100 pixels: one network reads all three tiles.
+    counts = [part.frame_flops((32, 32, 3)) for part in both.detectors["patches"].parts.values()]
+    assert costs["patches"].flops in [3 * count for count in counts]
+
+
+def test_a_product_of_matrices_has_two_flops_for_each_pair_of_numbers():
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((8, 16), (16, 4))]
+    assert flops_of(lambda a, b: a @ b, *shapes) == 2 * 8 * 16 * 4
+
+
+@pytest.mark.slow
+def test_measures_of_native_pixels_are_counted_by_frame(tmp_path):
+    methods = {"quality": dataclasses.replace(METHODS["quality"], renditions=("native",))}
+    bundle = make_bundle(tmp_path / "bundle", methods, renditions={"native": Rendition(size=0)})
+    width = len(names("formula"))
+    params = {"mean": np.zeros(width), "scale": np.ones(width), "weights": np.zeros((1, width)), "bias": np.zeros(1)}
+    about = {"classifier": "logistic", "auc": {}}
+    own = dataclasses.replace(bundle, detectors={"quality": QualityDetector(methods["quality"], params, about)})
+    costs = []
+    for count, side in ((1, 40), (3, 40), (3, 80)):
+        made = RenditionInfo(tuple(range(count)), (), ())
+        info = dataclasses.replace(clip_info(0), width=side, height=side, renditions={"native": made})
+        costs.append(costs_of(own, ["quality"], {"native": info})["quality"].flops)
+    assert costs[0] > 40 * 40 * 500
+    assert costs[1] == 3 * costs[0]
+    assert 1.5 < costs[2] / costs[1] < 4
 
 
 def test_words_hold_all_that_the_json_holds():

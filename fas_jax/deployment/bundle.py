@@ -109,7 +109,7 @@ class Bundle:
                 needed and not given.
         """
         name = name or self.default
-        batch = self._read(frames, info, name)
+        batch = self.read(frames, info, name)
         return self.detectors[name].score(batch)
 
     def explain(self, frames: Mapping[str, Frames], info: ClipInfo | None = None, name: str = "") -> dict[str, Any]:
@@ -121,10 +121,10 @@ class Bundle:
             name: As in `score`.
         """
         name = name or self.default
-        batch, detector = self._read(frames, info, name), self.detectors[name]
+        batch, detector = self.read(frames, info, name), self.detectors[name]
         return detector.explain(batch)[0] if isinstance(detector, Explained) else {}
 
-    def _read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
+    def read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
         """All inputs of a detector for one clip, including other detectors' scores."""
         for each in frames:
             if each not in self.renditions:
@@ -268,7 +268,7 @@ class Bundle:
     def _judged(self, source: str, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> Verdict:
         """The verdict on a clip of which these frames were kept."""
         kept = {each: joined(self.renditions[each], list(own)) for each, own in frames.items() if len(own)}
-        batch, detector = self._read(kept, info, name) if kept else None, self.detectors[name]
+        batch, detector = self.read(kept, info, name) if kept else None, self.detectors[name]
         why = why_none({each: own.reason for each, own in info.renditions.items()})
         scores = detector.score(batch) if batch else Scores.none(1, why)
         verdict = self._verdict(source, name, scores)

@@ -220,6 +220,14 @@ class Explained(Protocol):
 
 
 @runtime_checkable
+class Counted(Protocol):
+    """A detector without a function for `Detector.apply` that knows how much it computes."""
+
+    def flops(self, batch: Batch) -> float:
+        """FLOPs of scoring a batch, as XLA counts them, without those of the features or measures that it holds."""
+
+
+@runtime_checkable
 class Differentiable(Protocol):
     """A detector whose score has a logit that can be traced: it does not saturate as a rounded probability does."""
 

@@ -27,6 +27,7 @@ from fas_jax.methods.inputs import Input
 from fas_jax.methods.steps import Steps
 from fas_jax.models.trainable import Trainable
 from fas_jax.runtime import devices
+from fas_jax.runtime.flops import flops_of
 from fas_jax.training.batches import FrameBatches, codes_of
 from fas_jax.training.checkpoints import Checkpoints, describe_differences
 from fas_jax.training.events import EventFiles
@@ -75,6 +76,11 @@ class FrameDetector:
     def logits(self, frames: UInt8[Any, "n t h w 3"], real: Bool[np.ndarray, "n t"]) -> Float[np.ndarray, "n t"]:
         """Log odds of bona fide at every real frame, float64; NaN elsewhere."""
         return frame_logits(self.objective, self.params, frames, real, self.method.score_frames)
+
+    def frame_flops(self, shape: tuple[int, ...]) -> float:
+        """FLOPs of one frame of this height, width and 3 channels, as XLA counts them."""
+        frames = jax.ShapeDtypeStruct((1, *shape), np.uint8)
+        return flops_of(self.objective.log_odds, self.params, self.params["stats"], frames)
 
     def counts(self, real: Bool[Array | np.ndarray, "n t"]) -> Bool[Array | np.ndarray, "n t"]:
         """Which frames count in a clip's score; traceable."""

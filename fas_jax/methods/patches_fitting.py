@@ -91,6 +91,18 @@ class PatchesDetector:
     def apply(self) -> None:
         """It reads what decoding finds of a file, the face's size, and cannot be exported."""
 
+    def flops(self, batch: Batch) -> float:
+        """See `Counted.flops`: of every tile by each network that reads it."""
+        tiles, _ = self.method.inputs()
+        sizes, _ = self._of_tiles(batch)
+        routes = route(sizes, self.method)
+        shape = batch.data[tiles].shape[2:]
+        return sum(
+            float((routes[name] & batch.mask[tiles]).sum()) * each.frame_flops(shape)
+            for name, each in self.parts.items()
+            if not isinstance(each, str)
+        )
+
     def _of_tiles(self, batch: Batch) -> tuple[Float[np.ndarray, "n t"], Int[np.ndarray, "n t"]]:
         """The size of its face in pixels and the number of its frame in the video, for every tile."""
         tiles, facts = self.method.inputs()

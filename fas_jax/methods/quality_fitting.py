@@ -48,6 +48,10 @@ class QualityDetector:
     def apply(self) -> None:
         """See `Detector.apply`: measures of native pixels are no function of arrays of one size."""
 
+    def flops(self, batch: Batch) -> float:
+        """See `Counted.flops`: the classifier does not count, whose few thousand are nothing beside the measures'."""
+        return 0.0
+
 
 def clip_measures(method: QualitySettings, batch: Batch) -> Float[np.ndarray, "n d"]:
     """Means of the measures over a clip's frames that define them, of all renditions; NaN where none does."""

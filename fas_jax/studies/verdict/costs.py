@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -13,8 +14,12 @@ from fas_jax.base.record import ClipInfo, RenditionInfo
 from fas_jax.deployment.bundle import Bundle
 from fas_jax.deployment.export import exported_rendition, scorer, serving_weights
 from fas_jax.deployment.given_frames import Frames
+from fas_jax.features.measured import FLAVOUR
+from fas_jax.features.quality.measures import deviations
+from fas_jax.methods.base import Counted
 from fas_jax.pixels.crops import render
 from fas_jax.pixels.detection import Face
+from fas_jax.runtime.flops import flops_of
 from fas_jax.studies.verdict.cascade import Cost
 
 _REPEATS = 3
@@ -44,7 +49,7 @@ def costs_of(bundle: Bundle, experts: Sequence[str], infos: Mapping[str, ClipInf
             start = time.perf_counter()
             bundle.score(frames, info, name)
             seconds.append(time.perf_counter() - start)
-        found[name] = Cost(1000 * statistics.median(seconds), _flops(bundle, name))
+        found[name] = Cost(1000 * statistics.median(seconds), _flops(bundle, name, frames, info))
     return found
 
 
@@ -61,15 +66,26 @@ def noise(bundle: Bundle, rendition: str, info: ClipInfo) -> Frames:
     return [render(frame, face, settings) for frame, face in zip(frames, faces, strict=True)]
 
 
-def _flops(bundle: Bundle, name: str) -> float:
-    """NaN where the detector has no program of one size."""
+def _flops(bundle: Bundle, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> float:
+    """NaN where the detector has no program of one size and cannot count what it computes."""
     try:
         rendition = exported_rendition(bundle, name)
         score, weights = scorer(bundle, name), serving_weights(bundle, name)
     except UserError:
-        return float("nan")
+        return _by_parts(bundle, name, frames, info)
     settings = bundle.renditions[rendition]
     length = settings.most_frames or _FRAMES * settings.burst
-    frames = jax.ShapeDtypeStruct((1, length, settings.size, settings.size, 3), np.uint8)
-    told = jax.jit(score).lower(weights, frames, jax.ShapeDtypeStruct((1, length), np.bool_)).cost_analysis()
-    return float((told or {}).get("flops", np.nan))
+    clip = jax.ShapeDtypeStruct((1, length, settings.size, settings.size, 3), np.uint8)
+    return flops_of(score, weights, clip, jax.ShapeDtypeStruct((1, length), np.bool_))
+
+
+def _by_parts(bundle: Bundle, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> float:
+    """Of a detector that counts its own, with the measures of native pixels that it reads."""
+    detector = bundle.detectors[name]
+    read = detector.method.inputs()
+    native = [item.name for item in read if item.name in frames and not bundle.renditions[item.name].size]
+    if not isinstance(detector, Counted) or any(item.kind == "features" and item.name not in native for item in read):
+        return float("nan")
+    shapes = [jax.ShapeDtypeStruct((1, *frame.shape), np.uint8) for each in native for frame in frames[each]]
+    by_shape = {shape.shape: flops_of(partial(deviations, flavour=FLAVOUR), shape) for shape in set(shapes)}
+    return detector.flops(bundle.read(frames, info, name)) + sum(by_shape[shape.shape] for shape in shapes)
