@@ -1,4 +1,4 @@
-"""Shows how often the gate refuses videos of a run, by PAI species and check, and what is left of its errors."""
+"""Shows how often the gate refuses videos of a run, by PAI species and check, and the errors behind it."""
 
 from functools import partial
 from pathlib import Path
