@@ -1,4 +1,4 @@
-"""Shows how often the gate refuses videos of a run, by PAI species and check, and the errors behind it."""
+"""Shows how often the gate refuses a run's videos, by PAI species, and the errors behind it."""
 
 from functools import partial
 from pathlib import Path
