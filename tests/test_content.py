@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from fas_jax.base.record import Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.base.settings import Preparation
-from fas_jax.pixels.content import DecodeError, kind_of
+from fas_jax.pixels.content import DecodeError, check_pixels, kind_of
 from fas_jax.pixels.decoding import Decoded, Undecoded, decode_files, decode_video, decode_videos
 from fas_jax.pixels.pictures import read_picture
 from tests.trees import moving_frames, write_video
@@ -246,6 +246,12 @@ def test_a_picture_that_announces_too_much_is_not_decoded(
         path.write_bytes(bomb(suffix, side))
         with pytest.raises(DecodeError, match=f"announces {side}x{side} pixels; at most"):
             read_picture(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(8)])
+def test_a_picture_without_a_size_is_refused(content: bytes) -> None:
+    with pytest.raises(DecodeError, match="gives no size"):
+        check_pixels(content, "png")
 
 
 def test_bytes_may_fill_the_place_before_a_marker(tmp_path: Path) -> None:

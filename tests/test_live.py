@@ -7,6 +7,7 @@ import math
 import re
 import resource
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,41 @@ def test_a_camera_is_read_until_the_decision(bundle: Bundle) -> None:
         last = live.show_camera(session, Camera(frames), told.append, lambda clock=clock: next(clock))
         assert last.decision == NO_DECISION
         assert reason in last.reason
+
+
+@pytest.mark.parametrize("where", ["grab", "retrieve", "clock", "tell", "check", "decode"])
+def test_no_decision_outlives_an_error(bundle: Bundle, film: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Whoever catches it finds none, although there was one before."""
+    session, camera, decided = Session(bundle, "gru"), Camera(moving_frames(60)), list[str]()
+    times = iter(np.arange(60) / 25)
+
+    def broken(*_: object) -> Any:
+        raise OSError("broken on purpose")
+
+    def after_a_decision(function: Any) -> Any:
+        return lambda *given: broken() if decided else function(*given)
+
+    def tell(verdict: Verdict) -> None:
+        decided.append(verdict.decision)
+        if where == "tell":
+            broken()
+
+    for name in ("grab", "retrieve"):
+        if where == name:
+            monkeypatch.setattr(camera, name, after_a_decision(getattr(camera, name)))
+    clock = (lambda: next(times)) if where != "clock" else after_a_decision(lambda: next(times))
+    if where == "decode":
+        monkeypatch.setattr(live, "decode", lambda path, wants, take: (take(FRAME[..., ::-1], 0.0), broken()))
+        show = partial(live.show_file, session, film, tell)
+    else:
+        if where == "check":
+            monkeypatch.setattr(session, "_fault", after_a_decision(session._fault))
+        show = partial(live.show_camera, session, camera, tell, clock)
+    with pytest.raises(OSError, match="on purpose"):
+        show()
+    assert decided[0] in ("bona fide", "attack")
+    assert (session.verdict.decision, session.done) == (NO_DECISION, True)
+    assert session.end().decision == NO_DECISION
 
 
 def test_watching_tells_every_decision_and_which_is_the_last(bundle: Bundle, film: Path, tmp_path: Path) -> None:

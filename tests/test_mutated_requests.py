@@ -29,9 +29,9 @@ class Telling(Judge):
     def __init__(self) -> None:
         self.window, self.interval, self.name, self.decision = 3, 0.25, "telling", Decision(0.9)
         self.bundle = SimpleNamespace(caveats=lambda name: [])  # type: ignore[assignment]
-        self.drawn = None
+        self.drawn, self.gate = None, None
 
-    def __call__(self, frames: Sequence[np.ndarray]) -> tuple[Verdict, dict[str, Any]]:
+    def __call__(self, frames: Sequence[np.ndarray], found: Any = None) -> tuple[Verdict, dict[str, Any]]:
         score = min(map(resemblance, frames))
         return Verdict("array", "telling", 0.9, "bona fide" if score >= 0.9 else "attack", score), {}
 

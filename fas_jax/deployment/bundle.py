@@ -125,7 +125,7 @@ class Bundle:
         return detector.explain(batch)[0] if isinstance(detector, Explained) else {}
 
     def read(self, frames: Mapping[str, Frames], info: ClipInfo | None, name: str) -> Batch:
-        """All inputs of a detector for one clip, including other detectors' scores."""
+        """All inputs of a detector for one clip, other detectors' scores among them; `frames` and errors as `score`."""
         for each in frames:
             if each not in self.renditions:
                 raise unknown_name("rendition", each, self.renditions)

@@ -1,7 +1,8 @@
 """Where the frames of a session come from: a file that is decoded, or a camera; and what is told of it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ def show_file(session: Session, path: Path, tell: Callable[[Verdict], object]) -
         if found := session.push(frame, seconds):
             tell(found)
 
-    try:
-        decode(path, session.wants, take)
-    except DecodeError as error:
-        return session.fail(str(error))
+    with _no_decision_after_errors(session):
+        try:
+            decode(path, session.wants, take)
+        except DecodeError as error:
+            return session.fail(str(error))
     return session.end()
 
 
@@ -57,17 +59,28 @@ def show_camera(
     Returns:
         The last decision.
     """
-    while not session.done and capture.grab():
-        seconds, image = clock(), None
-        if session.wants(seconds):
-            there, image = capture.retrieve()
-            if not there:
-                return session.fail(f"the camera gives no frame {session.index + 1}")
-        if found := session.push(None if image is None else image[..., ::-1], seconds):
-            tell(found)
+    with _no_decision_after_errors(session):
+        while not session.done and capture.grab():
+            seconds, image = clock(), None
+            if session.wants(seconds):
+                there, image = capture.retrieve()
+                if not there:
+                    return session.fail(f"the camera gives no frame {session.index + 1}")
+            if found := session.push(None if image is None else image[..., ::-1], seconds):
+                tell(found)
     if not session.done and session.index >= 0:
         return session.fail(f"the camera stopped after frame {session.index}")
     return session.end()
+
+
+@contextmanager
+def _no_decision_after_errors(session: Session) -> Iterator[None]:
+    """Whoever goes on after an error of a decoder, a camera or a reader finds no earlier decision."""
+    try:
+        yield
+    except BaseException as error:
+        session.fail(f"the stream ended after frame {session.index}: {error or type(error).__name__}")
+        raise
 
 
 def open_camera(index: int) -> Any:

@@ -147,6 +147,14 @@ class Session:
         """
         if self.done:
             return None
+        try:
+            return self._pushed(frame, seconds)
+        except BaseException as error:
+            # Whoever goes on after the error finds no earlier decision.
+            self.fail(f"frame {self.index} cannot be judged: {error or type(error).__name__}")
+            raise
+
+    def _pushed(self, frame: UInt8[np.ndarray, "h w 3"] | None, seconds: float) -> Verdict | None:
         start = time.monotonic()
         if fault := self._fault(frame, seconds):
             return self.fail(fault)
@@ -162,13 +170,8 @@ class Session:
         self._segment = place
         if frame is None:
             return self.fail(f"frame {self.index} is missing")
-        try:
-            if not self._look(frame):
-                return None
-        except BaseException as error:
-            # Whoever goes on after the error finds no earlier decision.
-            self.fail(f"frame {self.index} cannot be judged: {error or type(error).__name__}")
-            raise
+        if not self._look(frame):
+            return None
         self.verdict = dataclasses.replace(self.verdict, seconds=round(time.monotonic() - start, 4))
         return self.verdict
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 PICTURES = ("png", "jpeg")
 MOST_PIXELS = 1 << 28
-"""Of a picture: more than any camera has, and few enough to be decoded in seconds. A file of a kilobyte may announce 16
+"""Of a picture: few enough to be decoded in seconds and to fit into a gigabyte. A file of a kilobyte may announce many
 times as many."""
 
 # Pictures that are refused. OpenCV reads some of them, but cannot tell that one is damaged, reads the first of several,
@@ -149,6 +149,8 @@ def check_pixels(content: bytes, kind: Literal["png", "jpeg"]) -> None:
     else:
         # The first chunk of a PNG, IHDR, begins with the size.
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    if not width * height:
+        raise DecodeError("its header gives no size")
     if width * height > MOST_PIXELS:
         raise DecodeError(f"its header announces {width}x{height} pixels; at most {MOST_PIXELS} are decoded")
 
