@@ -41,7 +41,7 @@ def head(degrees: float, subject: int) -> np.ndarray:
 
 @pytest.mark.slow  # fifteen searches for a face
 def test_the_nose_of_rendered_heads_follows_their_known_pitch() -> None:
-    limits = Gate(pitch_up=0.45, pitch_down=0.63)
+    limits, every = Gate(pitch_up=0.45, pitch_down=0.63), []
     for subject in (0, 1, 2):
         values = []
         for degrees in (-45, -20, 0, 20, 45):
@@ -53,5 +53,8 @@ def test_the_nose_of_rendered_heads_follows_their_known_pitch() -> None:
             if not degrees:
                 assert made["pitch up"].passed
                 assert made["pitch down"].passed
-        assert values[0] < values[2] - 0.05 < values[2] + 0.05 < values[4], values
-        assert values[1] < values[2] < values[3], values
+        # Five points tell the direction of every head, its size by the mean over several.
+        assert max(values[:2]) < values[2] < min(values[3:]), values
+        every.append(values)
+    low, _, middle, _, high = np.mean(every, axis=0)
+    assert low < middle - 0.05 < middle + 0.05 < high
