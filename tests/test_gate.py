@@ -4,6 +4,7 @@ import json
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.record import Source
 from fas_jax.base.rendition import Rendition
 from fas_jax.commands import predict
 from fas_jax.deployment import vetoes
@@ -23,6 +25,8 @@ from fas_jax.pixels.gate import checks, measures, orientation
 from fas_jax.pixels.gate.checks import ADVICE, CheckedClip, ClipCheck, check_clip, check_frame
 from fas_jax.pixels.gate.frames import gate_rendition
 from fas_jax.pixels.gate.settings import Gate
+from fas_jax.pixels.renditions import rendition_makers
+from fas_jax.pixels.video import choose_frames
 from fas_jax.synthetic.sample import render_sample
 from tests.conftest import SHARED
 from tests.made_up import make_bundle
@@ -253,6 +257,33 @@ def test_the_gate_sees_whole_frames_of_those_that_the_detector_reads() -> None:
         patched.setattr(checks, "check_frame", lambda frame, limits: seen.append(int(frame[0, 0, 0])) or ())
         check_clip([np.full((2, 2, 3), level, np.uint8) for level in range(8)], Gate(frames=3))
     assert seen == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("no_face", "expected"),
+    [("skip", [16, 18, 20]), ("whole", [10, 12, 14]), ("fail", [0, 2])],
+)
+def test_no_more_frames_are_held_than_are_checked(monkeypatch, no_face: Any, expected: list[int]) -> None:
+    """Every second frame is offered until eight are kept; the second, the third and the fourth show no face."""
+    face = lambda image, *_: None if image[0, 0, 0] in (2, 4, 6) else Face((1.0, 1.0, 4.0, 4.0))  # noqa: E731
+    monkeypatch.setattr("fas_jax.pixels.renditions.find_face", face)
+    read = Rendition(
+        segment=2, position="first", cap="first", max_frames=8, size=8, crop="detector", face_model="mtcnn",
+        no_face=no_face,
+    )  # fmt: skip
+    images = [np.full((8, 8, 3), level, np.uint8) for level in range(40)]
+    makers = rendition_makers(Path(), Source(), {"own": read, "gate": gate_rendition(read, Gate(frames=3))})
+    info, frames = choose_frames(images, makers)
+    assert [int(frame[0, 0, 0]) for frame in frames["gate"]] == expected
+    assert info.renditions["gate"].frame_indices == tuple(expected)
+    if no_face != "fail":
+        assert info.renditions["own"].frame_indices[-1] == expected[-1]
+    # A frame is held by itself, and not as a part of something larger.
+    assert all(frame.base is None for frame in frames["gate"])
+    # Frames that were chosen from a longer video count one by one.
+    makers = rendition_makers(Path(), Source(chosen=True), {"gate": gate_rendition(read, Gate(frames=3))})
+    last = choose_frames(images, makers)[0].renditions["gate"].frame_indices[-1]
+    assert last == {"skip": 10, "whole": 7, "fail": 2}[no_face]
 
 
 @pytest.fixture(scope="module")

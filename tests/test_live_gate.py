@@ -113,13 +113,13 @@ def test_a_frame_without_a_face_gets_the_gates_advice(
     monkeypatch.setattr("fas_jax.pixels.renditions.find_face", bright)
     rendition = dataclasses.replace(CAUSAL, crop="detector", face_model="mtcnn", no_face=no_face)
     own = dataclasses.replace(bundle, renditions={"whole": rendition})
-    frames, limits = frames_of((90, 10, 10, 10, 90)), Gate(frames=2)
+    frames, limits = frames_of((90, 10, 10, 10, 90, 90, 10, 90, 10)), Gate(frames=2)
     session = Session(own, "gru", gate=limits)
     found = run(session, frames)
     # Of one bright and one dark frame the half passes.
     expected = ["bona fide", *([NO_DECISION] if no_face == "fail" else ["bona fide", NO_DECISION, NO_DECISION])]
     assert [each.decision for each in found[:4]] == expected
-    for number, each in enumerate(found[:4], 1):
+    for number, each in enumerate(found, 1):
         whole = own.judge_frames(frames[: 10 * number], channels="RGB", name="gru", fps=25, gate=limits)
         assert (each.decision, each.reason, each.gate) == (whole.decision, whole.reason, whole.gate)
     if no_face == "fail":
@@ -127,7 +127,30 @@ def test_a_frame_without_a_face_gets_the_gates_advice(
     else:
         assert found[3].reason == DARK
         # The next frame with a face is kept, and the gate's latest frames are half good again.
-        assert (found[4].decision, session.kept) == ("bona fide", 2)
+        assert found[4].decision == "bona fide"
+        # The fourth one that is kept is the last that is read, and checked.
+        assert (len(found), session.kept, session.done) == (8, 4, True)
+        last = own.judge_frames(frames, channels="RGB", name="gru", fps=25, gate=limits)
+        assert (last.decision, last.gate) == (found[-1].decision, found[-1].gate)
+
+
+def test_no_file_is_accepted_on_frames_that_its_gate_has_not_seen(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bright = lambda image, *_: Face((8.0, 8.0, 24.0, 24.0)) if image.mean() > 50 else None  # noqa: E731
+    monkeypatch.setattr("fas_jax.pixels.renditions.find_face", bright)
+    passes = lambda frame, limits: (Check("darkness", 0.0, 1.0, bool(frame.mean() < 100)),)  # noqa: E731
+    monkeypatch.setattr(checks, "check_frame", passes)
+    rendition = dataclasses.replace(CAUSAL, crop="detector", face_model="mtcnn", no_face="skip")
+    own = dataclasses.replace(bundle, renditions={"whole": rendition})
+    frames = frames_of((10, 10, 90, 90, 200, 200, 90))
+    session = Session(own, "gru", gate=Gate(frames=2))
+    run(session, frames)
+    whole = own.judge_frames(frames, channels="RGB", name="gru", fps=25, gate=Gate(frames=2))
+    # Both read frames 20, 30, 40 and 50, of which the last two fail.
+    assert (session.kept, session.index) == (4, 50)
+    assert session.verdict.decision == whole.decision == NO_DECISION
+    assert session.verdict.gate == whole.gate
 
 
 def test_a_fault_keeps_its_reason_and_what_the_gate_has_said(bundle: Bundle, by_brightness: list[float]) -> None:

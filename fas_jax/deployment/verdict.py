@@ -45,7 +45,8 @@ class Verdict:
     interval_note: str = ""
     """What the interval covers, or why there is none."""
     gate: CheckedClip | None = None
-    """The checks before the verdict, if they were asked for; a clip that they refuse is not scored."""
+    """The checks before the verdict, if they were asked for; while they refuse there is no decision and no score. A
+    file that they refuse is not scored at all, whereas a session reads on."""
     explanation: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able: the explanation by a detector that explains its scores; part of `to_json`."""
     frames: Mapping[str, Sequence[int]] = field(default_factory=dict)

@@ -127,7 +127,7 @@ class RenditionMaker(Watcher):
         """`locate` finds the face, for all crops but `whole`; with a `reason`, the rendition cannot be made."""
         self.reason = reason
         self.settings = rendition
-        self._locate = locate
+        self.locate = locate
         self._offset = offset_in(rendition.segment, rendition.position)
         self._kept: dict[int, tuple[UInt8[np.ndarray, "h w 3"], Box | None]] = {}
         self._last: tuple[int, np.ndarray] | None = None
@@ -170,7 +170,7 @@ class RenditionMaker(Watcher):
 
         def kept(numbers: Sequence[int]) -> dict[int, bool]:
             frames.show([candidates[number] for number in numbers], self.add)
-            return {number: bool(self.reason) or candidates[number] in self._kept for number in numbers}
+            return {number: self.has(candidates[number]) for number in numbers}
 
         (fill_in_order if settings.cap == "first" else fill)(len(candidates), settings.max_frames, kept)
 
@@ -183,7 +183,7 @@ class RenditionMaker(Watcher):
                 index: each[(len(each) - 1) // 2] for each in map(candidates.__getitem__, numbers) for index in each
             }
             frames.show(middles, lambda index, image: self._add_to_burst(index, image, middles[index]))
-            return {number: bool(self.reason) or candidates[number][0] in self._kept for number in numbers}
+            return {number: self.has(candidates[number][0]) for number in numbers}
 
         fill(len(candidates), self.settings.bursts, kept)
 
@@ -198,6 +198,10 @@ class RenditionMaker(Watcher):
             for each in waiting:
                 self._keep(*each, self._face)
         self._keep(index, image, self._face)
+
+    def has(self, index: int) -> bool:
+        """Whether a frame that was shown needs no other one in its place."""
+        return bool(self.reason) or index in self._kept
 
     def wants(self, index: int, last_from: int) -> bool:
         if self.reason or self.afterwards:
@@ -226,8 +230,8 @@ class RenditionMaker(Watcher):
         if self.reason:
             return False, None
         self._shown += 1
-        face = self._locate(index, image) if self._locate else None
-        if self._locate and face is None:
+        face = self.locate(index, image) if self.locate else None
+        if self.locate and face is None:
             self._no_face += 1
             if self.settings.no_face == "fail":
                 self.reason = f"no face in frame {index}"
@@ -257,7 +261,7 @@ class RenditionMaker(Watcher):
         if self.settings.tiles:
             kept = [index for index, tiles in zip(kept, frames, strict=True) for _ in tiles]
             frames = [tile for tiles in frames for tile in tiles]
-        boxes = (value for index in kept for value in (self._kept[index][1] or _NO_BOX)) if self._locate else ()
+        boxes = (value for index in kept for value in (self._kept[index][1] or _NO_BOX)) if self.locate else ()
         info = RenditionInfo(
             frame_indices=tuple(kept),
             colour=colour(frames),
@@ -265,6 +269,17 @@ class RenditionMaker(Watcher):
             no_face=self._no_face,
         )
         return info, np.stack(frames) if self.settings.size else frames
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowingRendition(Rendition):
+    """One whose frames depend on those that another one keeps of the video."""
+
+    read: Rendition = dataclasses.field(default_factory=Rendition)
+
+    def maker(self, read: RenditionMaker) -> RenditionMaker:
+        """Makes it, given a fresh maker of the other one, which tells how faces are found."""
+        raise NotImplementedError
 
 
 def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendition]) -> dict[str, RenditionMaker]:
@@ -289,6 +304,8 @@ def rendition_makers(root: Path, source: Source, renditions: Mapping[str, Rendit
             return RenditionMaker(rendition, reason="its frames were chosen from a longer video and are no bursts")
         if source.chosen:
             rendition = dataclasses.replace(rendition, segment=1, seconds=0.0)
+        if isinstance(rendition, FollowingRendition):
+            return rendition.maker(maker(rendition.read))
         if rendition.crop == "whole":
             return RenditionMaker(rendition)
         if rendition.crop == "detector":

@@ -10,7 +10,8 @@ class Gate:
     """What a frame must fulfil before a detector is asked; the defaults are lenient, for webcams and phones."""
 
     frames: int = what(5, at_least=1)
-    """Most frames of a clip that are checked, spread evenly over those that the detector reads."""
+    """Most frames of a clip that are checked, spread evenly over those that the detector reads; the latest ones in a
+    session of a stream or page, and in a file of whose frames the detector keeps the first (cap)."""
     share: float = what(0.5, above=0, at_most=1)
     """Least share of the checked frames that must pass every check."""
     face_score: float = what(0.9, above=0, at_most=1)
