@@ -54,7 +54,7 @@ def test_videos_are_of_training_splits_and_spread_over_each_species(monkeypatch,
     monkeypatch.setattr(study, "read_run", lambda run: None)
     monkeypatch.setattr(study, "read_inputs", lambda run: None)
     monkeypatch.setattr(
-        study, "refusals", lambda *options: asked.extend(each.split for each in others if options[-1](each)) or []
+        study, "listed", lambda *options: asked.extend(each.split for each in others if options[-1](each)) or []
     )
     with pytest.raises(UserError):
         study.tabulate(tmp_path, Gate(), cache=tmp_path)

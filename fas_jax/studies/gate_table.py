@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from fas_jax.base.errors import UserError
+from fas_jax.base.locks import locked
 from fas_jax.base.record import BONA_FIDE, Video
 from fas_jax.datasets.layout import Listing
 from fas_jax.evaluation.intervals import binomial_interval
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.ledger import stored_cache
-from fas_jax.experiment.run import read_inputs, read_run
+from fas_jax.experiment.run import IN_USE, read_inputs, read_run
 from fas_jax.experiment.stages import list_videos, renditions_read
 from fas_jax.pixels.decoding import Undecoded, decode_videos
 from fas_jax.pixels.gate.checks import CheckedClip, check_clip
@@ -36,6 +37,8 @@ _TEXT = (
 
 Key: TypeAlias = tuple[str, str]
 """Dataset and path of a video."""
+Chosen: TypeAlias = Sequence[tuple[Listing, Sequence[Video]]]
+"""Videos, with the list that each is in."""
 
 
 class Judged(NamedTuple):
@@ -56,38 +59,50 @@ def tabulate(run: Path, limits: Gate, most: int = 0, cache: Path | None = None) 
         cache: Where the cache is now, if it was moved.
 
     Raises:
-        UserError: The run's videos are not where they were, or none is of a training split.
+        UserError: The run's videos are not where they were, none is of a training split, or another process is at work
+            in the run's folder.
     """
     experiment, inputs = read_run(run), read_inputs(run)
     place = cache or stored_cache(inputs)
-    found = refusals(experiment, place, limits, most, lambda video: video.split == "train")
-    if not found:
-        raise UserError(f"no video of {run} is of an official training split, of which alone the gate's table is made")
-    table = gate_table(found)
-    write_extra_table(run, "gate", table)
+    with locked(run, IN_USE):
+        chosen = listed(experiment, place, most, lambda video: video.split == "train")
+        if not chosen:
+            raise UserError(
+                f"no video of {run} is of an official training split, of which alone the gate's table is made"
+            )
+        table = gate_table(refusals(experiment, limits, chosen))
+        write_extra_table(run, "gate", table)
     return table
 
 
-def refusals(
-    experiment: Experiment, cache: Path, limits: Gate, most: int, wanted: Callable[[Video], bool]
-) -> list[Judged]:
-    """What the gate says of an experiment's videos.
+def listed(experiment: Experiment, cache: Path, most: int, wanted: Callable[[Video], bool]) -> Chosen:
+    """Videos of an experiment, with the lists that they are in, none of which is empty; no video is opened.
 
     Args:
-        experiment: Whose videos, and whose first rendition, are read.
+        experiment: Whose videos are listed.
         cache: Where rendered videos lie.
-        limits: Of the gate.
         most: Videos of a dataset and PAI species, evenly spread over its list; 0 for all.
         wanted: Whether a video is one of those.
+
+    Raises:
+        UserError: The videos are not where they were.
     """
-    experiment = dataclasses.replace(experiment, cache=str(cache))
     chosen = [
         (listing, _chosen([video for video in listing.videos if wanted(video)], most))
-        for listing in list_videos(experiment)
+        for listing in list_videos(dataclasses.replace(experiment, cache=str(cache)))
     ]
+    return [each for each in chosen if each[1]]
+
+
+def refusals(experiment: Experiment, limits: Gate, chosen: Chosen) -> list[Judged]:
+    """What the gate says of videos.
+
+    Args:
+        experiment: Whose first rendition is read.
+        limits: Of the gate.
+        chosen: The videos, from `listed`.
+    """
     count = sum(len(videos) for _, videos in chosen)
-    if not count:
-        return []
     rendition = {_GATE: gate_rendition(experiment.renditions[renditions_read(experiment)[0]], limits)}
 
     def judged(listing: Listing, videos: Sequence[Video]) -> Iterator[Judged]:
