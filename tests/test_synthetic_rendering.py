@@ -99,6 +99,25 @@ def test_processes_go_on_from_one_dataset_to_the_next(trees, tmp_path):
     assert not pools[0].active
 
 
+def test_after_a_failure_other_processes_render_the_next_dataset(tmp_path):
+    """A video whose conditions cannot be had stops those that wait, too."""
+    unknown = "no such camera"
+
+    def conditions(video):
+        if video is planned[-1]:
+            raise UserError(unknown)
+
+    planned = planned_videos("msu_mfsd", TINY)
+    tree = rendering._Tree("test", "msu_mfsd", planned, {}, conditions, {})
+    with Workers(1) as workers:
+        pool = workers.pool(1)
+        with pytest.raises(UserError, match=unknown):
+            rendering._render(tmp_path / "broken", tree, TINY, (), workers)
+        assert not pool.active
+        render_dataset("casia_fasd", tmp_path / "next", TINY, workers)
+    assert len([*(tmp_path / "broken").rglob("*.m*")]) < len(planned) - 1
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mjpeg"])
 def test_files_carry_neither_time_nor_version(tmp_path, codec):
     frames = np.random.default_rng(0).integers(0, 255, (5, 48, 64, 3), dtype=np.uint8)

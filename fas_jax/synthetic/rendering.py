@@ -68,14 +68,16 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
-            self._pool.close()
+            if self._pool.active:  # one that was stopped would go on with what it has left
+                self._pool.close()
             self._pool.join()
             self._pool = None
 
     def pool(self, videos: int) -> pebble.ProcessPool:
         """Processes enough for so many videos."""
         count = min(worker_count(self._asked), videos)
-        if self._pool is not None and self._count < count:
+        # A rendering that failed has stopped its pool, which takes no further video.
+        if self._pool is not None and (self._count < count or not self._pool.active):
             self.__exit__()
         if self._pool is None:
             check_workers()
@@ -234,11 +236,11 @@ def _render(root: Path, tree: _Tree, settings: Synthesis, photos: tuple[Photogra
         return
     pool, total = workers.pool(len(videos)), len(tree.videos)
     with progress_bar(total=total, initial=total - len(videos), desc=f"rendering {root.name}", unit="video") as bar:
-        futures = [
-            pool.schedule(render_video, args=[root, video, settings, photos, tree.conditions(video)])
-            for video in videos
-        ]
         try:
+            futures = [
+                pool.schedule(render_video, args=[root, video, settings, photos, tree.conditions(video)])
+                for video in videos
+            ]
             for future in as_completed(futures):
                 future.result()
                 bar.update()
