@@ -130,6 +130,8 @@ def test_every_video_has_one_more_frame_at_the_next_time() -> None:
     found = streaming.horizons(Running(np.zeros_like(many), many, np.array([0])))
     assert (len(found), found[0], found[-1]) == (8, 0, 9.75)
     assert streaming.horizons(Running(np.full((1, 2), np.nan), np.full((1, 2), np.inf), np.array([0]))) == []
+    for shape in ((0, 4), (0, 0), (2, 0)):
+        assert streaming.horizons(Running(np.zeros(shape), np.zeros(shape), np.zeros(shape[0], int))) == []
 
 
 def test_a_line_of_the_figure_is_a_mean_over_protocols_that_runs_forward() -> None:
@@ -146,8 +148,25 @@ def test_a_line_of_the_figure_is_a_mean_over_protocols_that_runs_forward() -> No
     ]
     found = over_protocols([*points, *points])
     assert [step for _, step in found] == [0, 1, 2, -1]
-    assert [each.seconds for each in found.values()] == pytest.approx([0, 0.26, 0.515, 0.4])
+    assert [each.seconds for each in found.values()] == pytest.approx([0, 0.25, 0.5, 0.4])
     assert [each.hter for each in found.values()] == pytest.approx([0.2] * 4)
+
+
+def test_protocols_are_averaged_at_the_same_time_however_long_their_videos_are() -> None:
+    """One target has four frames, the other forty, of which eight times are drawn: the same step means other times."""
+
+    def line(protocol: str, horizons: np.ndarray, errors: np.ndarray) -> list[Point]:
+        return [
+            Point(protocol, "gru", when, step, error, error, 0.0, when, 1 + 4 * when)
+            for step, (when, error) in enumerate(zip(horizons.tolist(), errors.tolist(), strict=True))
+        ]
+
+    short, long = np.arange(4) / 4, np.linspace(0, 9.75, 8)
+    found = [*over_protocols([*line("A", long, 0.5 - long / 20), *line("B", short, 0.1 + 0 * short)]).values()]
+    assert [each.seconds for each in found] == pytest.approx(short)
+    assert [each.horizon for each in found] == pytest.approx(short)
+    assert [each.hter for each in found] == pytest.approx((0.6 - short / 20) / 2)
+    assert [each.frames for each in found] == pytest.approx(1 + 4 * short)
 
 
 def test_a_bundle_that_does_not_load_costs_no_reading_of_the_target(run, tmp_path) -> None:
@@ -157,6 +176,16 @@ def test_a_bundle_that_does_not_load_costs_no_reading_of_the_target(run, tmp_pat
     cache = stored_cache(read_inputs(run))
     before = Ledger(cache).before("M").readings
     with pytest.raises(UserError, match="format"):
+        streaming.study(own)
+    assert Ledger(cache).before("M").readings == before
+
+
+def test_a_detector_that_does_not_load_costs_no_reading_of_the_target(run, tmp_path) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    next((own / "detectors" / "mean").iterdir()).unlink()
+    cache = stored_cache(read_inputs(run))
+    before = Ledger(cache).before("M").readings
+    with pytest.raises(UserError, match="safetensors"):
         streaming.study(own)
     assert Ledger(cache).before("M").readings == before
 

@@ -76,17 +76,31 @@ def table_of(points: Sequence[Point], cost: Mapping[str, float], text: str) -> E
 
 
 def over_protocols(points: Sequence[Point]) -> dict[tuple[str, int], Point]:
-    """Means over protocols, by model and step, as far as every protocol of the model goes.
+    """Means over protocols, by model and step; a step is a horizon of the protocol whose videos end first.
 
-    The same step lies at a slightly different time in each protocol, because its target has cameras of its own.
+    The other protocols have horizons of their own, because their targets differ in cameras and in length. Their figures
+    at these times are read off the straight lines between their own points.
     """
-    each = means(points)
-    shared = {
-        (model, step): [own for (_, m, k), own in each.items() if (m, k) == (model, step)] for _, model, step in each
-    }
-    counts = {model: len({protocol for protocol, m, _ in each if m == model}) for model, _ in shared}
-    kept = [dataclasses.replace(p, protocol="") for (m, _), own in shared.items() if len(own) == counts[m] for p in own]
-    return {(model, step): point for (_, model, step), point in means(kept).items()}
+    lines: dict[str, dict[str, list[Point]]] = {}
+    shared: list[Point] = []
+    rules: list[Point] = []
+    for (protocol, model, step), each in means(points).items():
+        own = lines.setdefault(model, {}).setdefault(protocol, [])
+        (rules if step < 0 else own).append(each)
+    for every in lines.values():
+        if all(every.values()):
+            shortest = min(every.values(), key=lambda line: line[-1].horizon)
+            shared += [_at(line, when) for when in shortest for line in every.values()]
+    together = means([dataclasses.replace(each, protocol="") for each in [*shared, *rules]])
+    return {(model, step): each for (_, model, step), each in together.items()}
+
+
+def _at(line: Sequence[Point], when: Point) -> Point:
+    """A point between those of a protocol, which are in order of time, at the time of another protocol's point."""
+    times = [each.horizon for each in line]
+    figures = {name: float(np.interp(when.horizon, times, [getattr(p, name) for p in line])) for name in _FIGURES}
+    changes: dict[str, Any] = figures
+    return dataclasses.replace(line[0], horizon=when.horizon, step=when.step, **changes)
 
 
 def draw(run: Path, points: Sequence[Point], cost: Mapping[str, float]) -> None:
@@ -107,5 +121,8 @@ def draw(run: Path, points: Sequence[Point], cost: Mapping[str, float]) -> None:
         if lines:
             figure = charts.lines(axis, "HTER (%)", lines)
             figure.axes[0].legend(fontsize=7)
-            text = "Lines decide after so much of every video; dots are the sequential rule. Means over protocols."
+            text = (
+                "Lines decide after so much of every video; dots are the sequential rule. Means over protocols; lines "
+                "end with the protocol whose videos end first."
+            )
             write_extra_figure(run, f"streaming-{name}", f"HTER against {axis}", text, figure)

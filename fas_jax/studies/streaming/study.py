@@ -81,10 +81,10 @@ def _study(run: Path, cache: Path | None, far: float, frr: float, seconds: float
     if not tested:
         raise UserError(f"no protocol of {run} tests on a target; add leave-one-out to evaluation.protocols")
     own = [plans[number] for number in tested]
-    # Before the target is read: a bundle that does not load must not cost a reading.
+    # Before the target is read: a bundle or a detector that does not load must not cost a reading.
     cost = milliseconds(run, [name for names in groups.values() for name in names])
-    record_readings(experiment, own, "study", cache or stored_cache(inputs))
     every = stored_detectors(experiment, run, inputs).detectors
+    record_readings(experiment, own, "study", cache or stored_cache(inputs))
     fitted = Fitted({name: [each[number] for number in tested] for name, each in every.items()})
     parts = [part for each in own for part in (each.assignment.validation, each.assignment.test)]
     clips = corpus.open(np.concatenate(parts))
@@ -144,7 +144,7 @@ def horizons(test: Running) -> list[float]:
 
     Cameras differ in their rates, so that frames a quarter of a second apart do not lie at its multiples.
     """
-    known = np.where(np.isnan(test.scores), -np.inf, test.seconds).max(0)
+    known = np.where(np.isnan(test.scores), -np.inf, test.seconds).max(0, initial=-np.inf)
     times = np.unique(np.maximum.accumulate(known[np.isfinite(known)]))
     found: list[float] = times[spread(range(len(times)), _HORIZONS)].tolist() if len(times) else []
     return found
