@@ -7,14 +7,14 @@ import numpy as np
 
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import read_json
+from fas_jax.base.files import plain_name, read_json
 from fas_jax.base.video_table import VideoTable
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.detectors import DetectorStore
 from fas_jax.experiment.fitting import cross_source_folder
 from fas_jax.experiment.out_of_fold import SOURCE, folds_read, out_of_fold_file
 from fas_jax.experiment.planning import LEFT_OUT, Plan, cross_source_plans
-from fas_jax.experiment.run import CONFIG, TASKS, divide_further, join_run, read_run, run_folder
+from fas_jax.experiment.run import CONFIG, TASKS, divide_further, join_run, read_run, run_folder, task_folder
 from fas_jax.experiment.selection import needed
 from fas_jax.experiment.stages import check, expected, renditions_read
 from fas_jax.methods.base import Method, identity
@@ -32,7 +32,8 @@ def describe(experiment: Experiment) -> list[str]:
 
     Steps are the most that training can take: early stopping may end it before. Hours are these steps at the rate of
     an earlier training of the same method, on the same frames and features, on such devices; they leave out
-    preparation, extraction, validation and scoring.
+    preparation, extraction, validation and scoring. What tasks of a job array have fitted counts as there, because
+    `collecting.collect` takes it over.
 
     Raises:
         UserError: As `stages.check`.
@@ -118,30 +119,40 @@ def _settings(experiment: Experiment, name: str) -> list[object]:
 
 
 def _fittings(experiment: Experiment, name: str, plans: Sequence[Plan], videos: VideoTable) -> list[Plan]:
-    """The plans for which a method is fitted, once for each fitting; without those that the run's folder holds."""
-    readers, folder = folds_read(experiment.methods)[name], run_folder(experiment)
-    whole, folds, by_source = _lacking(experiment, name, folder, plans, readers)
-    found = [each for each in plans for _ in range(whole + folds)]
-    if by_source:
-        found += [each for _, each in cross_source_plans(plans, videos)]
-    evaluation = experiment.evaluation
+    """The plans for which a method is fitted, once for each fitting.
+
+    Without the detectors and out-of-fold scores that the run's folder holds, or that of the task which fits the plan.
+    What an unfinished fitting has saved is not looked at: its steps count in full.
+    """
+    run, evaluation = run_folder(experiment), experiment.evaluation
+    places = [[run, task_folder(run, name) / plain_name(each.name)] for each in plans]
+    found = _lacking(experiment, name, plans, places)
+    if missing := [number for number, own in enumerate(places) if SOURCE in _missing(experiment, name, own)]:
+        found += [each for number, each in cross_source_plans(plans, videos) if number in missing]
     if evaluation.threshold_from == LEFT_OUT or (
         evaluation.selection == LEFT_OUT and name in needed(experiment.methods)
     ):
-        inner = [each for _, each in cross_source_plans(plans, videos)]
-        whole, folds, _ = _lacking(experiment, name, cross_source_folder(folder), inner, readers)
-        found += [each for each in inner for _ in range(whole + folds)]
+        inner = cross_source_plans(plans, videos)
+        beside = [[cross_source_folder(place) for place in places[number]] for number, _ in inner]
+        found += _lacking(experiment, name, [each for _, each in inner], beside)
     return found
 
 
-def _lacking(
-    experiment: Experiment, name: str, folder: Path, plans: Sequence[Plan], readers: frozenset[str]
-) -> tuple[int, int, bool]:
-    """What a folder lacks of a method: whole fittings of each plan, its folds, and fittings without each source."""
-    store = DetectorStore(folder, name, experiment.methods[name], {})
-    missing = {kind for kind in readers if not out_of_fold_file(folder, name, kind).exists()}
-    whole = not all(store.path(each.name).exists() for each in plans)
-    return int(whole), experiment.folds.count if missing - {SOURCE} else 0, SOURCE in missing
+def _lacking(experiment: Experiment, name: str, plans: Sequence[Plan], places: Sequence[Sequence[Path]]) -> list[Plan]:
+    """The plans whose detector is in none of their folders, and those of the folds whose scores are in none."""
+    found = []
+    for each, own in zip(plans, places, strict=True):
+        stores = [DetectorStore(place, name, experiment.methods[name], {}) for place in own]
+        whole = not any(store.path(each.name).exists() for store in stores)
+        folds = experiment.folds.count if _missing(experiment, name, own) - {SOURCE} else 0
+        found += [each] * (whole + folds)
+    return found
+
+
+def _missing(experiment: Experiment, name: str, places: Sequence[Path]) -> set[str]:
+    """The kinds of a method's scores that others read and none of a plan's folders holds."""
+    read = folds_read(experiment.methods)[name]
+    return {kind for kind in read if not any(out_of_fold_file(place, name, kind).exists() for place in places)}
 
 
 def _width(experiment: Experiment, method: Method) -> int:

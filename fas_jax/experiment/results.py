@@ -34,6 +34,7 @@ from fas_jax.experiment.run import (
     Seconds,
     open_inputs,
     read_inputs,
+    read_left,
     read_run,
     read_run_attributes,
 )
@@ -42,7 +43,7 @@ from fas_jax.methods.base import Failed, identity
 from fas_jax.protocols.names import used_preset
 from fas_jax.reporting.extra_figures import read_extra_figures
 from fas_jax.reporting.extra_tables import read_extra_tables
-from fas_jax.reporting.learning import read_histories
+from fas_jax.reporting.learning import read_histories, without_left
 from fas_jax.reporting.page import Extras
 from fas_jax.reporting.report import Evaluated, write_report
 from fas_jax.reporting.thumbnails import read_thumbnails
@@ -89,7 +90,7 @@ def _report(folder: Path, experiment: Experiment, inputs: dict[str, Any], cache:
         leave_rules(folder, fitted, inputs["plans"])
     read_before = read_json(folder / SCORED).get("read_before", [])
     provenance = _provenance(experiment, inputs, seconds.known, read_before)
-    write_report(folder, results, scores, provenance, _extras(folder, inputs, results))
+    write_report(folder, results, scores, provenance, _extras(experiment, folder, inputs, results))
     return Evaluated(results, scores, provenance)
 
 
@@ -264,13 +265,13 @@ def _provenance(
     }
 
 
-def _extras(folder: Path, inputs: dict[str, Any], results: Results) -> Extras:
+def _extras(experiment: Experiment, folder: Path, inputs: dict[str, Any], results: Results) -> Extras:
     """Learning curves, frames of the worst-scored videos, and the tables that other commands left in the run."""
     wanted = {(each.dataset, each.video) for each in results.worst}
     # Pictures only: a report without the prepared frames is whole.
     prepared = [Prepared.open(path) for name in inputs["prepared"] if (path := Path(name)).exists()]
     return Extras(
-        read_histories(folder),
+        without_left(read_histories(folder), experiment.methods, read_left(folder)),
         read_thumbnails(prepared, wanted),
         read_extra_tables(folder),
         read_extra_figures(folder),

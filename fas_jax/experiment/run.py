@@ -10,7 +10,7 @@ from typing import Any
 from fas_jax.base.attributes import Attributes, write_attributes
 from fas_jax.base.declarations import key
 from fas_jax.base.errors import UserError
-from fas_jax.base.files import read_json, write_json
+from fas_jax.base.files import plain_name, read_json, write_json
 from fas_jax.base.locks import is_lock
 from fas_jax.experiment.configuration import Experiment, experiment_from_dict, experiment_to_dict
 from fas_jax.experiment.corpus import Corpus
@@ -25,6 +25,8 @@ IN_USE = "wait until it has ended, or choose another --name"
 """What to do where another process is at work in a run's folder."""
 CONFIG, INPUTS, TIMINGS, ATTRIBUTES = "config.json", "inputs.json", "timings.json", "attributes.json"
 SHIFTED_STORES = "shifted_stores"
+LEFT = "left.json"
+"""In a run's folder: the methods that left it before their training had ended, whose models it still holds."""
 TASKS = "tasks"
 """In a run's folder: what the tasks of a job array have made until `collecting.collect` puts it together."""
 
@@ -51,6 +53,11 @@ def only_job(experiment: Experiment) -> Iterator[None]:
         yield
 
 
+def task_folder(run: Path, method: str) -> Path:
+    """Where the tasks of a job array that train a method keep what they make; the first of them makes it."""
+    return run / TASKS / plain_name(method)
+
+
 def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
     """Makes the run's folder, or goes on in it if it was made with the same settings.
 
@@ -66,10 +73,10 @@ def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
     """
     folder, joined = run_folder(experiment), join_run(experiment)
     kept, left = divide_further(experiment, joined)
-    if left and (folder / TASKS).exists():
+    if waiting := [name for name in left if task_folder(folder, name).exists()]:
         raise UserError(
-            f"the tasks of a job array train {', '.join(left)} in {folder}; put them together first (fas-jax collect), "
-            "name these methods, too, or choose another --name"
+            f"the tasks of a job array train {', '.join(waiting)} in {folder}; put them together first (fas-jax "
+            "collect), name these methods, too, or choose another --name"
         )
     if kept:
         print(f"{folder} holds further methods, which stay in its report: {', '.join(kept)}", flush=True)
@@ -81,8 +88,18 @@ def open_run(experiment: Experiment) -> tuple[Path, Experiment]:
         )
     methods = {name: method for name, method in joined.methods.items() if name not in left}
     joined = dataclasses.replace(joined, methods=methods)
+    if gone := [name for name in dict.fromkeys([*read_left(folder), *left]) if name not in methods]:
+        write_json(folder / LEFT, gone)
+    else:
+        (folder / LEFT).unlink(missing_ok=True)
     write_json(folder / CONFIG, {"format": FORMAT, **experiment_to_dict(joined)})
     return folder, joined
+
+
+def read_left(folder: Path) -> list[str]:
+    """The methods that left a run before their training had ended, and have not joined it again."""
+    found: list[str] = read_json(folder / LEFT) if (folder / LEFT).exists() else []
+    return found
 
 
 def divide_further(experiment: Experiment, joined: Experiment) -> tuple[list[str], list[str]]:

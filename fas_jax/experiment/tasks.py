@@ -17,7 +17,7 @@ from fas_jax.base.files import fingerprint, plain_name, read_json, write_json
 from fas_jax.experiment.configuration import Experiment
 from fas_jax.experiment.fitting import cross_source_folder, fit_cross_source
 from fas_jax.experiment.out_of_fold import FRAMES, folds_read
-from fas_jax.experiment.run import INPUTS, TASKS, Seconds, join_run, only_job, read_inputs, run_folder
+from fas_jax.experiment.run import INPUTS, TASKS, Seconds, join_run, only_job, read_inputs, run_folder, task_folder
 from fas_jax.experiment.selection import fit_selected
 from fas_jax.experiment.stages import Opened, check, expected, open_checked, record_selection, reopen
 from fas_jax.methods.base import Failed, Method, identity
@@ -48,7 +48,7 @@ class ArrayTask:
 
     def folder(self, run: Path) -> Path:
         """Its own, in the folder of the run."""
-        return run / TASKS / plain_name(self.method) / plain_name(self.plan)
+        return task_folder(run, self.method) / plain_name(self.plan)
 
 
 def tasks_of_run(methods: Mapping[str, Method], plans: Sequence[str]) -> list[ArrayTask]:
@@ -183,8 +183,16 @@ def _open(experiment: Experiment) -> Opened:
                 # All methods of the run: each is some task's, whichever this one's command names.
                 opened = open_checked(joined)
                 record_selection(opened)
+                _claim(opened.experiment, folder)
             return opened
+        _claim(joined, folder)
     return reopen(joined, folder)
+
+
+def _claim(experiment: Experiment, folder: Path) -> None:
+    """Keeps the run from letting a method go that a task is still to train."""
+    for name in experiment.methods:
+        task_folder(folder, name).mkdir(parents=True, exist_ok=True)
 
 
 def _key(experiment: Experiment, task: ArrayTask, inputs: Mapping[str, object]) -> str:

@@ -1,5 +1,6 @@
 """How the models of a run learned, from the histories kept beside their parameters. Imports no JAX."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,3 +46,20 @@ def read_histories(run: Path) -> tuple[History, ...]:
                 losses = {part: history[part][:, number] for part in parts[1:]}
                 found.append(History(about["model"], name, int(best[number]), history["epoch"], **losses))
     return tuple(found)
+
+
+def without_left(histories: Sequence[History], methods: Collection[str], left: Collection[str]) -> tuple[History, ...]:
+    """The histories that are not of methods which have left the run.
+
+    Args:
+        histories: From `read_histories`. A network of a method is called as the method is, or has a name of its own
+            behind that and a hyphen, such as patches-low; it counts as that of the longest such name.
+        methods: The names of the run's methods.
+        left: The names of those that left it.
+    """
+    names = [*methods, *left]
+
+    def owner(model: str) -> str:
+        return max((each for each in names if model == each or model.startswith(f"{each}-")), key=len, default="")
+
+    return tuple(each for each in histories if owner(each.model) not in left)
