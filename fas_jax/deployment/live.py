@@ -1,8 +1,7 @@
 """Where the frames of a session come from: a file that is decoded, or a camera; and what is told of it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from fas_jax.evaluation.conformal import Band
 from fas_jax.pixels.content import DecodeError
 from fas_jax.pixels.gate.settings import Gate
 from fas_jax.pixels.video import show_file as decode
+
+_ENDED = "the stream ended after frame {}"
 
 
 def show_file(session: Session, path: Path, tell: Callable[[Verdict], object]) -> Verdict:
@@ -37,7 +38,7 @@ def show_file(session: Session, path: Path, tell: Callable[[Verdict], object]) -
         if found := session.push(frame, seconds):
             tell(found)
 
-    with _no_decision_after_errors(session):
+    with session.guarded(_ENDED):
         try:
             decode(path, session.wants, take)
         except DecodeError as error:
@@ -59,7 +60,7 @@ def show_camera(
     Returns:
         The last decision.
     """
-    with _no_decision_after_errors(session):
+    with session.guarded(_ENDED):
         while not session.done and capture.grab():
             seconds, image = clock(), None
             if session.wants(seconds):
@@ -71,16 +72,6 @@ def show_camera(
     if not session.done and session.index >= 0:
         return session.fail(f"the camera stopped after frame {session.index}")
     return session.end()
-
-
-@contextmanager
-def _no_decision_after_errors(session: Session) -> Iterator[None]:
-    """Whoever goes on after an error of a decoder, a camera or a reader finds no earlier decision."""
-    try:
-        yield
-    except BaseException as error:
-        session.fail(f"the stream ended after frame {session.index}: {error or type(error).__name__}")
-        raise
 
 
 def open_camera(index: int) -> Any:

@@ -8,7 +8,8 @@ import collections
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -147,12 +148,8 @@ class Session:
         """
         if self.done:
             return None
-        try:
+        with self.guarded("frame {} cannot be judged"):
             return self._pushed(frame, seconds)
-        except BaseException as error:
-            # Whoever goes on after the error finds no earlier decision.
-            self.fail(f"frame {self.index} cannot be judged: {error or type(error).__name__}")
-            raise
 
     def _pushed(self, frame: UInt8[np.ndarray, "h w 3"] | None, seconds: float) -> Verdict | None:
         start = time.monotonic()
@@ -187,6 +184,19 @@ class Session:
             self._decide()
         return True
 
+    @contextmanager
+    def guarded(self, what: str) -> Iterator[None]:
+        """Ends the session without a decision where an error leaves the block, so that no earlier one stands.
+
+        Args:
+            what: Begins the reason, with a place for the number of the latest frame; the error follows.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self.fail(f"{what.format(self.index)}: {error or type(error).__name__}")
+            raise
+
     def fail(self, reason: str) -> Verdict:
         """Ends the session without a decision, whatever it has decided before."""
         self.failed, self.done, self._carry = reason, True, None
@@ -213,7 +223,7 @@ class Session:
         return self.verdict
 
     def _without_decision(self, reason: str) -> Verdict:
-        """None for this reason, whatever the gate says."""
+        """A verdict without a decision, for this reason, whatever the gate says."""
         return dataclasses.replace(self._undecided(reason), gate=self._gate.found if self._gate else None)
 
     def _set(self, verdict: Verdict) -> None:
@@ -221,7 +231,7 @@ class Session:
         self.verdict = gated(verdict, self._gate.found if self._gate else None)
 
     def _no_frame(self, reason: str) -> Verdict:
-        """Ends the session because the detector has no frame; of a file, too, the gate is asked first."""
+        """Ends the session because the detector has no frame; as for a file, the gate's reason comes first."""
         self._set(self.fail(reason))
         return self.verdict
 
