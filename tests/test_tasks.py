@@ -27,6 +27,14 @@ from tests.synthetic_stores import make_stores
 # Whole runs and many processes: too long for the default suite.
 pytestmark = pytest.mark.slow
 
+TRAINED = """
+network = "tiny"
+weights = "random"
+steps = 2
+validate_every = 1
+warm_up = 0
+per_class = 2
+"""
 METHODS = f"""
 [methods.meta]
 kind = "lstm-stack"
@@ -39,22 +47,9 @@ hidden = 3
 {QUICK}
 [methods.net]
 kind = "finetune"
-network = "tiny"
-weights = "random"
-steps = 2
-validate_every = 1
-warm_up = 0
-per_class = 2
+{TRAINED}
 [methods.mean-feature]
 kind = "mean-feature"
-"""
-TRAINED = """
-network = "tiny"
-weights = "random"
-steps = 2
-validate_every = 1
-warm_up = 0
-per_class = 2
 """
 # What trains two networks, and one, and what learns from their scores of clips.
 EXPERTS = f"""
