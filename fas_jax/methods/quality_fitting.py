@@ -49,7 +49,7 @@ class QualityDetector:
         """See `Detector.apply`: measures of native pixels are no function of arrays of one size."""
 
     def flops(self, batch: Batch) -> float:
-        """See `Counted.flops`: the classifier does not count, whose few thousand are nothing beside the measures'."""
+        """See `Counted.flops`; the classifier's own, a few thousand, are left out as negligible."""
         return 0.0
 
 

@@ -21,8 +21,8 @@ class NetworkTraining:
     head_rate: float = what(1.0, above=0)
     """Factor of the learning rate for what is added to the backbone."""
     layer_decay: float = what(1.0, later=True, above=0, at_most=1)
-    """Factor by which the learning rate falls from one stage of the backbone to the one before it; the last stage has
-    it once. Early stages then change less. 1 gives all stages the same rate."""
+    """Factor by which the learning rate falls from one stage of the backbone to the one before it, so that early stages
+    change less. The rate of the last stage is multiplied by it once. 1 gives all stages the same rate."""
     schedule: Literal["constant", "cosine", "step"] = what("cosine")
     """How the learning rate falls: not at all, along half a cosine to zero, or by a factor every so many steps."""
     warm_up: int = what(20, at_least=0)

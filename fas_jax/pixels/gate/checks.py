@@ -231,7 +231,7 @@ class Latest:
 
     @property
     def found(self) -> CheckedClip:
-        """What the gate says of the latest frames; it passes none without a frame."""
+        """What the gate says of the latest frames; without a frame it does not pass."""
         checks = []
         for name in ADVICE:
             own = [each for made in self._checked for each in made if each.name == name]

@@ -51,9 +51,9 @@ def yaw(face: Face) -> float:
 def pitch(face: Face) -> float:
     """Where the nose lies between the eyes' line (0) and the mouth's (1), across the eyes' line whatever the roll.
 
-    Smaller for a face that looks up, larger for one that looks down; about 0.55 for one that looks straight ahead, and
-    otherwise for every person. No angle: five points do not tell a long nose from a lowered chin. Infinite where the
-    eyes, or the eyes and the mouth, lie in one place.
+    It is smaller for a face that looks up, larger for one that looks down. A face that looks straight ahead has about
+    0.55, which differs from person to person. It is no angle: five points do not tell a long nose from a lowered chin.
+    It is infinite where the eyes, or the eyes and the mouth, lie in one place.
     """
     right, left, nose, *corners = (np.array(face.points[place : place + 2]) for place in range(0, 10, 2))
     line, eyes, mouth = left - right, (right + left) / 2, (corners[0] + corners[1]) / 2

@@ -67,7 +67,7 @@ def noise(bundle: Bundle, rendition: str, info: ClipInfo) -> Frames:
 
 
 def _flops(bundle: Bundle, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> float:
-    """NaN where the detector has no program of one size and cannot count what it computes."""
+    """Of one clip; NaN where the detector has no program of one size and does not count its own FLOPs either."""
     try:
         rendition = exported_rendition(bundle, name)
         score, weights = scorer(bundle, name), serving_weights(bundle, name)
@@ -80,7 +80,7 @@ def _flops(bundle: Bundle, name: str, frames: Mapping[str, Frames], info: ClipIn
 
 
 def _by_parts(bundle: Bundle, name: str, frames: Mapping[str, Frames], info: ClipInfo) -> float:
-    """Of a detector that counts its own, with the measures of native pixels that it reads."""
+    """The FLOPs that a detector counts itself, and those of the measures of native pixels that it reads."""
     detector = bundle.detectors[name]
     read = detector.method.inputs()
     native = [item.name for item in read if item.name in frames and not bundle.renditions[item.name].size]
